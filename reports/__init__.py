@@ -1,0 +1,1 @@
+"""Turns a run store into tables, figures and pages; never trains."""
