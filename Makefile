@@ -1,0 +1,45 @@
+# Set-up and the few commands a newcomer needs. `make demo` and `make test` work from a bare clone.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+RUNS ?= runs
+
+.PHONY: help install demo test lint format bench smoke clean
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## a virtual environment with the pinned packages
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; call make with PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: install    ## an ablation of UIT on rendered people, with its report (minutes on two cores)
+	$(BIN)/python -m harness run studies/demo.yaml --out $(RUNS)/demo
+	$(BIN)/python -m harness report $(RUNS)/demo
+
+test: install    ## every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+lint: install    ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install   ## benchmarks; nothing here can fail for being slow
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+smoke: install   ## the smallest study, under a minute
+	$(BIN)/python -m harness run studies/smoke.yaml --out $(RUNS)/smoke
+
+clean:           ## remove the virtual environment and the caches of the tools (never a run)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
