@@ -1,0 +1,84 @@
+"""What a dataset is once it has been read: splits of persons, images and captions. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLIT_NAMES = ("train", "val", "test")
+
+
+class DataError(Exception):
+    """A dataset cannot be used. Ends a command with exit code 2, one line per problem.
+
+    Attributes:
+        problems: every problem found, each saying what was looked for, where, and how to mend it.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset: every image belongs to one person, every caption to one image.
+
+    Attributes:
+        name: `train`, `val` or `test`.
+        image_paths: absolute path of each image, in the order of the annotation.
+        persons: original identities as text, in order of first appearance.
+        image_person: [images] index into `persons`.
+        captions: the sentences, exactly as annotated (any script, any markup: captions are data).
+        caption_image: [captions] index into `image_paths`.
+    """
+
+    name: str
+    image_paths: tuple[Path, ...]
+    persons: tuple[str, ...]
+    image_person: NDArray[np.int64]
+    captions: tuple[str, ...]
+    caption_image: NDArray[np.int64]
+
+    @property
+    def caption_person(self) -> NDArray[np.int64]:
+        """[captions] index into `persons`."""
+        return self.image_person[self.caption_image]
+
+    def counts(self) -> dict[str, int]:
+        """The three numbers by which a split is recognised."""
+        return {
+            "person_ids": len(self.persons),
+            "images": len(self.image_paths),
+            "captions": len(self.captions),
+        }
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loaded dataset.
+
+    Attributes:
+        name: the registered name.
+        root: the folder that holds it; no path inside the splits leaves the data root.
+        splits: `train`, `val` and `test`.
+        official: whether the counts are the published ones.
+        fingerprint: sha256 of the content (records, captions, sizes of the image files, the rule that carved a
+            validation split); free of this machine's paths.
+        notes: decisions worth printing beside every result, such as a carved validation split.
+        problems: what is wrong with the tree without preventing its use.
+        skipped: images left out because they are missing or unreadable (`--skip-broken`).
+    """
+
+    name: str
+    root: Path
+    splits: Mapping[str, Split]
+    official: bool
+    fingerprint: str
+    notes: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = field(default=())
+    skipped: int = 0
