@@ -1,0 +1,263 @@
+"""What can be compared, and on what: methods and datasets by name, each imported only when it is used."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+
+class NoSettings(BaseModel):
+    """The settings of a method that has none of its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class UnknownNameError(ValueError):
+    """A name that nothing is registered under, with the nearest name that exists."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        self.known = tuple(known)
+        self.nearest = nearest(name, self.known)
+        hint = f": did you mean {self.nearest!r}?" if self.nearest else ":"
+        super().__init__(f"unknown {kind} {name!r}{hint} known: {', '.join(self.known) or 'none'}")
+
+
+class PluginError(ValueError):
+    """A user's plugin file that cannot be imported; says which file and why."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, or None when nothing is similar."""
+    folded = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+    return folded[close[0]] if close else None
+
+
+def _imported(target: Callable[..., Any] | str) -> Callable[..., Any]:
+    if callable(target):
+        return target
+    module, _, attribute = target.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return loaded
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method as the registry knows it: torch stays unloaded until `load` is called."""
+
+    name: str
+    summary: str
+    build: Callable[..., Any] | str
+    """The method's class, or where it is: `"methods.uit:UIT"`."""
+    settings: type[BaseModel] = NoSettings
+    """The method's own hyper-parameters, with defaults and bounds."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """The switches that make this variant what it is."""
+    trains: bool = True
+    ablates: str = ""
+    """The one switch in which it differs from `uit`, in words."""
+    plugin: Path | None = None
+    """The user's file it came from, when it is not one of ours."""
+
+    def load(self) -> Callable[..., Any]:
+        """The callable that builds the method; importing it may import torch."""
+        return _imported(self.build)
+
+    def resolve(self, overrides: Mapping[str, Any] | None = None) -> BaseModel:
+        """The method's settings: its defaults, its fixed switches, then `overrides`.
+
+        Raises pydantic's `ValidationError` when a value is outside its bounds or a name is unknown.
+        """
+        return self.settings(**{**self.fixed, **(overrides or {})})
+
+    def parameters(self, overrides: Mapping[str, Any] | None = None) -> frozenset[str]:
+        """Names of the settings this variant really has: a variant without TIR has no mask ratio."""
+        resolved = self.resolve(overrides)
+        active = getattr(resolved, "active", None)
+        return frozenset(active() if callable(active) else type(resolved).model_fields)
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A dataset as the registry knows it; its files are read only when `load` is called."""
+
+    name: str
+    summary: str
+    load: Callable[..., Any] | str
+    home: str = ""
+    """`embedded`, or its folder below the data root."""
+    how_to_get: str = ""
+    plugin: Path | None = None
+
+    def loader(self) -> Callable[..., Any]:
+        """The callable that reads the dataset from disk."""
+        return _imported(self.load)
+
+
+_methods: dict[str, MethodEntry] = {}
+_datasets: dict[str, DatasetEntry] = {}
+_plugins: dict[Path, str] = {}
+_loading_plugin: list[Path] = []
+_builtins_loaded = False
+
+
+def _add(kind: str, shelf: dict[str, Any], entry: Any) -> None:
+    known = shelf.get(entry.name)
+    if known is not None:
+        origin = known.plugin or "this project"
+        raise ValueError(f"{kind} {entry.name!r} is already registered by {origin}; choose another name")
+    shelf[entry.name] = entry
+
+
+def register_method(
+    name: str,
+    *,
+    summary: str,
+    settings: type[BaseModel] = NoSettings,
+    fixed: Mapping[str, Any] | None = None,
+    build: Callable[..., Any] | str | None = None,
+    trains: bool = True,
+    ablates: str = "",
+) -> Callable[[T], T]:
+    """Make a method known under `name`: as a decorator of its class, or at once when `build` is given.
+
+    Example:
+        @register_method("mine", summary="my loss on CLIP")
+        class Mine(DualEncoder): ...
+
+    Raises ValueError when the name is taken.
+    """
+    plugin = _loading_plugin[-1] if _loading_plugin else None
+
+    def add(target: Any) -> None:
+        switches = MappingProxyType(dict(fixed or {}))
+        _add(
+            "method",
+            _methods,
+            MethodEntry(name, summary, target, settings, switches, trains, ablates, plugin),
+        )
+
+    def decorate(target: T) -> T:
+        if build is None:
+            add(target)
+        return target
+
+    if build is not None:
+        add(build)
+    return decorate
+
+
+def register_dataset(
+    name: str,
+    *,
+    summary: str,
+    load: Callable[..., Any] | str | None = None,
+    home: str = "",
+    how_to_get: str = "",
+) -> Callable[[T], T]:
+    """Make a dataset known under `name`: as a decorator of its loader, or at once when `load` is given.
+
+    The loader is called with the data root (a Path or None) and returns `harness.data.records.Dataset`.
+    Raises ValueError when the name is taken.
+    """
+    plugin = _loading_plugin[-1] if _loading_plugin else None
+
+    def add(target: Any) -> None:
+        _add("dataset", _datasets, DatasetEntry(name, summary, target, home, how_to_get, plugin))
+
+    def decorate(target: T) -> T:
+        if load is None:
+            add(target)
+        return target
+
+    if load is not None:
+        add(load)
+    return decorate
+
+
+def _load_builtins() -> None:
+    global _builtins_loaded
+    if not _builtins_loaded:
+        importlib.import_module("methods.variants")
+        importlib.import_module("harness.data.datasets")
+        _builtins_loaded = True
+
+
+def methods() -> dict[str, MethodEntry]:
+    """Every registered method by name, in the order of registration."""
+    _load_builtins()
+    return dict(_methods)
+
+
+def datasets() -> dict[str, DatasetEntry]:
+    """Every registered dataset by name, in the order of registration."""
+    _load_builtins()
+    return dict(_datasets)
+
+
+def method(name: str) -> MethodEntry:
+    """The method registered under `name`; raises `UnknownNameError` with the nearest name otherwise."""
+    known = methods()
+    if name not in known:
+        raise UnknownNameError("method", name, known)
+    return known[name]
+
+
+def dataset(name: str) -> DatasetEntry:
+    """The dataset registered under `name`; raises `UnknownNameError` with the nearest name otherwise."""
+    known = datasets()
+    if name not in known:
+        raise UnknownNameError("dataset", name, known)
+    return known[name]
+
+
+def load_plugin(path: Path) -> None:
+    """Import a user's file so that what it registers can be named in a study; a second call does nothing.
+
+    Raises `PluginError` when there is no such file or it fails while being imported.
+    """
+    path = path.expanduser().resolve()
+    if path in _plugins:
+        return
+    if not path.is_file():
+        raise PluginError(f"{path}: no such plugin file")
+    _load_builtins()
+    name = f"harness_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    shelves: tuple[dict[str, Any], ...] = (_methods, _datasets)
+    before = [dict(shelf) for shelf in shelves]
+    _loading_plugin.append(path)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        # Half a plugin is worse than none: forget what it registered before it failed.
+        del sys.modules[name]
+        for shelf, kept in zip(shelves, before, strict=True):
+            shelf.clear()
+            shelf.update(kept)
+        raise PluginError(f"{path}: {type(error).__name__}: {error}") from error
+    finally:
+        _loading_plugin.pop()
+    _plugins[path] = name
+
+
+def plugins() -> tuple[Path, ...]:
+    """The plugin files imported so far, in order; workers import the same ones."""
+    return tuple(_plugins)
