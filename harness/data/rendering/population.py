@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-
-import numpy as np
 
 from harness.data.rendering.attributes import Person, signature
 from harness.data.rendering.planted import planted
 from harness.data.rendering.tailor import sample
 from harness.data.rendering.wardrobe import WARDROBES
-
-LEAST_DIFFERENCES = 2  # fields of `signature` in which any two people of an unplanted population differ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Sizes:
 
 
 def population(domain: str, seed: int, sizes: Sizes, plant: str = "") -> list[Person]:
-    """The people of a domain, in the order of their numbers; no two of them look the same.
+    """The people of a domain, in the order of their numbers; any two differ in two or more visible things.
 
     The hold-outs of `wardrobe.py` apply to the train people of every domain except `generic`, which is the
     vocabulary lesson before any of them. `plant` (a name of `planted.PLANTS`) makes a population in which
@@ -46,34 +41,27 @@ def population(domain: str, seed: int, sizes: Sizes, plant: str = "") -> list[Pe
     if plant:
         return planted(domain, seed, sizes.total, plant)
     people: list[Person] = []
-    codes = _Codes(sizes.total)
+    seen = _Seen()
     for number in range(sizes.total):
         attempts = (
             sample(domain, seed, number, attempt, "" if domain == "generic" else sizes.split_of(number))
             for attempt in itertools.count()
         )
-        people.append(next(person for person in attempts if codes.admits(signature(person))))
+        people.append(next(person for person in attempts if seen.admits(signature(person))))
     return people
 
 
-class _Codes:
-    """The signatures drawn so far, as integers, to compare a new one with all of them at once."""
+class _Seen:
+    """The looks drawn so far. Two looks differ in fewer than two fields exactly if they agree once some one
+    field is struck out; so all looks are kept with each field struck out in turn."""
 
-    def __init__(self, capacity: int) -> None:
-        self.numbers: dict[tuple[int, str], int] = {}
-        self.drawn = np.zeros((capacity, 0), np.int32)
-        self.count = 0
+    def __init__(self) -> None:
+        self.struck: set[tuple[str, ...]] = set()
 
-    def admits(self, fields: Sequence[str]) -> bool:
-        """Whether `fields` differ enough from every signature before; if so they are kept."""
-        code = np.array(
-            [self.numbers.setdefault((i, text), len(self.numbers)) for i, text in enumerate(fields)]
-        )
-        if self.count == 0:
-            self.drawn = np.zeros((len(self.drawn), len(code)), np.int32)
-        differences = (self.drawn[: self.count] != code).sum(axis=1)
-        if self.count and differences.min() < LEAST_DIFFERENCES:
+    def admits(self, fields: tuple[str, ...]) -> bool:
+        """Whether `fields` differ in at least two places from every look before; if so they are kept."""
+        struck = {(*fields[:i], f"any {i}", *fields[i + 1 :]) for i in range(len(fields))}
+        if not self.struck.isdisjoint(struck):
             return False
-        self.drawn[self.count] = code
-        self.count += 1
+        self.struck |= struck
         return True
