@@ -1,0 +1,106 @@
+"""What every method is: a batch goes in, named losses come out, and features for retrieval.
+
+The training loop knows nothing but this page.  A method never draws random numbers in `forward`: whatever a
+step needs is drawn beforehand by `draw` and handed in, so a step is a pure function of (weights, batch,
+noise).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Noise = dict[str, Tensor]
+
+# Parameter names that mark newly initialised heads in the released recipe (they learn at five times the
+# rate).
+HEADS = ("cross", "classifier", "mlm_head")
+# ... and those among them whose biases keep the head's rate instead of the bias rate.
+HEADS_WITH_BIASES = ("classifier", "mlm_head")
+
+
+@dataclass
+class Batch:
+    """Image–caption pairs of one step, already on the device of the model.
+
+    `images` [batch, 3, height, width] float, augmented and CLIP-normalised; `captions` [batch, tokens]
+    int64; `pruned` [batch, tokens] int64, the captions with only their PRP/NN/JJ words; `content` [batch,
+    tokens] bool, true where a token of `captions` belongs to a noun or adjective; `person_ids` [batch]
+    int64, contiguous training labels.
+    """
+
+    images: Tensor
+    captions: Tensor
+    pruned: Tensor
+    content: Tensor
+    person_ids: Tensor
+
+
+def keep_local(tensor: Tensor) -> Tensor:
+    """Gather of a single process: the batch is already whole."""
+    return tensor
+
+
+class Method(nn.Module):
+    """Base of everything that can be trained and evaluated.
+
+    `gather` concatenates a tensor over all processes along dimension 0, in rank order and with gradients.
+    Every process then computes the whole global loss, so averaging gradients over processes is exact.
+    """
+
+    trains: ClassVar[bool] = True
+    embed_dim: int
+    gather: Callable[[Tensor], Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gather = keep_local
+
+    def draw(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
+        """All randomness of one step for `size` pairs, each tensor with first dimension `size`."""
+        return {}
+
+    def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Named scalar losses, weights applied; their sum is what is minimised."""
+        raise NotImplementedError
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Features [batch, embed_dim] of `images` [batch, 3, height, width], not normalised."""
+        raise NotImplementedError
+
+    def encode_text(self, captions: Tensor) -> Tensor:
+        """Features [batch, embed_dim] of token ids [batch, tokens], not normalised."""
+        raise NotImplementedError
+
+    def parameter_groups(
+        self, lr: float, weight_decay: float, bias_factor: float = 2.0, head_factor: float = 5.0
+    ) -> list[dict[str, Any]]:
+        """Optimiser groups of the released recipe, by parameter name.
+
+        Names holding one of `HEADS` learn at `head_factor` × `lr`; biases at `bias_factor` × `lr` and
+        without weight decay, those of the classifier and the MLM head at `head_factor`.  Each group carries
+        `name`, `params`, `lr` (the initial rate) and `weight_decay`.
+        """
+        groups: dict[tuple[float, bool], dict[str, Any]] = {}
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            factor, is_bias = learning_rate_factor(name, bias_factor, head_factor), "bias" in name
+            label = f"{'biases' if is_bias else 'weights'} x{factor:g}"
+            decay = 0.0 if is_bias else weight_decay
+            new = {"name": label, "params": [], "lr": lr * factor, "weight_decay": decay}
+            groups.setdefault((factor, is_bias), new)["params"].append(parameter)
+        return list(groups.values())
+
+
+def learning_rate_factor(name: str, bias_factor: float = 2.0, head_factor: float = 5.0) -> float:
+    """Factor on the base learning rate for the parameter called `name`, as released."""
+    if any(part in name for part in HEADS_WITH_BIASES):
+        return head_factor
+    if "bias" in name:
+        return bias_factor
+    return head_factor if any(part in name for part in HEADS) else 1.0

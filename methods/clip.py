@@ -1,0 +1,229 @@
+"""The dual encoder everything is built on: open_clip's CLIP, with all tokens of both sides in the joint
+space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from pydantic import BaseModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods.backbones import BackboneConfig, backbone_config, backbone_names, config_from_raw
+from methods.base import Batch, Method, Noise
+from methods.pretrained import WeightsNotFoundError, find_weights, read_state
+from methods.tokenizer import Tokenizer
+
+__all__ = [
+    "Backbone",
+    "BackboneConfig",
+    "DualEncoder",
+    "WeightsNotFoundError",
+    "backbone_config",
+    "backbone_names",
+    "config_from_raw",
+    "load_backbone",
+    "resize_positions",
+]
+
+
+class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
+    """open_clip's CLIP with its own parameter names, giving every token projected to the joint space."""
+
+    def __init__(self, config: BackboneConfig, image_size: tuple[int, int]) -> None:
+        raw = deepcopy(config.raw)
+        raw["vision_cfg"]["image_size"] = image_size
+        super().__init__(
+            raw["embed_dim"],
+            CLIPVisionCfg(**raw["vision_cfg"]),
+            CLIPTextCfg(**raw["text_cfg"]),
+            quick_gelu=raw.get("quick_gelu", False),
+        )
+        self.config, self.image_size = replace(config, raw=raw), image_size
+        self.logit_scale.requires_grad_(False)  # the temperature is a setting here, never learned
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the joint embedding."""
+        return self.config.embed_dim
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, columns = self.visual.grid_size
+        return rows, columns
+
+    @property
+    def patches(self) -> int:
+        """Number of patches of an image."""
+        rows, columns = self.grid
+        return rows * columns
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that makes ids for this backbone."""
+        return Tokenizer(self.config.vocab_size, self.config.context_length)
+
+    def _encode_patches(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Tokens [batch, 1 + visible, width] before `ln_post`: the class token, then the (visible)
+        patches."""
+        visual = self.visual
+        patches = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
+        positions = visual.positional_embedding.to(patches.dtype)
+        patches = patches + positions[1:]
+        if visible is not None:
+            patches = patches.gather(1, visible.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
+        first = (visual.class_embedding.to(patches.dtype) + positions[0]).expand(len(patches), 1, -1)
+        tokens: Tensor = visual.transformer(visual.ln_pre(torch.cat([first, patches], dim=1)))
+        return tokens
+
+    def _encode_words(self, captions: Tensor) -> Tensor:
+        """Tokens [batch, tokens, width] before `ln_final`."""
+        words = self.token_embedding(captions)
+        words = words + self.positional_embedding[: captions.shape[1]].to(words.dtype)
+        mask = self.attn_mask[: captions.shape[1], : captions.shape[1]]
+        tokens: Tensor = self.transformer(words, attn_mask=mask)
+        return tokens
+
+    def _project_image(self, tokens: Tensor) -> Tensor:
+        projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
+        return projected
+
+    def _project_text(self, tokens: Tensor) -> Tensor:
+        projected: Tensor = self.ln_final(tokens) @ self.text_projection
+        return projected
+
+    def image_tokens(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+        """All tokens [batch, 1 + patches, embed_dim] after `ln_post` and projection; the class token first.
+
+        With `visible` [batch, kept] (patch numbers) the transformer sees only those patches and the class
+        token.
+        """
+        return self._project_image(self._encode_patches(images, visible))
+
+    def text_tokens(self, captions: Tensor) -> Tensor:
+        """All tokens [batch, tokens, embed_dim] after `ln_final` and projection, padding included."""
+        return self._project_text(self._encode_words(captions))
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Features [batch, embed_dim] of images [batch, 3, height, width]."""
+        features = self._project_image(self._encode_patches(image)[:, 0])
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """Features [batch, embed_dim] of token ids [batch, tokens]: the state at the end-of-text token."""
+        features = self._project_text(at_end_of_text(self._encode_words(text), text))
+        return F.normalize(features, dim=-1) if normalize else features
+
+
+def at_end_of_text(tokens: Tensor, captions: Tensor) -> Tensor:
+    """The token [batch, width] at the end-of-text position of each caption, which has the highest id."""
+    position = captions.argmax(dim=-1)[:, None, None].expand(-1, 1, tokens.shape[-1])
+    return tokens.gather(1, position).squeeze(1)
+
+
+class DualEncoder(Method):
+    """A method with a CLIP backbone.  Override `losses` to make a method of your own.
+
+    Example:
+        class Mine(DualEncoder):
+            def losses(self, batch, image_features, text_features, noise):
+                cosine = F.cosine_similarity(image_features, text_features)
+                return {"pull": (1 - cosine).mean()}
+    """
+
+    def __init__(
+        self, settings: BaseModel, *, backbone: Backbone, identities: int, image_size: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.settings, self.identities, self.image_size = settings, identities, image_size
+        self.clip = backbone
+        self.embed_dim = backbone.embed_dim
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Features [batch, embed_dim] of `images` [batch, 3, height, width], not normalised."""
+        return self.clip.encode_image(images)
+
+    def encode_text(self, captions: Tensor) -> Tensor:
+        """Features [batch, embed_dim] of token ids [batch, tokens], not normalised."""
+        return self.clip.encode_text(captions)
+
+    def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Named losses of the whole (global) batch."""
+        image_features = self.gather(self.encode_image(batch.images).float())
+        text_features = self.gather(self.encode_text(batch.captions).float())
+        whole = replace(batch, person_ids=self.gather(batch.person_ids))
+        return self.losses(whole, image_features, text_features, noise)
+
+    def losses(
+        self, batch: Batch, image_features: Tensor, text_features: Tensor, noise: Noise
+    ) -> dict[str, Tensor]:
+        """Named scalar losses from float32 features [global batch, embed_dim] and `batch.person_ids` of all
+        processes.
+
+        The rest of `batch` is this process's share; bring anything computed from it together with
+        `self.gather`.
+        """
+        raise NotImplementedError
+
+
+def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Positional embedding [1 + rows·columns, width] of an `old` grid, resized bilinearly to a `new` one."""
+    if old == new:
+        return positions
+    first, patches = positions[:1], positions[1:]
+    patches = patches.reshape(1, *old, -1).permute(0, 3, 1, 2).float()
+    patches = F.interpolate(patches, size=new, mode="bilinear", align_corners=False)
+    patches = patches.permute(0, 2, 3, 1).flatten(1, 2)[0].to(first.dtype)
+    return torch.cat([first, patches])
+
+
+def load_backbone(name: str, pretrained: str, image_size: tuple[int, int], *, seed: int) -> Backbone:
+    """The backbone `name` at `image_size` (height, width) with pretrained weights.
+
+    `pretrained` is an open_clip tag, the path of an open_clip or OpenAI file, `rendered` (shipped with the
+    package) or `none`, in which case `seed` alone decides the initial weights.  Raises `UnknownNameError`
+    for the name and `WeightsNotFoundError` for the weights; with `HARNESS_OFFLINE=1` the network is never
+    tried.
+    """
+    config = backbone_config(name)
+    _check_image_size(config, image_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = Backbone(config, image_size)
+    if pretrained != "none":
+        load_weights(backbone, read_state(find_weights(name, pretrained)))
+    return backbone
+
+
+def _check_image_size(config: BackboneConfig, image_size: tuple[int, int]) -> None:
+    if any(side <= 0 or side % config.patch_size for side in image_size):
+        raise ValueError(f"image size {image_size} is not a multiple of the patch size {config.patch_size}")
+
+
+def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
+    """Load an open_clip state dict, resizing the image positions; raises ValueError when it does not fit."""
+    state = {name: value for name, value in state.items() if name != "attn_mask"}
+    state.setdefault("logit_scale", backbone.logit_scale.detach())
+    positions = state.get("visual.positional_embedding")
+    if positions is not None:
+        old = stored_grid(len(positions) - 1, backbone)
+        state["visual.positional_embedding"] = resize_positions(positions, old, backbone.grid)
+    try:
+        backbone.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"these weights do not fit {backbone.config.name}: {error}") from error
+
+
+def stored_grid(patches: int, backbone: Backbone) -> tuple[int, int]:
+    """Rows and columns of a stored grid of `patches`: the backbone's, its configuration's, or a square."""
+    side, patch = int(patches**0.5), backbone.config.patch_size
+    height, width = backbone.config.image_size
+    for rows, columns in (backbone.grid, (height // patch, width // patch), (side, side)):
+        if rows * columns == patches:
+            return rows, columns
+    raise ValueError(f"cannot tell the shape of a grid of {patches} patches")

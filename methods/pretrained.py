@@ -1,0 +1,116 @@
+"""Pretrained weights: where they are on this machine, and reading them without running code from the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from huggingface_hub import try_to_load_from_cache
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+from safetensors.torch import load_file
+from torch import Tensor
+
+SHIPPED = Path(__file__).with_name("weights")
+HUB_FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+# Entries of OpenAI's archives that are settings, not weights.
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+
+
+class WeightsNotFoundError(ValueError):
+    """Pretrained weights that are not on this machine; the message says which file to put where."""
+
+
+def find_weights(name: str, pretrained: str) -> Path:
+    """The file with weights `pretrained` (open_clip tag, path, or `rendered`) for the backbone `name`.
+
+    Downloads a tag that is not here yet, unless HARNESS_OFFLINE is set.  Raises `WeightsNotFoundError`.
+    """
+    if pretrained == "rendered":
+        file = SHIPPED / f"{name}-rendered.safetensors"
+    elif pretrained in (tags := open_clip.list_pretrained_tags_by_model(name)):
+        return _tagged(name, pretrained)
+    else:
+        file = Path(pretrained).expanduser()
+    if file.is_file():
+        return file
+    if pretrained == "rendered":
+        raise WeightsNotFoundError(f"no weights `rendered` are shipped for {name}: {file} does not exist")
+    raise WeightsNotFoundError(
+        f"pretrained {pretrained!r} is neither a file nor a tag of {name} "
+        f"(tags: {', '.join(tags) or 'none'}; `rendered` and `none` also exist)"
+    )
+
+
+def _tagged(name: str, tag: str) -> Path:
+    source: Mapping[str, Any] = get_pretrained_cfg(name, tag)
+    for file in _cached(source):
+        return file
+    reason = "HARNESS_OFFLINE is set"
+    if os.environ.get("HARNESS_OFFLINE", "0") in ("", "0"):
+        try:
+            return Path(download_pretrained(source))
+        except Exception as error:  # whatever the network did, the user needs the same advice
+            reason = f"{type(error).__name__}: {error}"
+    origin = " or ".join(filter(None, (source.get("hf_hub"), source.get("url"))))
+    raise WeightsNotFoundError(
+        f"weights {tag!r} of {name} are not on this machine ({reason}); fetch {origin} where there is a "
+        f"network and put the file at {_url_cache(source)}, or name its path under `pretrained:`"
+    )
+
+
+def _url_cache(source: Mapping[str, Any]) -> Path:
+    return Path.home() / ".cache" / "clip" / Path(source.get("url") or "weights.pt").name
+
+
+def _cached(source: Mapping[str, Any]) -> Iterator[Path]:
+    """Files of `source` that earlier downloads left here."""
+    repository, _, filename = source.get("hf_hub", "").rpartition("/")
+    for candidate in [filename] if filename else HUB_FILES:
+        found = try_to_load_from_cache(repository, candidate) if repository else None
+        if isinstance(found, str):
+            yield Path(found)
+    if source.get("url") and _url_cache(source).is_file():
+        yield _url_cache(source)
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Tensors by name from a safetensors, PyTorch or TorchScript file; no Python from the file is run.
+
+    Looks inside the usual wrappings (`model`, `state_dict`, a `module.` prefix).  Raises ValueError when
+    the file holds anything but tensors.
+    """
+    try:
+        content: Any = load_file(file) if file.suffix == ".safetensors" else _load_pickle(file)
+    except Exception as error:  # every reader fails in its own way
+        raise ValueError(f"{file}: not a readable file of weights: {error}") from error
+    for wrapping in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapping), Mapping):
+            content = content[wrapping]
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{file}: holds a {type(content).__name__} where weights by name were expected")
+    state = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, Tensor) and name not in NOT_WEIGHTS
+    }
+    if not state:
+        raise ValueError(f"{file}: holds no weights")
+    return state
+
+
+def _load_pickle(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        if "TorchScript" not in str(error):
+            raise
+        # OpenAI's own archives; loading one restores its tensors, and none of its methods is called.
+        return torch.jit.load(file, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
