@@ -1,0 +1,278 @@
+"""What a study is: the cells it expands into, and what makes each of them that cell. Pure, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from harness import studyfile, validation
+from harness.schema import Evaluate, Overhead, Search, Select, StudyFile, TrainSettings
+from harness.studyfile import Document, StudyError
+from harness.validation import MethodPlan
+
+__all__ = [
+    "Cell",
+    "Evaluate",
+    "MethodPlan",
+    "Overhead",
+    "Search",
+    "Select",
+    "Study",
+    "StudyError",
+    "TrainSettings",
+    "load_study",
+]
+
+_UNTRAINED = ("backbone", "pretrained", "image_size")
+"""The recipe's settings that a method without training has."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run: a method with its settings, on a dataset, with a seed."""
+
+    study: str
+    method: str
+    """The method's label in the study."""
+    base: str
+    """The name it is registered under."""
+    dataset: str
+    seed: int
+    preset: str
+    train: TrainSettings
+    own: Mapping[str, Any]
+    """The method's own settings, resolved; only those it has."""
+    given: Mapping[str, Any]
+    """What to hand to the registry's `resolve` to build the method."""
+    trains: bool
+    targets: tuple[str, ...]
+    """Datasets whose test split it is evaluated on, its own first."""
+    subset: int | None
+    select: Select
+    tie_order: str
+    timeout_minutes: float | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting that can change a number, by its flat name."""
+        recipe = self.train.model_dump(mode="json")
+        if not self.trains:
+            recipe = {name: recipe[name] for name in _UNTRAINED}
+        return {**recipe, **self.own}
+
+    def parts(self, data: str, code: Mapping[str, str], weights: str = "") -> dict[str, Any]:
+        """What the cell's identity is made of; `why` compares these between then and now.
+
+        `data` is the training dataset's fingerprint, `code` one fingerprint per room, `weights` that of the
+        pretrained file, when it is one: a file counts by its content. Paths, hosts and workers do not count.
+        """
+        settings = self.settings()
+        if weights:
+            settings["pretrained"] = f"sha256:{weights}"
+        return {
+            "method": {"label": self.method, "base": self.base},
+            "dataset": {"name": self.dataset, "subset": self.subset, "fingerprint": data},
+            "settings": settings,
+            "protocol": {"preset": self.preset, "metric": self.select.metric, "tie_order": self.tie_order},
+            "code": dict(code),
+            "seed": self.seed,
+        }
+
+    def identity(self, data: str, code: Mapping[str, str], weights: str = "") -> str:
+        """SHA-256, in hex, of `parts`: equal exactly when a finished run may stand for this cell."""
+        return fingerprint(self.parts(data, code, weights))
+
+    def directory_name(self, identity: str) -> str:
+        """Where a store keeps the cell: readable, and unique by its identity."""
+        return f"{self.dataset}.{self.method}.{self.seed}.{identity[:12]}"
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256, in hex, of a plain value's canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid study: what to compare, on what, by which protocol."""
+
+    source: Path
+    file: StudyFile
+    plans: tuple[MethodPlan, ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name, also that of its default folder below `runs`."""
+        return self.file.name
+
+    @property
+    def preset(self) -> str:
+        """`clean` or `released`."""
+        return self.file.preset
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Labels of the methods, in the order of the file."""
+        return tuple(plan.label for plan in self.plans)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Datasets trained on, in the order of the file."""
+        return self.file.datasets
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every dataset that is evaluated on."""
+        return tuple(dict.fromkeys((*self.datasets, *self.file.evaluate.targets)))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of every cell."""
+        return self.file.seeds
+
+    @property
+    def select(self) -> Select:
+        """How the quoted epoch is chosen."""
+        return self.file.select
+
+    @property
+    def search(self) -> Search | None:
+        """The search that precedes the comparison, if any."""
+        return self.file.search
+
+    @property
+    def overhead(self) -> Overhead | None:
+        """The measurement of costs, if any."""
+        return self.file.overhead
+
+    @property
+    def claims(self) -> Path | None:
+        """The file of claims, if any."""
+        return validation.locate(str(self.source), self.file.claims) if self.file.claims else None
+
+    def plan(self, label: str) -> MethodPlan:
+        """The method called `label` in this study; raises KeyError when there is none."""
+        return {plan.label: plan for plan in self.plans}[label]
+
+    def cell(self, label: str, dataset: str, seed: int, changes: Mapping[str, Any] | None = None) -> Cell:
+        """One cell, with some settings changed by their flat names (a trial of a search, a tuned method).
+
+        Raises pydantic's `ValidationError` when a change is out of bounds.
+        """
+        plan = self.plan(label).with_settings(changes) if changes else self.plan(label)
+        evaluate = self.file.evaluate
+        others = (*(self.datasets if evaluate.transfer else ()), *evaluate.targets)
+        return Cell(
+            study=self.name,
+            method=label,
+            base=plan.entry.name,
+            dataset=dataset,
+            seed=seed,
+            preset=self.preset,
+            train=plan.train,
+            own=plan.own,
+            given=plan.given,
+            trains=plan.entry.trains,
+            targets=tuple(dict.fromkeys((dataset, *others))),
+            subset=self.file.subset,
+            select=self.select,
+            tie_order=evaluate.tie_order,
+            timeout_minutes=self.file.timeout_minutes,
+        )
+
+    def cells(self, tuned: Mapping[tuple[str, str], Mapping[str, Any]] | None = None) -> list[Cell]:
+        """Every cell: datasets × methods × seeds. `tuned` changes settings by (method, dataset)."""
+        return [
+            self.cell(label, dataset, seed, (tuned or {}).get((label, dataset)))
+            for dataset in self.datasets
+            for label in self.methods
+            for seed in self.seeds
+        ]
+
+    def with_epochs(self, epochs: int) -> Study:
+        """The same study with every method trained for so many epochs (what a search's trial does)."""
+        plans = tuple(plan.with_settings({"epochs": epochs}) for plan in self.plans)
+        return replace(self, plans=plans)
+
+    def resolved(self) -> dict[str, Any]:
+        """The study as a file that says everything and means the same; a storage's password is left out."""
+        values = self.file.model_dump(mode="json", exclude_none=True)
+        values["methods"] = [
+            {"name": plan.label, "base": plan.entry.name, **plan.train.model_dump(mode="json"), **plan.own}
+            for plan in self.plans
+        ]
+        values.pop("train")
+        if self.search is not None and self.search.storage is not None:
+            values["search"]["storage"] = without_password(self.search.storage)
+        return values
+
+
+def without_password(url: str) -> str:
+    """A storage URL fit to be written down."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    location = parts.netloc.replace(f":{parts.password}@", ":***@")
+    return urlunsplit(parts._replace(netloc=location))
+
+
+def load_study(
+    path: Path,
+    overrides: Iterable[str] = (),
+    *,
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] | int | None = None,
+    subset: int | None = None,
+) -> Study:
+    """Read a study, apply what the command line says, and check all of it.
+
+    `overrides` are `train.epochs=2` as given to `--set`. `methods` keeps only the named methods of the study,
+    in that order; a registered method that the study lacks is added. `datasets` likewise.
+
+    Raises `StudyError` with every mistake, each with its place. Nothing is written.
+    """
+    document = studyfile.read(path)
+    for assignment in overrides:
+        studyfile.override(document, assignment)
+    if methods:
+        _narrow(document, "methods", methods)
+    if datasets:
+        _narrow(document, "datasets", datasets)
+    if seeds is not None:
+        _replace(document, "seeds", seeds if isinstance(seeds, int) else list(seeds))
+    if subset is not None:
+        _replace(document, "subset", subset)
+    file, plans = validation.validated(document)
+    return Study(path, file, tuple(plans))
+
+
+def _replace(document: Document, name: str, value: Any) -> None:
+    document.values[name] = value
+    document.places = {key: place for key, place in document.places.items() if key[:1] != (name,)}
+    document.mistakes = [mistake for mistake in document.mistakes if mistake[1][:1] != (name,)]
+    document.places[(name,)] = f"--{name}"
+
+
+def _narrow(document: Document, name: str, wanted: Sequence[str]) -> None:
+    """Keep the wanted entries of a list; search and overhead keep what is left of theirs."""
+    listed = document.values.get(name)
+    entries = {
+        str(entry.get("name") if isinstance(entry, dict) else entry): entry
+        for entry in (listed if isinstance(listed, list) else ())
+    }
+    _replace(document, name, [entries.get(label, label) for label in wanted])
+    for section, key in (("search", name), ("overhead", "against")):
+        part = document.values.get(section)
+        if not isinstance(part, dict) or (section == "overhead" and name != "methods"):
+            continue
+        named = [part[key]] if isinstance(part.get(key), str) else part.get(key)
+        if isinstance(named, list) and named:
+            part[key] = [label for label in named if label in wanted]
+            if not part[key]:
+                _replace(document, section, None)
