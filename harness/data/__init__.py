@@ -1,5 +1,5 @@
-"""Datasets → Split records; decoded-image cache; captions → tokens; sampler; batched augmentation on the device.
+"""Datasets → Split records; decoded images; captions → tokens; sampler; batched augmentation on the device.
 
-Nothing here imports torch by itself: `records`, `annotations`, `layouts`, `datasets` and `leakage` are torch-free,
-so that `check`, `list` and `data check` answer without it.
+Everything up to a loaded dataset (`records`, `annotations`, `layouts`, `survey`, `splits`, `datasets`,
+`leakage`) is free of torch, so that `check`, `list` and `data check` answer without it.
 """

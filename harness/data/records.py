@@ -67,8 +67,8 @@ class Dataset:
         root: the folder that holds it; no path inside the splits leaves the data root.
         splits: `train`, `val` and `test`.
         official: whether the counts are the published ones.
-        fingerprint: sha256 of the content (records, captions, sizes of the image files, the rule that carved a
-            validation split); free of this machine's paths.
+        fingerprint: sha256 of the content (records, captions, sizes of the image files, the rule that carved
+            a validation split); free of this machine's paths.
         notes: decisions worth printing beside every result, such as a carved validation split.
         problems: what is wrong with the tree without preventing its use.
         skipped: images left out because they are missing or unreadable (`--skip-broken`).

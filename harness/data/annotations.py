@@ -1,0 +1,257 @@
+"""Annotation files of the benchmark datasets, read as what they are: other people's data. Torch-free.
+
+Nothing is believed: the file's size, its nesting, the type of every field, the length of every caption and
+the path of every image are checked, and all that is wrong is reported at once.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.data.records import SPLIT_NAMES, DataError
+from harness.registry import nearest
+
+# The largest official annotation has 80,440 captions; these bounds leave ample room and still fit in memory.
+MAX_FILE_BYTES = 512 * 2**20
+MAX_RECORDS = 1_000_000
+MAX_CAPTION_CHARACTERS = 10_000
+MAX_PATH_CHARACTERS = 1_000
+MAX_ID_CHARACTERS = 200
+EXAMPLES = 3
+
+PATH_KEYS = ("file_path", "img_path")
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One annotated image: `path` is relative to the image folder, with `/` between its parts."""
+
+    index: int
+    split: str
+    person: str
+    path: str
+    captions: tuple[str, ...]
+
+
+@dataclass
+class Complaints:
+    """Problems of one kind are told once, with their number and first examples, however many there are."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, example: str) -> None:
+        """Note one more problem of this `kind`."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        shown = self.examples.setdefault(kind, [])
+        if len(shown) < EXAMPLES:
+            shown.append(example)
+
+    def lines(self, prefix: str) -> list[str]:
+        """One line per kind: `prefix: kind, 12 times: example; example; example; …`."""
+        lines = []
+        for kind, count in self.counts.items():
+            more = "; …" if count > len(self.examples[kind]) else ""
+            times = f", {count:,} times" if count > 1 else ""
+            lines.append(f"{prefix}: {kind}{times}: {'; '.join(self.examples[kind])}{more}")
+        return lines
+
+
+@dataclass
+class Reading:
+    """What an annotation file holds: usable records, reasons to refuse it, and what was mended on the way."""
+
+    records: list[Record]
+    refused: Complaints
+    mended: Complaints
+    has_splits: bool
+
+
+def read_annotation(path: Path) -> Reading:
+    """Read a list of `{split, captions, file_path | img_path, id}`; other keys are ignored.
+
+    Raises:
+        DataError: the file cannot be read at all (not a file, too large, not JSON, not a list of records).
+    """
+    reading = Reading([], Complaints(), Complaints(), has_splits=False)
+    for index, raw in enumerate(_objects(path)):
+        if not isinstance(raw, dict):
+            reading.refused.add("a record that is not an object", f"record {index} is {_shown(raw)}")
+            continue
+        reading.has_splits = reading.has_splits or "split" in raw
+        record = _record(index, raw, reading)
+        if record is not None:
+            reading.records.append(record)
+    return reading
+
+
+def _text(path: Path) -> str:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError([f"{path}: not a file; the annotation is expected here"])
+        if status.st_size > MAX_FILE_BYTES:
+            raise DataError(
+                [
+                    f"{path}: {status.st_size:,} bytes; an annotation may have {MAX_FILE_BYTES:,}, "
+                    "many times the largest official one: this is a wrong file"
+                ]
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError([f"{path}: cannot be read: {error.strerror or error}"]) from error
+    try:
+        return content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        raise DataError([f"{path}: not a JSON text ({error.reason} at byte {error.start:,})"]) from error
+
+
+def _objects(path: Path) -> Iterator[Any]:
+    """The items of a JSON list one by one, so that a list of millions never lies in memory as objects."""
+    text = _text(path)
+    at = _skip_space(text, 0)
+    if text[at : at + 1] != "[":
+        raise DataError([f"{path}: not a list of records (it begins with {text[at : at + 20]!r})"])
+    decoder = json.JSONDecoder()
+    at, count = _skip_space(text, at + 1), 0
+    if text[at : at + 1] == "]":
+        return
+    while True:
+        try:
+            item, at = decoder.raw_decode(text, at)
+        except RecursionError:
+            raise DataError([f"{path}: record {count:,} is nested too deeply"]) from None
+        except ValueError as error:
+            raise DataError([_broken_json(path, text, at, count, error)]) from None
+        yield item
+        count += 1
+        if count > MAX_RECORDS:
+            raise DataError([f"{path}: more than {MAX_RECORDS:,} records; no benchmark is that large"])
+        at = _skip_space(text, at)
+        if text[at : at + 1] == "]":
+            return
+        if text[at : at + 1] != ",":
+            raise DataError([_broken_json(path, text, at, count, None)])
+        at = _skip_space(text, at + 1)
+
+
+def _skip_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _broken_json(path: Path, text: str, at: int, count: int, error: ValueError | None) -> str:
+    position = error.pos if isinstance(error, json.JSONDecodeError) else at
+    if not text[position:].strip() or "Unterminated" in str(error):
+        return f"{path}: ends in the middle, after {count:,} records: the download is incomplete"
+    reason = error.msg if isinstance(error, json.JSONDecodeError) else error or "expected ',' or ']'"
+    line = text.count("\n", 0, position) + 1
+    return f"{path}:{line}: not JSON, in record {count:,}: {str(reason)[:200]}"
+
+
+def _record(index: int, raw: dict[str, Any], reading: Reading) -> Record | None:
+    split = _split(index, raw, reading.refused)
+    person = _person(index, raw, reading.refused)
+    path = _path(index, raw, reading.refused)
+    captions = _captions(index, raw, reading)
+    if split is None or person is None or path is None or captions is None:
+        return None
+    return Record(index, split, person, path, captions)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 60 else f"{value[:57]!r}…"
+    return repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"
+
+
+def _split(index: int, raw: dict[str, Any], refused: Complaints) -> str | None:
+    if "split" not in raw:
+        refused.add("a record without 'split'", f"record {index}")
+        return None
+    value = raw["split"]
+    if value in SPLIT_NAMES:
+        return str(value)
+    hint = nearest(value[:40], SPLIT_NAMES) if isinstance(value, str) else None
+    meant = f", did you mean {hint!r}?" if hint else ""
+    kind = "an unknown split (train, val and test are known)"
+    refused.add(kind, f"record {index} says {_shown(value)}{meant}")
+    return None
+
+
+def _person(index: int, raw: dict[str, Any], refused: Complaints) -> str | None:
+    """The identity as text: 12, 12.0, "12" and " 12 " are one person; "012" is another."""
+    if "id" not in raw:
+        refused.add("a record without 'id'", f"record {index}")
+        return None
+    value = raw["id"]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        refused.add("an identity that is neither a number nor a text", f"record {index} has {_shown(value)}")
+        return None
+    person = _LONE_SURROGATE.sub("�", str(value).strip())
+    if not 0 < len(person) <= MAX_ID_CHARACTERS:
+        refused.add(f"an identity that is empty or over {MAX_ID_CHARACTERS} characters", f"record {index}")
+        return None
+    return person
+
+
+def _path(index: int, raw: dict[str, Any], refused: Complaints) -> str | None:
+    keys = [key for key in PATH_KEYS if key in raw]
+    if not keys:
+        refused.add("a record without 'file_path' (or 'img_path')", f"record {index}")
+        return None
+    value = raw[keys[0]]
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_PATH_CHARACTERS:
+        refused.add("an image path that is not a usable text", f"record {index} has {_shown(value)}")
+        return None
+    # Some copies were annotated on Windows; there, as here, a path may only lead further down.
+    path = posixpath.normpath(value.replace("\\", "/"))
+    if path.startswith(("/", "../")) or path in ("..", ".") or re.match(r"[A-Za-z]:", path):
+        refused.add("an image path that leaves the data root", f"record {index} names {_shown(value)}")
+        return None
+    if "\0" in path or _LONE_SURROGATE.search(path):
+        refused.add("an image path with a forbidden character", f"record {index} names {_shown(value)}")
+        return None
+    return path
+
+
+def _captions(index: int, raw: dict[str, Any], reading: Reading) -> tuple[str, ...] | None:
+    if "captions" not in raw:
+        reading.refused.add("a record without 'captions'", f"record {index}")
+        return None
+    value = raw["captions"]
+    sentences = [value] if isinstance(value, str) else value
+    if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
+        reading.refused.add("captions that are not texts", f"record {index} has {_shown(value)}")
+        return None
+    longest = max(map(len, sentences), default=0)
+    if longest > MAX_CAPTION_CHARACTERS:
+        kind = f"a caption of over {MAX_CAPTION_CHARACTERS:,} characters"
+        reading.refused.add(kind, f"record {index} has {longest:,}")
+        return None
+    kept = [sentence for sentence in sentences if sentence.strip()]
+    if len(kept) < len(sentences) or not sentences:
+        empty = len(sentences) - len(kept)
+        what = f"{empty} of {len(sentences)} empty" if sentences else "none at all"
+        reading.mended.add("an empty caption was left out; its image stays", f"record {index}: {what}")
+    return tuple(_encodable(sentence, index, reading) for sentence in kept)
+
+
+def _encodable(sentence: str, index: int, reading: Reading) -> str:
+    """Half a surrogate pair cannot be written as UTF-8, so nothing downstream could store it."""
+    if _LONE_SURROGATE.search(sentence) is None:
+        return sentence
+    reading.mended.add("half a character was replaced by U+FFFD", f"record {index}")
+    return _LONE_SURROGATE.sub("�", sentence)

@@ -1,0 +1,310 @@
+"""Decoded images, once: a memory-mapped file of uint8 pixels per split and size.
+
+The cache is keyed by what the dataset contains, never by where it lies. A pixel file is built under a
+temporary name and renamed when it is whole, so a build killed at any moment leaves nothing that could be
+mistaken for a cache; the next one starts afresh. Two processes never build the same file: the second waits
+and uses the first one's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from harness.data.decoding import BrokenImageError, Progress, in_parallel, read_image, resized
+from harness.data.records import DataError, Split
+from harness.data.splits import without_images
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "pil-bilinear-1"
+"""Version of the pixels: raised whenever the same image would be decoded to other values."""
+ROWS_PER_TASK = 32
+HASH_BLOCK = 16 * 2**20
+NAMED_IMAGES = 50
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """The decoded images of one split.
+
+    Attributes:
+        path: the file of pixels.
+        split: the split whose images are rows of `pixels`, in order: the one asked for, less its broken
+            images.
+        size: (height, width).
+        broken: indices, in the split asked for, of images that could not be decoded and were left out.
+        sha256: hash of the pixels.
+    """
+
+    path: Path
+    split: Split
+    size: tuple[int, int]
+    broken: tuple[int, ...]
+    sha256: str
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """[images, 3, height, width] uint8, mapped from the file: it takes memory only where it is read."""
+        import torch
+
+        shape = (len(self.split.image_paths), 3, *self.size)
+        flat = torch.from_file(str(self.path), shared=False, size=int(np.prod(shape)), dtype=torch.uint8)
+        return flat.view(shape)
+
+
+@dataclass(frozen=True)
+class _Label:
+    """What lies beside a pixel file and says what is in it."""
+
+    format: str
+    fingerprint: str
+    size: tuple[int, int]
+    images: int
+    broken: dict[str, str]
+    sha256: str
+    source_times: str
+    source_sha256: str
+
+
+def image_cache(
+    split: Split,
+    size: tuple[int, int],
+    cache_dir: Path,
+    *,
+    fingerprint: str,
+    skip_broken: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ImageCache:
+    """Open the decoded images of `split` at `size` = (height, width), building them first when there are
+    none.
+
+    The pixels of an existing file are hashed before use. A damaged one is set aside, reported in the log, and
+    built again; so is one whose source images have changed since.
+
+    Args:
+        split: the images to decode.
+        size: (height, width) of the result.
+        cache_dir: folder of caches; `images/` below it is used.
+        fingerprint: the dataset's fingerprint, which names the file.
+        skip_broken: leave out images that cannot be decoded, rather than refuse the dataset.
+        workers: threads that decode; default: the cores available.
+        progress: called with (images decoded, images in all) while building.
+
+    Raises:
+        DataError: images that cannot be decoded, each named, unless `skip_broken`.
+        OSError: the cache folder cannot be written, or is full.
+    """
+    folder = cache_dir / "images"
+    path = folder / f"{fingerprint[:20]}-{split.name}-{size[0]}x{size[1]}.pixels"
+    label = _opened(path, split, size, fingerprint)
+    if label is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            label = _opened(path, split, size, fingerprint)
+            if label is None:
+                label = _build(path, split, size, fingerprint, skip_broken, workers, progress)
+    broken = {int(index): reason for index, reason in label.broken.items()}
+    if broken and not skip_broken:
+        raise DataError(_named(split, broken))
+    return ImageCache(path, without_images(split, list(broken)), size, tuple(broken), label.sha256)
+
+
+def _opened(path: Path, split: Split, size: tuple[int, int], fingerprint: str) -> _Label | None:
+    """The label of a cache that may be used as it is; anything else is set aside."""
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        return None
+    try:
+        label = _Label(**json.loads(beside.read_text()))
+        reason = _unusable(label, path, split, size, fingerprint)
+    except (OSError, ValueError, TypeError) as error:
+        reason = f"its label cannot be read ({error})"
+    else:
+        if not reason:
+            return label
+    log.warning("image cache %s: %s; set aside and built again", path, reason)
+    for file in (beside, path):
+        if file.exists():
+            file.replace(file.with_name(file.name + ".damaged"))
+    return None
+
+
+def _unusable(label: _Label, path: Path, split: Split, size: tuple[int, int], fingerprint: str) -> str:
+    if (label.format, label.fingerprint, tuple(label.size)) != (FORMAT, fingerprint, size):
+        return "it holds something else"
+    rows = len(split.image_paths) - len(label.broken)
+    if label.images != len(split.image_paths) or path.stat().st_size != rows * 3 * size[0] * size[1]:
+        return "it has the wrong size"
+    if pixel_sha256(path) != label.sha256:
+        return "its pixels are not the ones that were written"
+    if _source_times(split.image_paths) == label.source_times:
+        return ""
+    # Same names and sizes but other times: a copy, or an unpacking anew. Only the content decides.
+    if _source_sha256(split.image_paths) != label.source_sha256:
+        return "its source images have changed"
+    times = _source_times(split.image_paths)
+    _write_label(path, _Label(**{**asdict(label), "source_times": times}))
+    return ""
+
+
+_verified: dict[tuple[str, int, int, int], str] = {}
+
+
+def pixel_sha256(path: Path) -> str:
+    """sha256 over the sha256 of the file's 16 MiB blocks, in parallel, once per process and file."""
+    status = path.stat()
+    key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    if key not in _verified:
+        blocks = range(0, status.st_size, HASH_BLOCK)
+        whole = hashlib.sha256()
+        for digest in in_parallel(partial(_block_sha256, path), blocks):
+            whole.update(digest)
+        _verified[key] = whole.hexdigest()
+    return _verified[key]
+
+
+def _block_sha256(path: Path, start: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return hashlib.sha256(file.read(HASH_BLOCK)).digest()
+
+
+def _source_times(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _source_sha256(paths: Sequence[Path]) -> str:
+    whole = hashlib.sha256()
+    for digest in in_parallel(_file_sha256, paths):
+        whole.update(digest)
+    return whole.hexdigest()
+
+
+def _file_sha256(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(read_image(path)).digest()
+    except BrokenImageError:
+        return b"unreadable"
+
+
+def _build(
+    path: Path,
+    split: Split,
+    size: tuple[int, int],
+    fingerprint: str,
+    skip_broken: bool,
+    workers: int | None,
+    progress: Progress | None,
+) -> _Label:
+    paths, row_bytes = split.image_paths, 3 * size[0] * size[1]
+    times = _source_times(paths)
+    building = path.with_suffix(".building")
+    broken: dict[str, str] = {}
+    sources = hashlib.sha256()
+    try:
+        with building.open("wb+") as file:
+            # Reserving the space first turns a full disk into an error now instead of after an hour.
+            os.posix_fallocate(file.fileno(), 0, len(paths) * row_bytes)
+            for start, digests, failures in _decode_into(file.fileno(), paths, size, workers):
+                sources.update(b"".join(digests))
+                broken.update(failures)
+                if progress is not None:
+                    progress(min(start + ROWS_PER_TASK, len(paths)), len(paths))
+            if broken and not skip_broken:
+                raise DataError(_named(split, {int(index): why for index, why in broken.items()}))
+            _close_gaps(file.fileno(), {int(index) for index in broken}, len(paths), row_bytes)
+            os.fsync(file.fileno())
+        building.replace(path)
+    except BaseException:
+        building.unlink(missing_ok=True)
+        raise
+    sha256 = pixel_sha256(path)
+    label = _Label(FORMAT, fingerprint, size, len(paths), broken, sha256, times, sources.hexdigest())
+    _write_label(path, label)
+    return label
+
+
+_Chunk = tuple[int, list[bytes], dict[str, str]]
+
+
+def _decode_into(
+    descriptor: int, paths: Sequence[Path], size: tuple[int, int], workers: int | None
+) -> Iterator[_Chunk]:
+    """Decode all images, write each group of rows in its place, yield source hashes and failures in order."""
+
+    def task(start: int) -> _Chunk:
+        group = paths[start : start + ROWS_PER_TASK]
+        pixels = np.zeros((len(group), 3, *size), dtype=np.uint8)
+        digests, failures = [], {}
+        for row, image in enumerate(group):
+            digest = b"unreadable"
+            try:
+                content = read_image(image)
+                digest = hashlib.sha256(content).digest()
+                pixels[row] = resized(content, size)
+            except BrokenImageError as error:
+                failures[str(start + row)] = str(error)
+            digests.append(digest)
+        _write_all(descriptor, pixels.tobytes(), start * pixels[0].nbytes)
+        return start, digests, failures
+
+    return in_parallel(task, range(0, len(paths), ROWS_PER_TASK), workers)
+
+
+def _write_all(descriptor: int, content: bytes, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _close_gaps(descriptor: int, broken: set[int], images: int, row_bytes: int) -> None:
+    """Move the rows behind broken images forward, so that rows and remaining images correspond."""
+    if not broken:
+        return
+    target = 0
+    for index in range(images):
+        if index not in broken:
+            _write_all(descriptor, os.pread(descriptor, row_bytes, index * row_bytes), target * row_bytes)
+            target += 1
+    os.ftruncate(descriptor, target * row_bytes)
+
+
+def _write_label(path: Path, label: _Label) -> None:
+    content: dict[str, Any] = asdict(label)
+    temporary = path.with_suffix(f".json.{os.getpid()}")
+    with temporary.open("w") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path.with_suffix(".json"))
+
+
+def _named(split: Split, broken: dict[int, str]) -> list[str]:
+    """One line per broken image, up to a number that can still be read."""
+    lines = [f"{split.image_paths[index]}: {why}" for index, why in list(broken.items())[:NAMED_IMAGES]]
+    if len(broken) > NAMED_IMAGES:
+        lines.append(f"… and {len(broken) - NAMED_IMAGES:,} more broken images in {split.name}")
+    return [*lines, "--skip-broken leaves these images out, and counts them"]

@@ -1,0 +1,141 @@
+"""Splits made from splits: validation carved by identity, subsets, omissions; their hash. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.data.records import SPLIT_NAMES, DataError, Dataset, Split
+
+CARVING_RULE = "carve-1"
+"""Version of the rule below; part of the fingerprint of every dataset it was applied to."""
+CARVED_SHARE = 0.05
+"""Share of the training persons that becomes the validation split: about what RSTPReid set aside."""
+SUBSET_RULE = "subset-1"
+
+
+def carve_validation(dataset: Dataset) -> Dataset:
+    """Give a dataset without validation split one, taken from train by identity; others are returned
+    unchanged.
+
+    The same rule for every dataset: 5 % of the training persons, rounded up and at least two where train has
+    four;
+    those whose hashed identity is smallest. It depends on nothing but the identities, so it is the same on
+    every
+    machine and in every study.
+
+    Raises:
+        DataError: train has a single person.
+    """
+    if "val" in dataset.splits:
+        return dataset
+    train = dataset.splits["train"]
+    persons = len(train.persons)
+    size = max(ceil(CARVED_SHARE * persons), 2 if persons >= 4 else 1)
+    if persons < 2:
+        problem = f"{dataset.name}: no validation split, and none can be carved from a single training person"
+        raise DataError([problem])
+    chosen = set(_shuffled(train.persons, CARVING_RULE)[:size])
+    splits = {
+        "train": keep_persons(train, set(train.persons) - chosen),
+        "val": replace(keep_persons(train, chosen), name="val"),
+        **{name: split for name, split in dataset.splits.items() if name != "train"},
+    }
+    note = (
+        f"{dataset.name} has no validation split; {size} of {persons} training persons were set "
+        f"aside for it by identity (rule {CARVING_RULE})"
+    )
+    return replace(dataset, splits=splits, notes=(*dataset.notes, note))
+
+
+def keep_identities(dataset: Dataset, count: int) -> Dataset:
+    """Keep `count` persons of every split, the first under a fixed shuffle; all where there are fewer."""
+    if count < 1:
+        raise ValueError(f"a subset keeps at least 1 identity per split, got {count}")
+    splits = {
+        name: keep_persons(split, set(_shuffled(split.persons, SUBSET_RULE, name)[:count]))
+        for name, split in dataset.splits.items()
+    }
+    note = f"{dataset.name}: only {count} identities per split"
+    return replace(dataset, splits=splits, notes=(*dataset.notes, note), official=False)
+
+
+def _shuffled(persons: Sequence[str], *salt: str) -> list[str]:
+    def key(person: str) -> bytes:
+        return hashlib.sha256("\0".join((*salt, person)).encode()).digest()
+
+    return sorted(persons, key=key)
+
+
+def keep_persons(split: Split, persons: Collection[str]) -> Split:
+    """The part of `split` that shows one of `persons`, in the order it had."""
+    wanted = np.array([person in persons for person in split.persons], dtype=bool)
+    return _keep(split, wanted[split.image_person])
+
+
+def without_images(split: Split, dropped: Sequence[int]) -> Split:
+    """`split` without the images at these indices, their captions, and persons left without any image."""
+    kept = np.ones(len(split.image_paths), dtype=bool)
+    kept[np.asarray(dropped, dtype=np.int64)] = False
+    return _keep(split, kept)
+
+
+def _keep(split: Split, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> Split:
+    old_person = split.image_person[kept]
+    used, first = np.unique(old_person, return_index=True)
+    order = used[np.argsort(first)]
+    new_person = np.full(len(split.persons), -1, dtype=np.int64)
+    new_person[order] = np.arange(len(order))
+    new_image = np.cumsum(kept) - 1
+    captions = np.flatnonzero(kept[split.caption_image])
+    return Split(
+        name=split.name,
+        image_paths=tuple(split.image_paths[index] for index in np.flatnonzero(kept)),
+        persons=tuple(split.persons[index] for index in order),
+        image_person=new_person[old_person],
+        captions=tuple(split.captions[index] for index in captions),
+        caption_image=new_image[split.caption_image[captions]].astype(np.int64),
+    )
+
+
+def file_list(dataset: Dataset) -> list[dict[str, Any]]:
+    """One row per image: `split`, `path` below the dataset's folder, `person`, `bytes`, `captions` (their
+    hash).
+
+    What a store keeps beside a fingerprint, so that a changed dataset can be told file by file.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in SPLIT_NAMES:
+        if name in dataset.splits:
+            rows.extend(_rows(dataset.splits[name], dataset.root))
+    return rows
+
+
+def _rows(split: Split, root: Path) -> Iterator[dict[str, Any]]:
+    captions: list[list[str]] = [[] for _ in split.image_paths]
+    for image, caption in zip(split.caption_image, split.captions, strict=True):
+        captions[image].append(caption)
+    for index, path in enumerate(split.image_paths):
+        text = json.dumps(captions[index], ensure_ascii=True)
+        yield {
+            "split": split.name,
+            "path": path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name,
+            "person": split.persons[split.image_person[index]],
+            "bytes": path.stat().st_size,
+            "captions": hashlib.sha256(text.encode()).hexdigest()[:16],
+        }
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """sha256 of what the dataset contains: its file list, in order; where it lies does not matter."""
+    digest = hashlib.sha256(dataset.name.encode())
+    for row in file_list(dataset):
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
