@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from harness import studyfile, validation
 from harness.schema import Evaluate, Overhead, Search, Select, StudyFile, TrainSettings
@@ -201,6 +200,8 @@ class Study:
 
     def resolved(self) -> dict[str, Any]:
         """The study as a file that says everything and means the same; a storage's password is left out."""
+        from harness.search.urls import masked
+
         values = self.file.model_dump(mode="json", exclude_none=True)
         values["methods"] = [
             {"name": plan.label, "base": plan.entry.name, **plan.train.model_dump(mode="json"), **plan.own}
@@ -208,17 +209,8 @@ class Study:
         ]
         values.pop("train")
         if self.search is not None and self.search.storage is not None:
-            values["search"]["storage"] = without_password(self.search.storage)
+            values["search"]["storage"] = masked(self.search.storage)
         return values
-
-
-def without_password(url: str) -> str:
-    """A storage URL fit to be written down."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    location = parts.netloc.replace(f":{parts.password}@", ":***@")
-    return urlunsplit(parts._replace(netloc=location))
 
 
 def load_study(

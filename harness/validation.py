@@ -269,7 +269,7 @@ class _Checker:
         shared: Mapping[str, Any],
         own: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """The valid ones of the settings from `train` and from a method's entry; each error at its own place."""
+        """The valid settings among those of `train` and of a method's entry; each error at its own place."""
         merged = {**under, **shared, **own}
         try:
             strictly(model, merged)

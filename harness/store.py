@@ -1,0 +1,457 @@
+"""The run store: what ran, how it ended, and every number it left. The only room that writes results.
+
+DIR/study.yaml  environment.json  results.csv  cells/<dataset>.<method>.<seed>.<identity>/
+  cell.json       what the cell's identity is made of, and what was recorded beside it
+  status.json     queued, running, done, failed (with a reason) or pruned
+  history.jsonl   one line per epoch, only ever appended to
+  checkpoint/     the last full state, named by its epoch and its own SHA-256
+  model-{val,last,test}.safetensors    one file when the same epoch was chosen
+  records/<target>.<selection>.<direction>.parquet    one row per query
+  results.json    the scores
+  lock            held by the process that trains the cell
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness import files
+from harness.files import LockedError, atomic_file, atomic_json, atomic_write
+from harness.study import Cell, Study, fingerprint
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+__all__ = ["CellRun", "LockedError", "RunStore", "Status", "StoreError", "atomic_write", "results_rows"]
+
+State = Literal["queued", "running", "done", "failed", "pruned"]
+Reason = Literal["", "oom", "nan", "data", "timeout", "error"]
+SELECTIONS = ("val", "last", "test")
+DIRECTIONS = ("t2i", "i2t")
+SCORES = ("R1", "R5", "R10", "mAP", "mINP")
+COUNTS = ("queries", "gallery")
+RESULT_COLUMNS = (
+    *("method", "dataset", "target", "seed", "preset", "selection", "direction", "status", "reason"),
+    *SCORES,
+    *COUNTS,
+    "cell",
+)
+FORMAT = 1
+
+
+class StoreError(Exception):
+    """A store that cannot be used: unreadable, unwritable, or of another kind; says which file and why."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a cell stands."""
+
+    state: State = "queued"
+    reason: Reason = ""
+    """Why it failed."""
+    detail: str = ""
+    """The error in one line, or what a person should know."""
+    epoch: int = 0
+    """Epochs trained."""
+    seconds: float = 0.0
+    """Of training, over all attempts."""
+
+
+class CellRun:
+    """One cell of a store, on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @property
+    def name(self) -> str:
+        """The cell's folder, by which reports refer to it."""
+        return self.directory.name
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """`cell.json`: `identity`, its `parts`, `cell` (what the study asked for), `recorded` (host, paths …).
+
+        Raises `StoreError` when it is missing or damaged.
+        """
+        description = _read_json(self.directory / "cell.json")
+        if not isinstance(description, dict):
+            raise StoreError(f"{self.directory / 'cell.json'}: not a description of a cell")
+        return description
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its flat name."""
+        settings: dict[str, Any] = self.description["parts"]["settings"]
+        return settings
+
+    def describe(self, **recorded: Any) -> None:
+        """Add to what is recorded beside the identity: host, command, device, versions."""
+        description = self.description
+        description["recorded"] = {**description.get("recorded", {}), **recorded}
+        atomic_json(self.directory / "cell.json", description)
+
+    # -- how it stands ----------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """How the cell stands; one that was cut off while running counts as queued and resumes."""
+        status = self._written_status()
+        if status.state == "running" and not files.is_locked(self.directory / "lock"):
+            return Status(
+                "queued", "", f"cut off in epoch {status.epoch + 1}; resumes", status.epoch, status.seconds
+            )
+        return status
+
+    def _written_status(self) -> Status:
+        try:
+            written = _read_json(self.directory / "status.json")
+            return Status(**{name: written[name] for name in Status.__dataclass_fields__ if name in written})
+        except StoreError:
+            # Rewritten by the next run from what is beside it; until then the cell is not finished.
+            return Status()
+
+    def set_status(self, state: State, *, reason: Reason = "", detail: str = "", **more: Any) -> None:
+        """Write the status; epoch and seconds carry over unless given."""
+        before = self._written_status()
+        kept = {"epoch": before.epoch, "seconds": before.seconds, **more}
+        status = Status(state=state, reason=reason, detail=detail[:2000], **kept)
+        atomic_json(self.directory / "status.json", asdict(status))
+
+    def finish(self) -> None:
+        """The cell is done: its results stand."""
+        self.set_status("done")
+
+    def fail(self, reason: Reason, detail: str) -> None:
+        """The cell ended without results, for this reason."""
+        self.set_status("failed", reason=reason, detail=detail)
+
+    @contextlib.contextmanager
+    def lock(self, patience: float = 1.0) -> Iterator[None]:
+        """Hold the cell: two processes never train one. Raises `LockedError` when another does."""
+        with files.lock(self.directory / "lock", patience):
+            files.remove_leftovers(self.directory)
+            yield
+
+    def set_aside(self, path: Path, why: str) -> None:
+        """Move a damaged file out of the way and note it; it is never used and never deleted."""
+        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+        os.replace(path, aside)
+        self.note(f"{path.relative_to(self.directory)}: {why}; set aside as {aside.name}")
+
+    def note(self, text: str) -> None:
+        """Keep a sentence for the reader of the report: what went wrong and was mended."""
+        files.append_line(self.directory / "notes.jsonl", {"note": text})
+
+    @property
+    def notes(self) -> list[str]:
+        """What went wrong and was mended, and history lines that cannot be read."""
+        written = [str(line.get("note")) for line in files.read_lines(self.directory / "notes.jsonl").records]
+        return written + files.read_lines(self.directory / "history.jsonl").dropped
+
+    # -- training ---------------------------------------------------------------------------------
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record per epoch, in order. Of an epoch that was trained again the last record counts."""
+        by_epoch = {
+            record["epoch"]: record
+            for record in files.read_lines(self.directory / "history.jsonl").records
+            if isinstance(record.get("epoch"), int)
+        }
+        return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+
+    def append_history(self, record: Mapping[str, Any]) -> None:
+        """Append one epoch's line."""
+        files.append_line(self.directory / "history.jsonl", dict(record))
+
+    def truncate_after(self, epoch: int) -> None:
+        """Forget epochs after `epoch`, which a resumed run trains again."""
+        kept = [record for record in self.history if record["epoch"] <= epoch]
+        lines = [json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n" for record in kept]
+        if (self.directory / "history.jsonl").exists():
+            atomic_write(self.directory / "history.jsonl", "".join(lines))
+
+    def save_checkpoint(self, state: Mapping[str, Any], epoch: int) -> None:
+        """Keep the full state after `epoch`; the one before goes when this one is safe on the disk."""
+        import torch
+
+        folder = self.directory / "checkpoint"
+        with atomic_file(folder / "new") as file:
+            torch.save(dict(state), file)
+        digest = _sha256(folder / "new")
+        path = folder / f"epoch-{epoch:05d}-{digest[:32]}.pt"
+        os.replace(folder / "new", path)
+        files.sync_folder(folder)
+        for older in folder.glob("epoch-*.pt"):
+            if older != path:
+                older.unlink()
+
+    def load_checkpoint(self, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
+        """The newest full state that is sound, or None. A damaged one is named and set aside, never used.
+
+        Only tensors and plain values are read: a checkpoint cannot bring code along.
+        """
+        import torch
+
+        for path in sorted((self.directory / "checkpoint").glob("epoch-*.pt"), reverse=True):
+            if not path.stem.endswith(_sha256(path)[:32]):
+                self.set_aside(path, "its content does not match its name")
+                continue
+            try:
+                state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+                return state
+            except Exception as error:  # torch raises many kinds over foreign content
+                self.set_aside(path, f"cannot be read ({type(error).__name__})")
+        return None
+
+    def drop_checkpoint(self) -> None:
+        """Free the disk of a finished cell's optimiser state; its models stay."""
+        for path in (self.directory / "checkpoint").glob("epoch-*.pt"):
+            path.unlink()
+
+    # -- models, records, results -----------------------------------------------------------------
+
+    def model_path(self, selection: str) -> Path:
+        """Where the model of a selection lies."""
+        return self.directory / f"model-{selection}.safetensors"
+
+    def save_model(
+        self,
+        selection: str,
+        state: Mapping[str, torch.Tensor],
+        epoch: int,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep a model's weights for a selection; a hard link when another selection has this epoch."""
+        from safetensors.torch import save
+
+        path = self.model_path(selection)
+        for other in SELECTIONS:
+            if (
+                other != selection
+                and self.model_epoch(other) == epoch
+                and _linked(self.model_path(other), path)
+            ):
+                return
+        weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        with atomic_file(path) as file:
+            file.write(save(weights, metadata={"epoch": str(epoch), **(metadata or {})}))
+
+    def model_epoch(self, selection: str) -> int | None:
+        """The epoch after which a selection's model was kept, or None when there is no sound one."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(self.model_path(selection)), "pt") as file:
+                return int(file.metadata()["epoch"])
+        except (FileNotFoundError, SafetensorError, KeyError, ValueError, TypeError, OSError):
+            return None
+
+    def load_model(self, selection: str) -> dict[str, torch.Tensor]:
+        """The weights kept for a selection. Raises `StoreError` when they are missing or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.model_path(selection)
+        try:
+            weights: dict[str, torch.Tensor] = load_file(path)
+            return weights
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"{path}: {error}") from error
+
+    def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> None:
+        """Keep one row per query of an evaluation."""
+        with atomic_file(self._records_path(target, selection, direction)) as file:
+            frame.to_parquet(file, index=False)
+
+    def records(self, target: str, selection: str, direction: str) -> pd.DataFrame:
+        """The rows of an evaluation. Raises `StoreError` when they are missing or damaged."""
+        import pandas as pd
+
+        path = self._records_path(target, selection, direction)
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+            raise StoreError(f"{path}: {error}") from error
+
+    def _records_path(self, target: str, selection: str, direction: str) -> Path:
+        return self.directory / "records" / f"{target}.{selection}.{direction}.parquet"
+
+    def write_results(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the scores, one row per target, selection and direction, with the target's fingerprint."""
+        atomic_json(self.directory / "results.json", [dict(row) for row in rows])
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The scores kept so far; none when the file is missing or damaged."""
+        try:
+            rows = _read_json(self.directory / "results.json")
+        except StoreError:
+            return []
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+class RunStore:
+    """A folder of cells."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def cells(self) -> list[CellRun]:
+        """The cells that stand for this store, by name: for a method, dataset and seed the one asked for last."""
+        current = set(self._current().values())
+        return [run for run in self.all_cells() if not current or run.name in current]
+
+    def all_cells(self) -> list[CellRun]:
+        """Every cell that was ever opened here, by name, also those of other settings, data or code."""
+        folder = self.directory / "cells"
+        if not folder.is_dir():
+            return []
+        return [CellRun(path) for path in sorted(folder.iterdir()) if (path / "cell.json").is_file()]
+
+    def _current(self) -> dict[str, str]:
+        try:
+            current = _read_json(self.directory / "current.json")
+        except StoreError:
+            return {}
+        return current if isinstance(current, dict) else {}
+
+    def make_current(self, runs: Sequence[tuple[Cell, CellRun]]) -> None:
+        """Let these cells stand for their method, dataset and seed from now on; others keep standing."""
+        with files.lock(self.directory / "lock", patience=30):
+            asked = {f"{cell.dataset}/{cell.method}/{cell.seed}": run.name for cell, run in runs}
+            atomic_json(self.directory / "current.json", {**self._current(), **asked})
+
+    def cell(self, name: str) -> CellRun:
+        """The cell whose folder starts with `name`. Raises `StoreError` unless there is exactly one."""
+        found = [run for run in self.cells() if run.name.startswith(name)]
+        if len(found) != 1:
+            what = "no cell" if not found else f"{len(found)} cells"
+            raise StoreError(f"{self.directory}: {what} called {name!r}")
+        return found[0]
+
+    def path_of(self, cell: Cell, identity: str) -> Path:
+        """Where a cell lies, whether it is there or not."""
+        return self.directory / "cells" / cell.directory_name(identity)
+
+    def open(self, cell: Cell, parts: Mapping[str, Any], **recorded: Any) -> CellRun:
+        """The cell with these identity parts, made when it is not there yet.
+
+        A damaged description is written anew: everything in the folder belongs to this identity.
+        """
+        identity = fingerprint(parts)
+        run = CellRun(self.path_of(cell, identity))
+        try:
+            run.description["parts"]["settings"]
+        except (StoreError, KeyError, TypeError):
+            described = {"format": FORMAT, "identity": identity, "parts": parts, "cell": _asked(cell)}
+            atomic_json(run.directory / "cell.json", {**described, "recorded": recorded})
+            if not (run.directory / "status.json").exists():
+                run.set_status("queued")
+        return run
+
+    def write_study(self, study: Study) -> None:
+        """Keep the resolved study, its claims, and where it came from."""
+        import yaml
+
+        header = f"# {study.name}, resolved: what ran. From {study.source.name}.\n"
+        values = study.resolved()
+        if study.claims is not None:
+            atomic_write(self.directory / "claims.yaml", study.claims.read_bytes())
+            values["claims"] = "claims.yaml"
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+        atomic_write(self.directory / "study.yaml", header + text)
+
+    def write_results(self) -> Path:
+        """Write `results.csv`, sorted and free of times, so that two runs compare with `diff`."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, RESULT_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(results_rows(self))
+        path = self.directory / "results.csv"
+        atomic_write(path, text.getvalue())
+        return path
+
+
+def results_rows(store: RunStore) -> list[dict[str, Any]]:
+    """One row per cell, target, selection and direction, sorted; a cell without results has one, unscored."""
+    rows = [row for run in store.cells() for row in _rows_of(run)]
+    keys = ("dataset", "method", "seed", "target", "selection", "direction", "cell")
+    return sorted(rows, key=lambda row: [(isinstance(row[key], str), row[key]) for key in keys])
+
+
+def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
+    try:
+        asked = run.description["cell"]
+    except (StoreError, KeyError):
+        return
+    status = run.status
+    common = {
+        **{name: asked[name] for name in ("method", "dataset", "seed", "preset")},
+        "status": status.state,
+        "reason": status.reason,
+        "cell": run.name,
+    }
+    scored = run.results if status.state == "done" else []
+    for result in scored:
+        scores = {name: f"{result[name]:.4f}" for name in SCORES}
+        places = {name: result[name] for name in ("target", "selection", "direction", *COUNTS)}
+        yield {**common, **places, **scores}
+    if not scored:
+        blank = dict.fromkeys(("target", "selection", "direction", *SCORES, *COUNTS), "")
+        yield {**common, **blank, "target": asked["dataset"]}
+
+
+def _asked(cell: Cell) -> dict[str, Any]:
+    """What a study asked for, without what is in the identity's settings."""
+    plain = ("study", "method", "base", "dataset", "seed", "preset", "trains", "subset", "tie_order")
+    return {
+        **{name: getattr(cell, name) for name in plain},
+        "targets": list(cell.targets),
+        "select": cell.select.model_dump(),
+        "train": cell.train.model_dump(mode="json"),
+        "own": dict(cell.own),
+        "given": dict(cell.given),
+    }
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
+def _linked(source: Path, path: Path) -> bool:
+    """Make `path` another name of `source`; False where the file system has no hard links."""
+    temporary = path.with_name(f".{path.name}.link.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        return False
+    os.replace(temporary, path)
+    # Renaming one name of a file over another of its names leaves both.
+    temporary.unlink(missing_ok=True)
+    files.sync_folder(path.parent)
+    return True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
