@@ -84,7 +84,7 @@ class CellRun:
 
     @property
     def description(self) -> dict[str, Any]:
-        """`cell.json`: `identity`, its `parts`, `cell` (what the study asked for), `recorded` (host, paths …).
+        """`cell.json`: `identity`, its `parts`, `cell` (what was asked for) and `recorded` (host, paths …).
 
         Raises `StoreError` when it is missing or damaged.
         """
@@ -313,7 +313,7 @@ class RunStore:
         self.directory = directory
 
     def cells(self) -> list[CellRun]:
-        """The cells that stand for this store, by name: for a method, dataset and seed the one asked for last."""
+        """The cells that stand, by name: of each method, dataset and seed the one asked for last."""
         current = set(self._current().values())
         return [run for run in self.all_cells() if not current or run.name in current]
 
