@@ -1,0 +1,381 @@
+"""The desk that hands out trials: a fixed budget, one owner per trial, and the trials of the dead first."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import optuna
+from optuna import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from harness.search.owner import Owner
+from harness.search.sampling import PerTrialSampler, finished, pruner_for
+from harness.search.space import Parameter, Scalar, differences, grid, same_point
+from harness.search.storage import HEARTBEAT_SECONDS, Database, StorageError, open_database, patiently
+
+logger = logging.getLogger(__name__)
+
+DEATHS_ALLOWED = 4
+"""Workers that may die in a row at the same epoch of a trial before the trial counts as failed."""
+
+ReportEpoch = Callable[[int, float], None]
+"""Called after each epoch (counted from 1) with its validation score; raises `Pruned` to end the trial."""
+
+
+class Objective(Protocol):
+    """Trains with some settings and answers with the validation score to maximise.
+
+    It is pickled into workers. Raising `TrialFailed` gives the reason of a failure; any other exception is
+    one too, with reason `error`.
+    """
+
+    def __call__(self, settings: Mapping[str, Scalar], report_epoch: ReportEpoch) -> float:
+        """Train, calling `report_epoch` after every epoch; an epoch it raises `Pruned` after is the last."""
+
+
+class Pruned(Exception):
+    """The pruner ends this trial after `epoch`."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        super().__init__(f"pruned after epoch {epoch}")
+
+
+class Lost(Exception):
+    """The trial was taken over by another worker, because this one was silent for too long."""
+
+
+class TrialFailed(Exception):
+    """A trial ended without a score; `reason` is one of oom, nan, data, timeout, error."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}")
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search: a method on a dataset, with a budget. Picklable: workers open the database themselves."""
+
+    name: str
+    """Of the Optuna study, `<study>/<method>/<dataset>`."""
+    url: str = field(repr=False)
+    """Of the database; may hold a password, so it is never printed."""
+    space: Mapping[str, Parameter]
+    recipe: Mapping[str, Scalar]
+    """The recipe's own values: trial 0."""
+    trials: int
+    """Finished trials (complete or pruned) that make up the budget."""
+    epochs: int
+    objective: Objective = field(repr=False)
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 0
+    grid_points: int = 8
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    """Everything else that, when changed, makes old and new trials incomparable."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What a report calls it: method, dataset, metric. Compared with nothing."""
+
+    @property
+    def failures_allowed(self) -> int:
+        """Failed trials that are replaced before the search is given up: half the budget, at least 3."""
+        return max(3, self.trials // 2)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The terms a stored search must agree with to be continued."""
+        return {
+            "space": {name: parameter.terms() for name, parameter in self.space.items()},
+            "trials": self.trials,
+            "epochs": self.epochs,
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+            "seed": self.seed,
+            **({"points": self.grid_points} if self.sampler == "grid" else {}),
+            **self.terms,
+        }
+
+    def grid(self) -> list[dict[str, Scalar]]:
+        """The points of a grid search that are not the recipe's; none for other samplers."""
+        if self.sampler != "grid":
+            return []
+        return [p for p in grid(self.space, self.grid_points) if not same_point(p, self.recipe)]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far a search is."""
+
+    finished: int
+    failed: int
+    running: int
+    waiting: int
+    missing: int
+    """Finished trials still to come; 0 when done, or when too many failed."""
+    exhausted: bool
+    """Whether it was given up short of its trials."""
+
+
+class Answer(enum.Enum):
+    """What the desk says when it hands out nothing."""
+
+    WAIT = "others run what is left"
+    DONE = "nothing is left"
+
+
+@dataclass
+class Claim:
+    """A trial this process owns, and nobody else."""
+
+    search: Search
+    trial: Trial
+    resumed: bool
+
+    @property
+    def number(self) -> int:
+        """The trial's number in its search."""
+        return self.trial.number
+
+
+class SearchDesk:
+    """A search's open database. Cheap to keep, dear to open: each process keeps its desks (`desk_for`)."""
+
+    def __init__(self, search: Search, database: Database, study: Study) -> None:
+        self.search, self.database, self.study = search, database, study
+
+    def budget(self) -> Budget:
+        """How far the search is, by the database."""
+        return _budget(self.search, self._trials())
+
+    def claim(self) -> Claim | Answer:
+        """Take the next trial of the budget: one whose owner died, else a queued one, else a new one."""
+        return patiently(self._claim, self.search.url)
+
+    def _claim(self) -> Claim | Answer:
+        with self.database.desk():
+            trials = self._trials()
+            for trial in trials:
+                if trial.state is TrialState.RUNNING and self._is_orphan(trial):
+                    if self._died_too_often(trial):
+                        trials = self._trials()
+                        continue
+                    return self._own(Trial(self.study, trial._trial_id), resumed=True)
+            budget = _budget(self.search, trials)
+            if budget.missing == 0:
+                return Answer.DONE
+            free = budget.missing - budget.running
+            if free <= 0 or (self.search.sampler == "grid" and not budget.waiting):
+                return Answer.WAIT if budget.running else Answer.DONE
+            return self._own(self._ask(), resumed=False)
+
+    def _ask(self) -> Trial:
+        with warnings.catch_warnings():
+            # Optuna warns that its heartbeat is kept by `optimize` only; ours is kept by `heartbeat` below.
+            warnings.simplefilter("ignore")
+            return self.study.ask()
+
+    def _own(self, trial: Trial, *, resumed: bool) -> Claim:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name, parameter in self.search.space.items():
+                trial._suggest(name, parameter.distribution())
+        if resumed:
+            epoch = _last_epoch(trial._get_latest_trial())
+            died_at, deaths = trial.user_attrs.get("deaths", (epoch, 0))
+            trial.set_user_attr("deaths", (epoch, deaths + 1 if died_at == epoch else 1))
+            trial.set_user_attr("resumed", trial.user_attrs.get("resumed", 0) + 1)
+        # Last: until an owner is written, whoever has the desk knows that the one who began this is dead.
+        self.database.storage.record_heartbeat(trial._trial_id)
+        trial.set_user_attr("owner", str(Owner.this_process()))
+        _mine.add((self.search.name, trial.number))
+        return Claim(self.search, trial, resumed)
+
+    def _is_orphan(self, trial: FrozenTrial) -> bool:
+        owner = Owner.parse(str(trial.user_attrs.get("owner", "")))
+        if owner is None:
+            return True
+        if owner == Owner.this_process():
+            return (self.search.name, trial.number) not in _mine
+        if owner.is_local:
+            return not owner.is_alive
+        return trial._trial_id in self.database.storage._get_stale_trial_ids(self.study._study_id)
+
+    def _died_too_often(self, trial: FrozenTrial) -> bool:
+        epoch = _last_epoch(trial)
+        died_at, deaths = trial.user_attrs.get("deaths", (epoch, 0))
+        if died_at != epoch or deaths + 1 < DEATHS_ALLOWED:
+            return False
+        detail = (
+            f"its worker was killed {deaths + 1} times after epoch {epoch}; the system may be short of memory"
+        )
+        self._fail(trial._trial_id, "error", detail)
+        return True
+
+    def owns(self, claim: Claim) -> bool:
+        """Whether the claim still stands: a worker silent for long may have lost its trial to another."""
+        trial = self.database.storage.get_trial(claim.trial._trial_id)
+        mine = str(Owner.this_process()) == trial.user_attrs.get("owner")
+        return mine and trial.state is TrialState.RUNNING
+
+    def report(self, claim: Claim, epoch: int, value: float, seconds: float) -> bool:
+        """Write an epoch's score and the trial's seconds so far; True when the pruner wants the trial to end.
+
+        Raises `Lost` when the trial is no longer ours.
+        """
+
+        def act() -> bool:
+            if not self.owns(claim):
+                raise Lost(f"trial {claim.number} of {self.search.name} was taken over by another worker")
+            if epoch in claim.trial._get_latest_trial().intermediate_values:
+                return False
+            claim.trial.report(value, epoch)
+            claim.trial.set_user_attr("seconds", round(seconds, 3))
+            return claim.trial.should_prune()
+
+        return patiently(act, self.search.url)
+
+    def complete(self, claim: Claim, value: float) -> None:
+        """Finish a trial with its score."""
+        self._settle(claim, lambda: self.study.tell(claim.trial, value, skip_if_finished=True))
+
+    def prune(self, claim: Claim, epoch: int) -> None:
+        """Finish a trial that the pruner ended after `epoch`."""
+
+        def act() -> None:
+            claim.trial.set_user_attr("pruned_at", epoch)
+            self.study.tell(claim.trial, state=TrialState.PRUNED, skip_if_finished=True)
+
+        self._settle(claim, act)
+
+    def fail(self, claim: Claim, reason: str, detail: str) -> None:
+        """Finish a trial as failed, with its reason."""
+        self._settle(claim, lambda: self._fail(claim.trial._trial_id, reason, detail))
+
+    def _fail(self, trial_id: int, reason: str, detail: str) -> None:
+        storage = self.database.storage
+        storage.set_trial_user_attr(trial_id, "reason", reason)
+        storage.set_trial_user_attr(trial_id, "detail", detail[:500])
+        storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def _settle(self, claim: Claim, act: Callable[[], Any]) -> None:
+        def settled() -> None:
+            with self.database.desk():
+                if self.owns(claim):
+                    act()
+
+        patiently(settled, self.search.url)
+        _mine.discard((self.search.name, claim.number))
+
+    @contextmanager
+    def heartbeat(self, claim: Claim) -> Iterator[None]:
+        """Tell workers on other machines, every few seconds, that this one lives."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(HEARTBEAT_SECONDS):
+                try:
+                    self.database.storage.record_heartbeat(claim.trial._trial_id)
+                except Exception as error:  # a database that is away ends the trial elsewhere, not here
+                    logger.debug("no heartbeat for trial %d: %s", claim.number, type(error).__name__)
+
+        thread = threading.Thread(target=beat, name=f"heartbeat of trial {claim.number}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            _mine.discard((self.search.name, claim.number))
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial, by number."""
+        return patiently(self._trials, self.search.url)
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+
+_mine: set[tuple[str, int]] = set()
+_desks: dict[tuple[str, str], SearchDesk] = {}
+
+
+def desk_for(search: Search) -> SearchDesk:
+    """This process's desk of a search that `prepare` has made."""
+    key = (search.url, search.name)
+    if key not in _desks or _desks[key].search != search:
+        _desks[key] = _opened(search, open_database(search.url, create=False))
+    return _desks[key]
+
+
+def _opened(search: Search, database: Database) -> SearchDesk:
+    axes = (search.seed, search.name)
+    study = optuna.load_study(
+        study_name=search.name,
+        storage=database.storage,
+        sampler=PerTrialSampler(search.sampler, search.space, search.trials, axes),
+        pruner=pruner_for(search.pruner, search.epochs, search.trials),
+    )
+    return SearchDesk(search, database, study)
+
+
+def stored_terms(search: Search, database: Database) -> dict[str, Any] | None:
+    """The terms a stored search was made on, or None when it is not there (or died while being made)."""
+    names = optuna.get_all_study_names(database.storage)
+    if search.name not in names:
+        return None
+    study_id = database.storage.get_study_id_from_name(search.name)
+    terms: dict[str, Any] | None = database.storage.get_study_user_attrs(study_id).get("terms")
+    return terms
+
+
+def changes(search: Search, stored: Mapping[str, Any]) -> list[str]:
+    """What the study file says now that the stored search was not made with."""
+    return [f"search {search.name}: {change}" for change in differences(stored, search.fingerprint)]
+
+
+def prepare(search: Search) -> None:
+    """Make the search in its database, or check that the stored one has the same terms; safe to repeat.
+
+    The recipe is queued first, so it is trial 0; a grid is queued whole. Raises `StorageError`.
+    """
+    database = open_database(search.url, create=True)
+    with database.desk():
+        stored = stored_terms(search, database)
+        if stored is not None and (changed := changes(search, stored)):
+            raise StorageError("; ".join(changed))
+        optuna.create_study(
+            study_name=search.name, storage=database.storage, direction="maximize", load_if_exists=True
+        )
+        desk = _opened(search, database)
+        queued = {trial.user_attrs.get("point") for trial in desk._trials()}
+        for point, params in enumerate([dict(search.recipe), *search.grid()]):
+            if point not in queued:
+                desk.study.enqueue_trial(params, user_attrs={"point": point})
+        desk.study.set_user_attr("terms", search.fingerprint)
+
+
+def _last_epoch(trial: FrozenTrial) -> int:
+    return max(trial.intermediate_values, default=0)
+
+
+def _budget(search: Search, trials: list[FrozenTrial]) -> Budget:
+    done = sum(finished(trial.state) for trial in trials)
+    failed = sum(trial.state is TrialState.FAIL for trial in trials)
+    running = sum(trial.state is TrialState.RUNNING for trial in trials)
+    waiting = sum(trial.state is TrialState.WAITING for trial in trials)
+    missing = max(0, search.trials - done)
+    if search.sampler == "grid":
+        # A grid has no other point to put in the place of one that failed.
+        missing = min(missing, running + waiting)
+    given_up = missing > 0 and failed > search.failures_allowed
+    if given_up:
+        missing = 0
+    return Budget(done, failed, running, waiting, missing, exhausted=done < search.trials and missing == 0)

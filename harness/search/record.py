@@ -1,0 +1,81 @@
+"""The searches of a run as plain values, kept beside the cells so that a report needs no database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.files import atomic_json
+from harness.search.desk import Search, desk_for
+from harness.search.urls import masked
+
+FILE = "search.json"
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "queued",
+}
+
+
+def trial_record(trial: FrozenTrial) -> dict[str, Any]:
+    """One trial: its state, settings, score, and score per epoch; a failed one with its reason."""
+    notes = trial.user_attrs
+    value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+    return {
+        "number": trial.number,
+        "state": _STATES[trial.state],
+        "params": trial.params or trial.system_attrs.get("fixed_params", {}),
+        "value": value,
+        "epochs": max(trial.intermediate_values, default=0),
+        "intermediate": sorted(trial.intermediate_values.items()),
+        "seconds": notes.get("seconds", 0.0),
+        "resumed": notes.get("resumed", 0),
+        "pruned_at": notes.get("pruned_at"),
+        "reason": notes.get("reason"),
+        "detail": notes.get("detail"),
+        "recipe": notes.get("point") == 0,
+    }
+
+
+def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The winner: the complete trial with the highest score, the earliest of equals; a pruned one never."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
+    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+
+def search_record(search: Search, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """One search with all its trials, failed ones too."""
+    records = [trial_record(trial) for trial in trials]
+    winner = best(trials)
+    return {
+        **search.about,
+        "name": search.name,
+        "storage": masked(search.url),
+        "sampler": search.sampler,
+        "pruner": search.pruner,
+        "trials_allotted": search.trials,
+        "epochs_allotted": search.epochs,
+        "space": {
+            name: {**parameter.terms(), "recipe": search.recipe[name]}
+            for name, parameter in search.space.items()
+        },
+        "finished": sum(record["state"] in ("complete", "pruned") for record in records),
+        "failed": sum(record["state"] == "failed" for record in records),
+        "epochs_trained": sum(record["epochs"] for record in records),
+        "seconds": round(sum(record["seconds"] for record in records), 3),
+        "winner": winner.number if winner else None,
+        "trials": records,
+    }
+
+
+def write_record(searches: Sequence[Search], run_dir: Path) -> list[dict[str, Any]]:
+    """Write `search.json` below the run's folder, and return what it says."""
+    records = [search_record(search, desk_for(search).trials()) for search in searches]
+    atomic_json(run_dir / FILE, {"searches": records})
+    return records

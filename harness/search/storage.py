@@ -1,0 +1,223 @@
+"""Where trials are kept: an Optuna database that is looked at before it is trusted, and a lock around it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import URL, make_url
+
+from harness import files
+from harness.search.urls import masked, split_password
+from harness.seeds import seed_for
+
+T = TypeVar("T")
+
+HEARTBEAT_SECONDS = 10
+GRACE_SECONDS = 60
+"""A worker on another machine that has been silent for so long is taken for dead."""
+PATIENCE_SECONDS = 90.0
+"""How long a database may be away (restarted, locked, disk full) before a worker gives up."""
+_LOOK_SECONDS = 10.0
+
+
+class StorageError(Exception):
+    """The database cannot be used; one line, without any password."""
+
+
+def search_url(storage: str | None, run_dir: Path) -> str:
+    """The URL of a search's database: the study's own with `$VARIABLES` filled in, or a file in `run_dir`.
+
+    Its password moves into `PGPASSWORD`, where libpq looks and workers inherit it: the URL that is pickled
+    into job files and printed in errors has none. Raises `StorageError` for a URL that cannot be a search's.
+    """
+    if storage is None:
+        return f"sqlite:///{(run_dir / 'search.db').absolute()}"
+    bare, password = split_password(os.path.expandvars(storage))
+    url = _parsed(bare)
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    kind = url.get_backend_name()
+    if kind not in ("sqlite", "postgresql"):
+        raise StorageError(f"search.storage: a search is kept in SQLite or PostgreSQL, not in {kind!r}")
+    if kind == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise StorageError(
+                "search.storage: a database in memory is forgotten with the process; name a file"
+            )
+        url = url.set(database=str(Path(url.database).expanduser().absolute()))
+    elif password is not None:
+        os.environ["PGPASSWORD"] = password
+    return url.render_as_string()
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        message = "not a database URL (sqlite:///… or postgresql://…)"
+        raise StorageError(f"search.storage: {masked(url)}: {message}") from None
+
+
+@dataclass(frozen=True)
+class Database:
+    """An open Optuna database."""
+
+    url: str
+    storage: RDBStorage
+
+    @contextmanager
+    def desk(self) -> Iterator[None]:
+        """Let one process at a time, on any machine, hand out trials.
+
+        The lock is a file's for SQLite and an advisory one for PostgreSQL: both vanish with their holder,
+        however it dies. Raises `StorageError` when it cannot be had for a long time.
+        """
+        if self.storage.engine.dialect.name == "sqlite":
+            with _file_desk(_sqlite_path(self.url)):
+                yield
+        else:
+            with self.storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                key = {"key": seed_for("search desk")}
+                connection.execute(sqlalchemy.text(f"SET lock_timeout = '{int(PATIENCE_SECONDS)}s'"))
+                connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), key)
+                try:
+                    yield
+                finally:
+                    connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), key)
+
+
+@contextmanager
+def _file_desk(database: Path) -> Iterator[None]:
+    try:
+        with files.lock(database.with_name(f"{database.name}.desk"), PATIENCE_SECONDS):
+            yield
+    except files.LockedError as error:
+        raise StorageError(f"{database}: another process keeps its desk for too long ({error})") from None
+
+
+def open_database(url: str, *, create: bool) -> Database:
+    """Open the database at `url`, after a look at it that changes nothing.
+
+    With `create`, a missing SQLite file or empty database gets Optuna's tables. Raises `StorageError` when
+    it is unreachable, locked, corrupt, of another program, or (without `create`) not there.
+    """
+    if url.startswith("sqlite"):
+        look_at_sqlite(_sqlite_path(url), may_be_missing=create)
+        arguments: dict[str, Any] = {"connect_args": {"timeout": _LOOK_SECONDS}}
+    else:
+        arguments = {
+            "connect_args": {"connect_timeout": int(_LOOK_SECONDS)},
+            "pool_pre_ping": True,
+            "pool_size": 2,
+        }
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = RDBStorage(
+                url,
+                engine_kwargs=arguments,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                skip_table_creation=not create,
+            )
+    except (
+        sqlalchemy.exc.SQLAlchemyError,
+        optuna.exceptions.OptunaError,
+        RuntimeError,
+        ImportError,
+    ) as error:
+        raise StorageError(f"{url}: cannot be used as a search database: {why(error)}") from None
+    return Database(url, storage)
+
+
+def _sqlite_path(url: str) -> Path:
+    database = make_url(url).database
+    assert database is not None
+    return Path(database)
+
+
+def look_at_sqlite(path: Path, *, may_be_missing: bool) -> None:
+    """Raise `StorageError` unless `path` is a healthy, unlocked SQLite file of Optuna's (or may be made)."""
+    if not path.exists():
+        if not may_be_missing:
+            raise StorageError(f"{path}: there is no search database")
+        return
+    if not path.is_file():
+        raise StorageError(f"{path}: is no file")
+    try:
+        # `mode=rw` never creates; BEGIN IMMEDIATE takes the write lock and gives it back unused.
+        with sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_LOOK_SECONDS
+        ) as connection:
+            connection.isolation_level = None
+            connection.execute("BEGIN IMMEDIATE")
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            tables = {
+                row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
+            connection.execute("ROLLBACK")
+        connection.close()
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: {_sqlite_reason(error)}") from None
+    if verdict != "ok":
+        raise StorageError(
+            f"{path}: the search database is corrupt ({verdict}); restore a copy, or move it away"
+        )
+    if tables and "studies" not in tables:
+        raise StorageError(f"{path}: is a database of another program (it has no table of studies)")
+
+
+def _sqlite_reason(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "locked" in text:
+        return "the search database is locked by another program; close it, then run again"
+    if "readonly" in text:
+        return "the search database cannot be written (read-only)"
+    if "not a database" in text or "malformed" in text:
+        return f"the search database is corrupt ({text}); restore a copy, or move it away"
+    return f"the search database cannot be opened ({text})"
+
+
+def why(error: BaseException) -> str:
+    """The innermost reason of a database error, in one line."""
+    while error.__cause__ is not None or isinstance(getattr(error, "orig", None), BaseException):
+        error = error.__cause__ or error.orig  # type: ignore[attr-defined]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+_AWAY = (
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.InternalError,
+    optuna.exceptions.StorageInternalError,
+)
+
+
+def patiently(act: Callable[[], T], url: str, patience: float | None = None) -> T:
+    """Do `act`, again and again while the database is away, then raise `StorageError`.
+
+    `act` must be safe to repeat. A database that is restarted, or locked by a backup, costs a search nothing.
+    """
+    deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
+    pause = 0.05
+    while True:
+        try:
+            return act()
+        except _AWAY as error:
+            if time.monotonic() + pause > deadline:
+                raise StorageError(f"{url}: the search database is gone: {why(error)}") from None
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
