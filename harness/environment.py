@@ -24,8 +24,8 @@ PACKAGES = (
     *("optuna", "pandas", "pyarrow", "scipy", "textblob", "nltk", "pydantic"),
 )
 
-# Files that no number of a training run passes through: pictures are drawn before they are a dataset (and its
-# content is fingerprinted), checks read only, costs are measured apart, released checkpoints are never trained.
+# Files that no number of a training run passes through: checks only read, costs are measured apart, released
+# checkpoints are never trained. (Rendering is left out too: the pictures themselves are fingerprinted.)
 _APART = ("harness/data/survey.py", "harness/data/leakage.py", "methods/cost.py", "methods/released.py")
 _ROOMS = {
     "data": ("harness/data/*.py",),
@@ -71,7 +71,7 @@ def _digest(paths: list[Path]) -> str:
 
 
 def source_meaning(text: str) -> str:
-    """What a Python source says once comments, docstrings and layout are gone; equal on every Python version."""
+    """What a Python source says without comments, docstrings and layout; equal on every Python version."""
     return "".join(_meaning(ast.parse(text)))
 
 

@@ -1,0 +1,217 @@
+"""What a person sees while a study runs: one live line on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+LOG_SECONDS = 15.0
+"""Between two lines about steps in a log."""
+DRAW_SECONDS = 0.1
+
+
+class Progress:
+    """Reports of a running study; this one says nothing (tests, workers of a search).
+
+    Losses given to `step` may be tensors: they are turned into numbers only when they are shown, so that showing
+    them does not make a device wait at every step.
+    """
+
+    def begin_study(self, cells: int, finished: int) -> None:
+        """So many cells in all, so many of them finished before."""
+
+    def begin_cell(self, name: str, epochs: int) -> None:
+        """A cell starts, or resumes."""
+
+    def step(
+        self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
+    ) -> None:
+        """`step` of the `steps` of `epoch` (both from 1) are done."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch is complete: its line of the history."""
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """Work beside training: a cache build, an evaluation."""
+
+    def end_cell(self, name: str, outcome: str) -> None:
+        """A cell ended: `done`, or `failed (oom): …`."""
+
+    def say(self, text: str) -> None:
+        """A sentence for the log."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class LogProgress(Progress):
+    """Plain lines, each complete and readable on its own."""
+
+    def __init__(self, stream: TextIO | None = None, seconds: float = LOG_SECONDS) -> None:
+        self._stream = stream or sys.stderr
+        self._seconds = seconds
+        self._spoke = time.monotonic()
+        self._cell = ""
+        self._epochs = 0
+        self._count = Count()
+
+    def say(self, text: str) -> None:
+        """Write one line now."""
+        print(text, file=self._stream, flush=True)
+        self._spoke = time.monotonic()
+
+    def begin_study(self, cells: int, finished: int) -> None:
+        """Say how much there is to do."""
+        self._count = Count(cells, finished)
+        self.say(f"{cells} cells, {finished} finished before")
+
+    def begin_cell(self, name: str, epochs: int) -> None:
+        """Say which cell starts."""
+        self._cell, self._epochs = name, epochs
+        self.say(f"{name}: starts")
+
+    def step(
+        self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
+    ) -> None:
+        """A line now and then, so that a long epoch is seen to move."""
+        if time.monotonic() - self._spoke >= self._seconds:
+            shown = f"epoch {epoch}/{self._epochs} step {step}/{steps}"
+            self.say(f"{self._cell}: {shown} {pairs_per_second:.0f} pairs/s {_losses(losses)}")
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """One line per epoch."""
+        self.say(f"{self._cell}: {_epoch_line(record, self._epochs)}")
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """A line at the end, and now and then before."""
+        if done >= total or time.monotonic() - self._spoke >= self._seconds:
+            self.say(f"{what}: {done:,} of {total:,}")
+
+    def end_cell(self, name: str, outcome: str) -> None:
+        """Say how it ended and what is left."""
+        self._count.finished += 1
+        self.say(f"{name}: {outcome} ({self._count.shown()})")
+
+
+class LiveProgress(Progress):
+    """Bars of rich: the study's and the running cell's, with what it loses and what it scores."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bars: Bars = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=Console(stderr=True),
+        )
+        self._bars.start()
+        self._study: TaskID | None = None
+        self._cell: TaskID | None = None
+        self._side: TaskID | None = None
+        self._name, self._epochs, self._score = "", 0, ""
+        self._drawn = 0.0
+
+    def say(self, text: str) -> None:
+        """Print above the bars; what looks like markup in it is text."""
+        self._bars.console.print(text, markup=False, highlight=False)
+
+    def begin_study(self, cells: int, finished: int) -> None:
+        """Show the study's bar."""
+        self._study = self._bars.add_task("cells", total=cells, completed=finished, note="")
+
+    def begin_cell(self, name: str, epochs: int) -> None:
+        """Show the cell's bar."""
+        self._name, self._epochs, self._score = name, epochs, ""
+        self._cell = self._bars.add_task(name, total=None, note="")
+
+    def step(
+        self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
+    ) -> None:
+        """Move the cell's bar."""
+        now = time.monotonic()
+        if self._cell is None or (now - self._drawn < DRAW_SECONDS and step < steps):
+            return
+        self._drawn = now
+        note = f"epoch {epoch}/{self._epochs} {pairs_per_second:.0f} pairs/s {_losses(losses)} {self._score}"
+        completed = (epoch - 1) * steps + step
+        self._bars.update(self._cell, total=self._epochs * steps, completed=completed, note=note)
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Remember the validation score for the cell's bar."""
+        score = record.get("val") or {}
+        if "R1" in score:
+            self._score = f"val R1 {score['R1']:.1f}"
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """Show a bar for as long as the work lasts."""
+        if self._side is None:
+            self._side = self._bars.add_task(what, total=total, note="")
+        self._bars.update(self._side, description=what, completed=done, total=total)
+        if done >= total:
+            self._bars.remove_task(self._side)
+            self._side = None
+
+    def end_cell(self, name: str, outcome: str) -> None:
+        """Move the study's bar and leave one line about the cell."""
+        if self._cell is not None:
+            self._bars.remove_task(self._cell)
+            self._cell = None
+        if self._study is not None:
+            self._bars.advance(self._study)
+        self.say(f"{name}: {outcome} {self._score}".rstrip())
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._bars.stop()
+
+
+class Count:
+    """Cells in all and finished."""
+
+    def __init__(self, cells: int = 0, finished: int = 0) -> None:
+        self.cells, self.finished = cells, finished
+
+    def shown(self) -> str:
+        """As in `3 of 12 cells`."""
+        return f"{self.finished} of {self.cells} cells"
+
+
+def _losses(losses: Mapping[str, Any]) -> str:
+    return " ".join(f"{name} {float(value):.3f}" for name, value in losses.items())
+
+
+def _epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    parts = [f"epoch {record.get('epoch')}/{epochs}"]
+    if record.get("pairs_per_second"):
+        parts.append(f"{record['pairs_per_second']:.0f} pairs/s")
+    parts.append(_losses(record.get("losses") or {}))
+    score = record.get("val") or {}
+    if "R1" in score:
+        parts.append(f"val R1 {score['R1']:.2f}")
+    if record.get("seconds"):
+        parts.append(f"{record['seconds']:.1f} s")
+    return " ".join(part for part in parts if part)
+
+
+@contextmanager
+def shown(live: bool | None = None) -> Iterator[Progress]:
+    """Live bars when standard error is a terminal, log lines otherwise."""
+    is_live = sys.stderr.isatty() if live is None else live
+    progress: Progress = LiveProgress() if is_live else LogProgress()
+    try:
+        yield progress
+    finally:
+        progress.close()
