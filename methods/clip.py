@@ -154,10 +154,17 @@ class DualEncoder(Method):
 
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Named losses of the whole (global) batch."""
-        image_features = self.gather(self.encode_image(batch.images).float())
-        text_features = self.gather(self.encode_text(batch.captions).float())
+        images, captions = self.encode_image(batch.images), self.encode_text(batch.captions)
+        return self.global_losses(batch, images, captions, noise)
+
+    def global_losses(
+        self, batch: Batch, image_features: Tensor, text_features: Tensor, noise: Noise
+    ) -> dict[str, Tensor]:
+        """`losses` of the features of all processes, in float32 whatever the precision of the encoders."""
+        images, captions = self.gather(image_features.float()), self.gather(text_features.float())
         whole = replace(batch, person_ids=self.gather(batch.person_ids))
-        return self.losses(whole, image_features, text_features, noise)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.losses(whole, images, captions, noise)
 
     def losses(
         self, batch: Batch, image_features: Tensor, text_features: Tensor, noise: Noise

@@ -1,0 +1,105 @@
+"""What a method costs: parameters it trains, and floating-point operations for one pair, counted and not
+timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.registry import method as find_method
+from methods.backbones import backbone_config
+from methods.base import Batch
+from methods.clip import Backbone, DualEncoder
+from methods.restoration import grey, plan_patches
+from methods.uit import UIT
+
+TRAINING_PERSONS = 11_003  # CUHK-PEDES; only the classifier's size depends on it
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of weights that are trained."""
+    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+
+
+def built_in_vain(width: int) -> int:
+    """Weights of TIR that the released code builds and never uses: two cross-attentions and two norms."""
+    return 2 * (4 * width * width + 4 * width) + 2 * (2 * width)
+
+
+def gflop(run: Callable[[], Any]) -> float:
+    """Billions of floating-point operations of a call; a multiplication and an addition are two."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 1e9
+
+
+def build_on_meta(
+    name: str, backbone: str, image_size: tuple[int, int], overrides: dict[str, Any] | None = None
+) -> DualEncoder:
+    """The method `name` with its sizes but no numbers in it: nothing is computed or stored."""
+    entry = find_method(name)
+    with torch.device("meta"):
+        method: DualEncoder = entry.load()(
+            entry.resolve(overrides),
+            backbone=Backbone(backbone_config(backbone), image_size),
+            identities=TRAINING_PERSONS,
+            image_size=image_size,
+        )
+    return method
+
+
+def one_pair(method: DualEncoder) -> Batch:
+    """A batch of one image and one caption on the meta device."""
+    with torch.device("meta"):
+        tokens = torch.zeros(1, method.clip.config.context_length, dtype=torch.int64)
+        images, persons = torch.zeros(1, 3, *method.image_size), torch.zeros(1, dtype=torch.int64)
+        return Batch(images, tokens, tokens, tokens.bool(), persons)
+
+
+def part_costs(method: UIT) -> dict[str, float]:
+    """Forward GFLOP per pair of each part of UIT: `image`, `text`, `masked_image`, `decoder` (the last two:
+    TIR).
+    """
+    batch, clip = one_pair(method), method.clip
+    plan = plan_patches(torch.zeros(1, clip.patches, device="meta"), method.settings.mask_ratio)
+    visible = torch.zeros(1, 1 + plan.visible.shape[1], clip.embed_dim, device="meta")
+    words = torch.zeros(1, clip.config.context_length, clip.embed_dim, device="meta")
+    return {
+        "image": gflop(lambda: clip.encode_image(batch.images)),
+        "text": gflop(lambda: clip.encode_text(batch.captions)),
+        "masked_image": gflop(lambda: clip.image_tokens(grey(batch.images), plan.visible)),
+        "decoder": gflop(lambda: method.restoration(visible, words, plan)),
+    }
+
+
+def cost(name: str, backbone: str, image_size: tuple[int, int]) -> dict[str, Any]:
+    """One row of `cost_table`."""
+    method = build_on_meta(name, backbone, image_size)
+    batch, parts = one_pair(method), dict(method.named_children())
+    inference = gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions)))
+    training = inference
+    if method.trains:
+        noise = {key: value.to("meta") for key, value in method.draw(1, torch.Generator(), "cpu").items()}
+        training = gflop(lambda: method(batch, noise))
+    millions = {part: parameters(module) / 1e6 for part, module in parts.items()}
+    return {
+        "method": name,
+        "parameters_m": sum(millions.values()),
+        "parts_m": {"backbone": millions.pop("clip"), **millions},
+        "training_gflop": training,
+        "inference_gflop": inference,
+    }
+
+
+def cost_table(names: Iterable[str], backbone: str, image_size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Cost of each method: trained parameters in millions, whole and by part, and forward GFLOP per pair.
+
+    `training_gflop` is the forward pass of a training step (its backward pass costs about twice as much),
+    `inference_gflop` both encoders.  The losses between features, which grow with the batch, are negligible.
+    """
+    return [cost(name, backbone, image_size) for name in names]

@@ -1,0 +1,78 @@
+"""Augmented captions, made on the device from token ids: pruned, with tokens deleted, swapped or masked.
+
+Each of these takes and returns `captions` and `content` [batch, tokens] (see `methods.base.Batch`).  The
+alternatives to pruning follow EDA (Wei & Zou 2019) without its synonyms.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from methods.base import Batch, Noise
+from methods.masked_language import is_word
+
+Augmentation = Literal["pruning", "deletion", "swap", "masking"]
+
+DELETED = 0.1  # share of words; EDA's alpha
+SWAPS = 2  # EDA's alpha times a caption of about twenty words
+MASKED = 0.15
+
+
+def draw_augmentation(
+    shape: tuple[int, int], generator: torch.Generator, device: torch.device | str
+) -> Noise:
+    """The randomness `augment_captions` needs for captions of `shape` [batch, tokens]."""
+    return {
+        "augment": torch.rand(shape[0], generator=generator, device=device),
+        "augment_words": torch.rand(shape, generator=generator, device=device),
+        "augment_swaps": torch.rand(shape[0], SWAPS, 2, generator=generator, device=device),
+    }
+
+
+def augment_captions(
+    batch: Batch, noise: Noise, kind: Augmentation, probability: float, vocab_size: int
+) -> tuple[Tensor, Tensor]:
+    """Captions and content flags of `batch`, each caption augmented with `probability`."""
+    if kind == "pruning":
+        # What is left of a pruned caption is nearly all nouns and adjectives.
+        changed, content = batch.pruned, is_word(batch.pruned, vocab_size)
+    elif kind == "deletion":
+        changed, content = delete_words(batch.captions, batch.content, noise, vocab_size)
+    elif kind == "swap":
+        changed, content = swap_words(batch.captions, batch.content, noise, vocab_size)
+    else:
+        masked = is_word(batch.captions, vocab_size) & (noise["augment_words"] < MASKED)
+        changed, content = batch.captions.masked_fill(masked, vocab_size - 3), batch.content
+    augmented = (noise["augment"] < probability)[:, None]
+    return torch.where(augmented, changed, batch.captions), torch.where(augmented, content, batch.content)
+
+
+def delete_words(captions: Tensor, content: Tensor, noise: Noise, vocab_size: int) -> tuple[Tensor, Tensor]:
+    """Every word disappears with probability 0.1 and the rest closes up; one word always stays."""
+    words = is_word(captions, vocab_size)
+    survivor = noise["augment_words"].masked_fill(~words, -1).argmax(dim=1, keepdim=True)
+    places = torch.arange(captions.shape[1], device=captions.device)
+    gone = words & (noise["augment_words"] < DELETED) & (places != survivor)
+    order = torch.where(gone, captions.shape[1], 0).add(places).argsort(dim=1)
+    kept = (~gone).gather(1, order)
+    return captions.gather(1, order) * kept, content.gather(1, order) & kept
+
+
+def swap_words(captions: Tensor, content: Tensor, noise: Noise, vocab_size: int) -> tuple[Tensor, Tensor]:
+    """Two random words change places, twice."""
+    words = is_word(captions, vocab_size)
+    # Numbers of the words' places, words first, so that a random fraction picks one of them.
+    places = words.byte().argsort(dim=1, descending=True, stable=True)
+    count = words.sum(dim=1, keepdim=True)
+    for pair in noise["augment_swaps"].unbind(dim=1):
+        first, second = places.gather(1, (pair * count).long()).chunk(2, dim=1)
+        captions, content = _swap(captions, first, second), _swap(content, first, second)
+    return captions, content
+
+
+def _swap(row: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    swapped = row.scatter(1, first, row.gather(1, second))
+    return swapped.scatter(1, second, row.gather(1, first))
