@@ -1,0 +1,145 @@
+"""Training augmentation, batched on the device: flip, pad and crop, normalisation, random erasing.
+
+All randomness is drawn beforehand by `draw_augmentation`; `augment` is a pure function of pixels and draws,
+and never waits for the device. The distributions are those of torchvision's RandomHorizontalFlip, Pad +
+RandomCrop and RandomErasing, one image at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+ERASED_AREA = (0.02, 0.4)
+ERASED_ASPECT = (0.3, 3.3)
+ATTEMPTS = 10
+"""Rectangles torchvision tries before it leaves an image as it is."""
+
+Draws = dict[str, Tensor]
+
+
+def draw_augmentation(
+    size: int,
+    image_size: tuple[int, int],
+    generator: torch.Generator,
+    device: torch.device | str,
+    flip: float = 0.5,
+    pad: int = 10,
+    erase: float = 0.5,
+) -> Draws:
+    """All randomness of augmenting `size` images of `image_size` = (height, width).
+
+    The numbers come from `generator`, wherever it lives, and are moved to `device`.
+
+    Args:
+        size: images in the batch.
+        image_size: (height, width).
+        generator: source of randomness.
+        device: where the draws are wanted.
+        flip: probability of a horizontal flip.
+        pad: black pixels added on every side before cropping back to `image_size` at a random place.
+        erase: probability of erasing a rectangle.
+
+    Returns:
+        `flip` [size] bool; `shift` [size, 2] int64, where the crop begins in the unpadded image (−pad … pad);
+        `box` [size, 4] int64, the erased rectangle as top, left, height, width (height 0: none).
+    """
+    height, width = image_size
+    source = generator.device
+    uniform = torch.rand(size, 4, generator=generator, device=source)
+    flipped = uniform[:, 0] < flip
+    shift = _below(torch.full((2,), 2 * pad + 1, device=source), uniform[:, 1:3]) - pad
+    box = _draw_boxes(size, height, width, generator)
+    box[:, 2:] *= (uniform[:, 3] < erase).unsqueeze(1)
+    draws = {"flip": flipped, "shift": shift, "box": box}
+    return {name: to_device(draw, device) for name, draw in draws.items()}
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """`tensor` on `device` without the host waiting: only copies from pinned memory are asynchronous."""
+    device = torch.device(device)
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _below(count: Tensor, uniform: Tensor) -> Tensor:
+    """Integers 0 … count − 1, equally likely, from numbers in [0, 1)."""
+    # A float32 product may round up to `count` itself.
+    return torch.minimum((uniform * count).long(), count - 1)
+
+
+def _draw_boxes(size: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """[size, 4] rectangles: the first of `ATTEMPTS` that is smaller than the image, or an empty one."""
+    uniform = torch.rand(4, size, ATTEMPTS, generator=generator, device=generator.device)
+    smallest, largest = ERASED_AREA
+    area = height * width * (smallest + (largest - smallest) * uniform[0])
+    low, high = math.log(ERASED_ASPECT[0]), math.log(ERASED_ASPECT[1])
+    aspect = torch.exp(low + (high - low) * uniform[1])
+    heights, widths = torch.sqrt(area * aspect).round().long(), torch.sqrt(area / aspect).round().long()
+    fits = (heights < height) & (widths < width)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    tops = _below((height - heights + 1).clamp(min=1), uniform[2])
+    lefts = _below((width - widths + 1).clamp(min=1), uniform[3])
+    boxes = torch.stack([tops, lefts, heights * fits, widths * fits], dim=2)
+    return boxes.gather(1, first.unsqueeze(2).expand(-1, 1, 4)).squeeze(1)
+
+
+def augment(
+    images: Tensor,
+    draws: Draws,
+    mean: tuple[float, float, float] = CLIP_MEAN,
+    std: tuple[float, float, float] = CLIP_STD,
+) -> Tensor:
+    """Flip, pad-crop, normalise, erase: in that order, as the recipe has it.
+
+    Args:
+        images: [batch, 3, height, width] uint8.
+        draws: of `draw_augmentation`, on the same device.
+        mean: per channel, subtracted; also the *normalised* value written into the erased rectangle, as
+            released.
+        std: per channel, divided by.
+
+    Returns:
+        [batch, 3, height, width] float32.
+    """
+    batch, channels, height, width = images.shape
+    rows = torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device)
+    from_row = rows + draws["shift"][:, :1]
+    from_column = columns + draws["shift"][:, 1:]
+    inside = _within(from_row, 0, height).unsqueeze(2) & _within(from_column, 0, width).unsqueeze(1)
+    from_column = torch.where(draws["flip"].unsqueeze(1), width - 1 - from_column, from_column)
+    place = from_row.clamp(0, height - 1).unsqueeze(2) * width + from_column.clamp(0, width - 1).unsqueeze(1)
+    place = place.view(batch, 1, -1).expand(-1, channels, -1)
+    cropped = images.flatten(2).gather(2, place).view_as(images) * inside.unsqueeze(1)
+    top, left, tall, wide = draws["box"].unsqueeze(2).unbind(1)
+    erased = _within(rows, top, top + tall).unsqueeze(2) & _within(columns, left, left + wide).unsqueeze(1)
+    value = _per_channel(mean, images.device)
+    return torch.where(erased.unsqueeze(1), value, normalise(cropped, mean, std))
+
+
+def _within(values: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
+    return (values >= low) & (values < high)
+
+
+def normalise(
+    images: Tensor,
+    mean: tuple[float, float, float] = CLIP_MEAN,
+    std: tuple[float, float, float] = CLIP_STD,
+) -> Tensor:
+    """[batch, 3, height, width] uint8 → float32, `(pixel / 255 − mean) / std`: ToTensor, then Normalize."""
+    centre, scale = _per_channel(mean, images.device), _per_channel(std, images.device)
+    return images.float().div_(255).sub_(centre).div_(scale)
+
+
+@cache
+def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """[1, 3, 1, 1] on the device; copied there only once, because such a copy waits for the device."""
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)

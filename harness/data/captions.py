@@ -1,0 +1,178 @@
+"""Captions → token matrices, plain and pruned, with parts of speech: computed once and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import sys
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from harness.data.decoding import Progress
+from methods import text_pruning, tokenizer
+from methods.text_pruning import Tagger, is_content, prune
+from methods.tokenizer import Tokenizer
+
+PROGRESS_EVERY = 500
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CaptionTokens:
+    """Token ids of a split's captions, row by row.
+
+    Attributes:
+        plain: [captions, tokens] int32, the caption.
+        pruned: [captions, tokens] int32, only its pronouns, nouns and adjectives.
+        content: [captions, tokens] bool, true where a token of `plain` belongs to a noun or adjective.
+    """
+
+    plain: Tensor
+    pruned: Tensor
+    content: Tensor
+
+
+def caption_tokens(
+    captions: Sequence[str],
+    encode: Tokenizer,
+    tagger: Tagger,
+    cache_dir: Path,
+    *,
+    progress: Progress | None = None,
+) -> CaptionTokens:
+    """Token matrices of `captions`; tagged and tokenised the first time, read from `cache_dir`/captions
+    afterwards.
+
+    The file's name covers the captions, the tokenizer, the tagger's name and version, and the code of all
+    three, so
+    an old file is never mistaken for a present one. A damaged file is set aside, reported in the log, and
+    replaced.
+
+    Args:
+        captions: sentences of any script; every one becomes a row.
+        encode: the tokenizer of the model's vocabulary.
+        tagger: finds the parts of speech.
+        cache_dir: folder of caches.
+        progress: called with (captions done, captions in all) while computing.
+    """
+    folder = cache_dir / "captions"
+    path = folder / f"{_key(captions, encode, tagger)}.npz"
+    tokens = _read(path)
+    if tokens is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            tokens = _read(path)
+            if tokens is None:
+                tokens = _computed(captions, encode, tagger, progress)
+                _write(path, tokens)
+    return tokens
+
+
+def _key(captions: Sequence[str], encode: Tokenizer, tagger: Tagger) -> str:
+    digest = hashlib.sha256()
+    for module in (sys.modules[__name__], tokenizer, text_pruning):
+        digest.update(Path(inspect.getfile(module)).read_bytes())
+    about = [encode.vocab_size, encode.context_length, tagger.name, tagger.version, len(captions)]
+    digest.update(json.dumps(about).encode())
+    for caption in captions:
+        digest.update(json.dumps(caption).encode())
+    return digest.hexdigest()[:32]
+
+
+class _TagOnce:
+    """A tagger that remembers its last caption: pruning and content words both ask for the same tags."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        self.name, self.version = tagger.name, tagger.version
+        self._tagger = tagger
+        self._caption: str | None = None
+        self._tags: list[tuple[str, str]] = []
+
+    def tag(self, caption: str) -> list[tuple[str, str]]:
+        if caption != self._caption:
+            self._caption, self._tags = caption, self._tagger.tag(caption)
+        return self._tags
+
+
+def _computed(
+    captions: Sequence[str], encode: Tokenizer, tagger: Tagger, progress: Progress | None
+) -> CaptionTokens:
+    remembering = _TagOnce(tagger)
+    content = torch.zeros(len(captions), encode.context_length, dtype=torch.bool)
+    pruned = []
+    for row, caption in enumerate(captions):
+        flags = content_flags(caption, encode, remembering)[: encode.context_length - 2]
+        content[row, 1 : 1 + len(flags)] = torch.tensor(flags, dtype=torch.bool)
+        pruned.append(prune(caption, remembering))
+        if progress is not None and (row + 1) % PROGRESS_EVERY == 0:
+            progress(row + 1, len(captions))
+    if progress is not None:
+        progress(len(captions), len(captions))
+    return CaptionTokens(encode(captions).to(torch.int32), encode(pruned).to(torch.int32), content)
+
+
+def content_flags(caption: str, encode: Tokenizer, tagger: Tagger) -> list[bool]:
+    """For each token of `encode.encode(caption)`: does it belong to a noun or an adjective?
+
+    Tagger and tokenizer cut a caption differently ("T-shirt" is one word for one, three for the other), so
+    both are compared letter by letter; where the tokenizer's cleaning changed letters, word by word.
+    """
+    tagged = [(word.lower(), is_content(tag)) for word, tag in tagger.tag(caption)]
+    letters = [flag for word, flag in tagged for _ in word]
+    words = encode.words(caption)
+    flags: list[bool] = []
+    if "".join(word for word, _ in words) == "".join(word for word, _ in tagged):
+        position = 0
+        for word, ids in words:
+            flags += [letters[position]] * len(ids)
+            position += len(word)
+    else:
+        known = dict(tagged)
+        for word, ids in words:
+            flags += [known.get(word, False)] * len(ids)
+    return flags
+
+
+def _read(path: Path) -> CaptionTokens | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            plain, pruned, content = (
+                torch.from_numpy(arrays[name]) for name in ("plain", "pruned", "content")
+            )
+            return CaptionTokens(plain, pruned, content)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        log.warning("caption cache %s: damaged (%s); set aside and computed again", path, error)
+        path.replace(path.with_name(path.name + ".damaged"))
+        return None
+
+
+def _write(path: Path, tokens: CaptionTokens) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                plain=tokens.plain.numpy(),
+                pruned=tokens.pruned.numpy(),
+                content=tokens.content.numpy(),
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

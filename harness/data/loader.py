@@ -1,0 +1,206 @@
+"""A split on the device: batches for training, chunks for evaluation, and no waiting for either.
+
+Pixels that fit stay on the device for good. Those that do not are read ahead by a thread, into pinned memory
+and from there over a side stream, so that the next batch has arrived when the step that needs it begins.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.data.augment import Draws, augment, normalise, to_device
+from harness.data.captions import CaptionTokens
+from harness.data.records import Split
+from methods.base import Batch
+
+RESIDENT_SHARE = 0.25
+"""A split stays on a GPU when it takes at most this share of the memory that is free before training."""
+BATCHES_AHEAD = 4
+
+Indices = NDArray[np.int64]
+
+
+class DeviceData:
+    """One split, ready for a model on `device`.
+
+    Args:
+        split: persons, images, captions; of an `ImageCache`, its `.split`.
+        pixels: [images, 3, height, width] uint8, row by row the images of `split`.
+        tokens: row by row the captions of `split`.
+        device: where batches are wanted.
+        resident: keep the pixels on the device; default: when they fit. On a CPU they are used where they
+            are.
+
+    Raises:
+        ValueError: pixels or tokens do not belong to the split.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        pixels: Tensor,
+        tokens: CaptionTokens,
+        device: torch.device | str,
+        *,
+        resident: bool | None = None,
+    ) -> None:
+        if len(pixels) != len(split.image_paths) or len(tokens.plain) != len(split.captions):
+            raise ValueError(
+                f"{split.name} has {len(split.image_paths)} images and {len(split.captions)} captions, "
+                f"but there are {len(pixels)} rows of pixels and {len(tokens.plain)} of tokens"
+            )
+        self.split = split
+        self.device = torch.device(device)
+        self.resident = fits(pixels, self.device) if resident is None else resident
+        self._pixels = pixels.to(self.device) if self.resident else pixels
+        self._plain = tokens.plain.to(self.device)
+        self._pruned = tokens.pruned.to(self.device)
+        self._content = tokens.content.to(self.device)
+        self._image = torch.from_numpy(split.caption_image).to(self.device)
+        self._person = torch.from_numpy(split.caption_person).to(self.device)
+        self._ahead: _ReadAhead | None = None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return int(self._pixels.shape[2]), int(self._pixels.shape[3])
+
+    def schedule(self, batches: Sequence[Indices]) -> None:
+        """Announce the batches that will be asked for, in order, so that pixels that are not resident are
+        read ahead.
+
+        Without it, or when another batch is asked for than was announced, batches are right but waited for.
+        """
+        self.close()
+        if not self.resident and self.device.type == "cuda":
+            rows = [self.split.caption_image[indices] for indices in batches]
+            self._ahead = _ReadAhead(self._pixels, rows, self.device)
+
+    def batch(self, indices: Indices, draws: Draws | None = None) -> Batch:
+        """The captions at `indices` [batch], each with its image: augmented by `draws`, or normalised."""
+        wanted = to_device(torch.from_numpy(np.ascontiguousarray(indices)), self.device)
+        images = self._rows(self.split.caption_image[indices], wanted)
+        return Batch(
+            images=normalise(images) if draws is None else augment(images, draws),
+            captions=self._plain[wanted].long(),
+            pruned=self._pruned[wanted].long(),
+            content=self._content[wanted],
+            person_ids=self._person[wanted],
+        )
+
+    def _rows(self, rows: Indices, captions: Tensor) -> Tensor:
+        if self.resident:
+            return self._pixels.index_select(0, self._image[captions])
+        if self._ahead is not None:
+            arrived = self._ahead.next_if(rows)
+            if arrived is not None:
+                return arrived
+            self.close()
+        return to_device(self._pixels[torch.from_numpy(rows)], self.device)
+
+    def image_chunks(self, size: int) -> Iterator[Tensor]:
+        """All images in order, normalised: [≤ size, 3, height, width] float32 on the device."""
+        starts = range(0, len(self._pixels), size)
+        if self.resident or self.device.type != "cuda":
+            for start in starts:
+                yield normalise(self._pixels[start : start + size].to(self.device))
+            return
+        rows = [np.arange(start, min(start + size, len(self._pixels))) for start in starts]
+        ahead = _ReadAhead(self._pixels, rows, self.device)
+        try:
+            for wanted in rows:
+                pixels = ahead.next_if(wanted)
+                if pixels is None:
+                    raise RuntimeError("images arrived in another order than they were asked for")
+                yield normalise(pixels)
+        finally:
+            ahead.close()
+
+    def caption_chunks(self, size: int) -> Iterator[Tensor]:
+        """All captions in order: token ids [≤ size, tokens] int64 on the device."""
+        for start in range(0, len(self._plain), size):
+            yield self._plain[start : start + size].long()
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+
+def fits(pixels: Tensor, device: torch.device) -> bool:
+    """Whether `pixels` may stay on `device` beside a model in training."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return pixels.nbytes <= RESIDENT_SHARE * free
+
+
+@dataclass
+class _Arrival:
+    """Pixels on their way to the device; `pinned` is kept until the copy has been waited for."""
+
+    rows: Indices
+    pixels: Tensor
+    pinned: Tensor
+    done: torch.cuda.Event
+
+
+class _ReadAhead:
+    """Reads announced rows in a thread and copies them to the device over a stream of its own."""
+
+    def __init__(self, pixels: Tensor, rows: Sequence[Indices], device: torch.device) -> None:
+        self._pixels, self._rows, self._device = pixels, rows, device
+        self._arrivals: queue.Queue[_Arrival | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+        self._stopped = threading.Event()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for rows in self._rows:
+                self._put(self._copy(rows))
+                if self._stopped.is_set():
+                    return
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _copy(self, rows: Indices) -> _Arrival:
+        pinned = self._pixels[torch.from_numpy(rows)].pin_memory()
+        with torch.cuda.stream(self._stream):
+            pixels = pinned.to(self._device, non_blocking=True)
+            return _Arrival(rows, pixels, pinned, self._stream.record_event())
+
+    def _put(self, arrival: _Arrival | BaseException | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._arrivals.put(arrival, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def next_if(self, rows: Indices) -> Tensor | None:
+        """The next announced pixels when they are `rows`; None when something else was announced."""
+        arrival = self._arrivals.get()
+        if isinstance(arrival, BaseException):
+            raise arrival
+        if arrival is None or not np.array_equal(arrival.rows, rows):
+            return None
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(arrival.done)
+        arrival.pixels.record_stream(current)
+        return arrival.pixels
+
+    def close(self) -> None:
+        self._stopped.set()
+        self._thread.join()
