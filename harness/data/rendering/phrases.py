@@ -20,10 +20,10 @@ from harness.data.rendering.vocabulary import (
 )
 
 # The least share of the picture's pixels at which a part is seen well enough to be named.
-SEEN = {"upper": 0.02, "outer": 0.02, "lower": 0.012, "legs": 0.008, "shoes": 0.004, "socks": 0.003}
-SEEN |= {"bag": 0.006, "straps": 0.002, "hat": 0.003, "scarf": 0.003, "hair": 0.003, "skin": 0.004}
-SEEN |= {"glasses": 0.0004, "beard": 0.0008, "print": 0.0015, "held": 0.0008}
-UNDER_OPEN = 0.005  # of an upper garment between the edges of an open outer one
+SEEN = {"upper": 0.03, "outer": 0.03, "lower": 0.02, "legs": 0.015, "shoes": 0.006, "socks": 0.005}
+SEEN |= {"bag": 0.008, "straps": 0.004, "hat": 0.005, "scarf": 0.005, "hair": 0.004, "skin": 0.008}
+SEEN |= {"glasses": 0.0008, "beard": 0.0015, "print": 0.004, "held": 0.0012}
+UNDER_OPEN = 0.01  # of an upper garment between the edges of an open outer one
 LENGTHS = {"thigh": ("short ", "thigh-length "), "knee": ("knee-length ", "")}
 LENGTHS |= {"calf": ("long ", "calf-length "), "ankle": ("long ", "ankle-length ")}
 MOVES = {
@@ -332,10 +332,14 @@ class Witness:
 
     # -- movement ------------------------------------------------------------------------------------------
     def movement(self) -> tuple[str, str]:
-        """What the person does, as "walking away" and as "walks away"; a person who stands never walks."""
+        """What the person does, as "walking away" and as "walks away"; a person who stands never walks.
+
+        Where to is left unsaid when the view is oblique (more than 45° off front or back).
+        """
         ing, plain = self.rng.choice(MOVES[self.view.gait])
-        ways = WAYS[(self.view.gait, "side" if self.view.side in ("left", "right") else self.view.side)]
-        way = self.rng.choice((*ways, ""))
+        seen = "side" if self.view.side in ("left", "right") else self.view.side
+        oblique = seen != "side" and abs(self.view.facing - 0.5) < 0.35
+        way = "" if oblique else self.rng.choice((*WAYS[(self.view.gait, seen)], ""))
         way = mirrored(way) if self.view.side == "right" else way
         way = f", {way}" if way.startswith(("seen", "in profile")) else f" {way}".rstrip()
         return ing + way, plain + way
