@@ -59,6 +59,7 @@ class Spread:
     people: float
     seed: float
     interaction: float
+    seedless: bool = False
 
     @property
     def seed_only(self) -> float:
@@ -132,6 +133,7 @@ def reduce_scores(scores: Floats, person: Integers, seedless: bool = False) -> A
         people=_squares(profile) / people / max(people - 1, 1) if people > 1 else np.nan,
         seed=0.0 if seedless else float(np.var(means, ddof=1)) / seeds if seeds > 1 else np.nan,
         interaction=_interaction(residuals - profile) if seeds > 1 and people > 1 else 0.0,
+        seedless=seedless,
     )
     return Arm(float(means.mean()), sums.mean(axis=0), profile, means - means.mean(), spread)
 
@@ -143,7 +145,7 @@ def _squares(values: Floats) -> float:
 def _interaction(noise: Floats) -> float:
     """Variance of the grand mean due to run-to-run noise on single people; ``noise [seeds, people]``."""
     seeds, people = noise.shape
-    return _squares(noise) / ((seeds - 1) * (people - 1)) / (seeds * people)
+    return float(_squares(noise) / ((seeds - 1) * (people - 1)) / (seeds * people))
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ class Bootstrap:
         df = _satterthwaite(arms)
         value = sum(weight * arm.mean for weight, arm in arms)
         half = se * float(stats.t.isf(alpha / 2, df)) if se > 0 else se
-        return Estimate(value, value - half, value + half, se, df, min(arm.spread.seeds for _, arm in arms))
+        trained = [arm.spread.seeds for _, arm in arms if not arm.spread.seedless]
+        return Estimate(value, value - half, value + half, se, df, min(trained, default=FEW_SEEDS))
 
     def difference(self, one: str, other: str) -> Estimate:
         """Mean of ``one`` minus mean of ``other``, paired on queries."""
@@ -241,25 +244,24 @@ def _seed_draws(arm: Arm, resamples: int, rng: np.random.Generator) -> Floats:
     return np.asarray(drawn * np.sqrt(wanted * seeds**2 / observed))
 
 
-def permutation_p(
-    one: Floats, other: Floats, person: Integers, *, permutations: int = RESAMPLES, seed: int = 0
-) -> float:
-    """Two-sided p-value of swapping two methods' scores ``[seeds, queries]`` person by person.
+def permutation_p(gains: Floats, *, permutations: int = RESAMPLES, seed: int = 0) -> list[float]:
+    """Two-sided p-values of swapping two methods' scores person by person, one for each column of ``gains``.
 
-    The null hypothesis: for these runs it does not matter which method's scores a person's captions got.
-    Seeds are averaged first. Counts the observed arrangement, so the value is never 0 (Phipson & Smyth 2010).
+    ``gains [people, pairs]``: each person's summed score under one method minus that under the other. The
+    null hypothesis: for these runs it does not matter which method's scores a person's captions got. Counts
+    the observed arrangement, so a p-value is never 0 (Phipson & Smyth 2010).
     """
-    people = int(person.max()) + 1
-    gain = np.bincount(person, weights=one.mean(axis=0) - other.mean(axis=0), minlength=people)
-    observed = abs(gain.sum())
+    people, pairs = gains.shape
+    total = gains.sum(axis=0)
     rng = np.random.default_rng(seed)
-    chunk, extreme = max(1, _CHUNK // people), 1
+    extreme = np.ones(pairs)
+    chunk = max(1, _CHUNK // people)
     for start in range(0, permutations, chunk):
         rows = min(chunk, permutations - start)
-        # Summed signed gains: all gains minus twice those that were swapped.
-        swapped = rng.integers(2, size=(rows, people), dtype=np.int8).astype(np.float64) @ gain
-        extreme += int((np.abs(gain.sum() - 2 * swapped) >= observed - 1e-9).sum())
-    return extreme / (permutations + 1)
+        # The sum of signed gains is the sum of all gains minus twice those that were swapped.
+        swapped = rng.integers(2, size=(rows, people), dtype=np.int8).astype(np.float64) @ gains
+        extreme += (np.abs(total - 2 * swapped) >= np.abs(total) - 1e-9).sum(axis=0)
+    return [float(p) for p in extreme / (permutations + 1)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -308,34 +310,26 @@ def judge(estimate: Estimate, p_holm: float, *, margin: float = MARGIN, alpha: f
 
 
 def compare(
-    scores: Mapping[str, Floats],
-    person: Integers,
+    draws: Bootstrap,
     pairs: Sequence[tuple[str, str]],
     *,
-    bootstrap: Bootstrap | None = None,
-    resamples: int = RESAMPLES,
+    permutations: int = RESAMPLES,
     seed: int = 0,
     margin: float = MARGIN,
     alpha: float = ALPHA,
-    seedless: frozenset[str] = frozenset(),
 ) -> list[Comparison]:
-    """Compare ``pairs`` of methods on the same queries; the pairs are one family for Holm's correction.
+    """Compare ``pairs`` of the bootstrap's arms; the pairs are one family for Holm's correction.
 
-    ``scores[m]`` is ``[seeds, queries]`` in 0 to 1, results are in percentage points. A ``bootstrap`` already
-    made from the same scores is reused.
+    Scores were in 0 to 1, results are in percentage points.
     """
-    draws = bootstrap or crossed_bootstrap(scores, person, resamples=resamples, seed=seed, seedless=seedless)
+    if not pairs:
+        return []
     estimates = [draws.difference(one, other).scaled(100) for one, other in pairs]
-    swaps = [
-        permutation_p(scores[one], scores[other], person, permutations=resamples, seed=seed)
-        for one, other in pairs
-    ]
+    gains = np.column_stack([draws.arms[one].sums - draws.arms[other].sums for one, other in pairs])
+    swaps = permutation_p(gains, permutations=permutations, seed=seed)
     tested = [max(estimate.p, swap) for estimate, swap in zip(estimates, swaps, strict=True)]
+    corrected = holm(tested)
     return [
-        Comparison(
-            one, other, estimate, p, swap, corrected, judge(estimate, corrected, margin=margin, alpha=alpha)
-        )
-        for (one, other), estimate, p, swap, corrected in zip(
-            pairs, estimates, tested, swaps, holm(tested), strict=True
-        )
+        Comparison(*pair, estimate, p, swap, held, judge(estimate, held, margin=margin, alpha=alpha))
+        for pair, estimate, p, swap, held in zip(pairs, estimates, tested, swaps, corrected, strict=True)
     ]

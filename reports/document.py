@@ -1,0 +1,119 @@
+"""What a report is made of: sections of prose, tables, figures and pictures, before any format is chosen.
+
+A section module offers ``section(context) -> Section | None``; the page, the Markdown file and the terminal
+are different renderings of the same objects, so a number cannot differ between them.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Align = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One place of a table: what is shown, what it sorts by, where it leads, and what a reader must know."""
+
+    text: str
+    sort: float | str | None = None
+    link: str = ""
+    """Anchor on the page (without ``#``) of the cells it was computed from."""
+    note: str = ""
+    """A remark shown on hover and to screen readers, e.g. why a cell is missing."""
+    flag: str = ""
+    """A short mark printed beside the number, e.g. ``2 seeds``."""
+    kind: str = ""
+    """How it is styled: ``better worse tied unknown missing strong quiet bar``."""
+
+    @property
+    def plain(self) -> str:
+        """The text with its flag, for formats without styling."""
+        return f"{self.text} ({self.flag})" if self.flag else self.text
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading; ``help`` explains it in a sentence."""
+
+    label: str
+    align: Align = "right"
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values. ``key`` names its files; ``wide`` tables scroll sideways on narrow screens."""
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing: inline SVG in the page's colours and, by ``key``, PNG and PDF beside the page."""
+
+    key: str
+    svg: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph of plain text. ``kind``: ``lead`` (large), ``note`` (small) or nothing."""
+
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A part with a template of its own; ``values`` are escaped by the template like everything else."""
+
+    template: str
+    values: Mapping[str, Any]
+
+
+Block = Table | Figure | Prose | Fragment
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the report; ``key`` is its anchor. Closed sections start folded on the page."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...] = field(default=())
+    folded: bool = False
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The section's tables, in order."""
+        return tuple(block for block in self.blocks if isinstance(block, Table))
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """The section's figures, in order."""
+        return tuple(block for block in self.blocks if isinstance(block, Figure))
+
+
+def visible(text: str) -> str:
+    """Show what could mislead a reader or a terminal: control, bidirectional and unassigned characters.
+
+    They become ``U+202E``-like codes in angle quotes; ordinary text of any script stays as it is. HTML needs
+    its own escaping on top of this.
+    """
+    return "".join(
+        f"‹U+{ord(char):04X}›" if unicodedata.category(char) in _UNSAFE and char not in "\n\t" else char
+        for char in text
+    )
+
+
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

@@ -1,0 +1,150 @@
+"""Figures: drawn once with matplotlib, inlined as SVG in the page's own colours, saved as PNG and PDF beside
+it.
+
+Drawn with fixed ink colours that :func:`_for_page` turns into CSS variables, so one drawing serves light,
+dark and print. Colours are Okabe and Ito's (2008), told apart by colour-blind readers, and never carry a
+meaning alone: markers or words repeat it. Files hold no dates and no random ids, so the same data gives the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports.document import Figure, visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+INK, MUTED, RULE, BAND = "#1b1d21", "#6a6f78", "#d3d6db", "#eceef1"
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c8c8c")
+_PAGE = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BAND: "--band"} | {
+    colour: f"--c{index}" for index, colour in enumerate(PALETTE)
+}
+VERDICT_COLOURS = {"better": PALETTE[0], "worse": PALETTE[1], "tied": PALETTE[2], "cannot tell": MUTED}
+VERDICT_MARKERS = {"better": "^", "worse": "v", "tied": "s", "cannot tell": "o"}
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "pdf.fonttype": 42,
+    "figure.dpi": 100,
+    "savefig.dpi": 180,
+}
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Where figures are drawn. ``folder`` receives PNG and PDF; None keeps them on the page only."""
+
+    folder: Path | None = None
+
+    @contextmanager
+    def axes(
+        self, rows: int, columns: int, size: tuple[float, float], **layout: Any
+    ) -> Iterator[tuple[Any, Any]]:
+        """A drawing of ``size`` inches with a grid of axes ``[rows, columns]``, closed afterwards."""
+        import matplotlib
+
+        matplotlib.use("Agg", force=False)
+        from matplotlib import pyplot
+
+        with matplotlib.rc_context(_STYLE):
+            drawing, grid = pyplot.subplots(
+                rows, columns, figsize=size, squeeze=False, layout="constrained", **layout
+            )
+            try:
+                yield drawing, grid
+            finally:
+                pyplot.close(drawing)
+
+    def finish(self, drawing: Drawing, key: str, alt: str, caption: str) -> Figure:
+        """Turn a drawing into a :class:`Figure`; must be called inside :meth:`axes`."""
+        buffer = io.StringIO()
+        drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            drawing.savefig(self.folder / f"{key}.png", metadata={"Software": None})
+            drawing.savefig(self.folder / f"{key}.pdf", metadata={"CreationDate": None, "Producer": None})
+        return Figure(key, _for_page(buffer.getvalue(), key, alt), alt, caption)
+
+
+def _for_page(svg: str, key: str, alt: str) -> str:
+    """Make matplotlib's SVG part of the page: its colours, its font, ids of its own, nothing from outside."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", body).replace("xlink:href", "href")
+    body = re.sub(r'\bid="', f'id="{key}.', body)
+    body = re.sub(r"url\(#", f"url(#{key}.", body).replace('href="#', f'href="#{key}.')
+    for colour, variable in _PAGE.items():
+        body = re.sub(re.escape(colour), f"var({variable})", body, flags=re.IGNORECASE)
+    body = re.sub(r"'?DejaVu Sans'?(, [^;\"]*)?", "var(--sans)", body)
+    view = re.search(r'viewBox="([^"]*)"', body)
+    width = float(view.group(1).split()[2]) if view else 0.0
+    head = (
+        f'<svg class="figure" role="img" aria-label="{_attribute(alt)}" style="width:{width * 4 / 3:.0f}px"'
+    )
+    head += f' viewBox="{view.group(1) if view else ""}">'
+    return re.sub(r"\n\s*", "\n", re.sub(r"^<svg[^>]*>", lambda _: head, body)).strip()
+
+
+def _attribute(text: str) -> str:
+    return (
+        visible(text).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+    )
+
+
+def forest(
+    axes: Axes,
+    labels: Sequence[str],
+    values: Sequence[tuple[float, float, float]],
+    verdicts: Sequence[str],
+    *,
+    margin: float | None = None,
+    xlabel: str = "",
+) -> None:
+    """Differences as points with intervals ``(value, low, high)``, first on top; the margin is a band."""
+    if margin is not None:
+        axes.axvspan(-margin, margin, color=BAND, lw=0, zorder=0)
+    axes.axvline(0, color=MUTED, lw=0.8, zorder=1)
+    for row, ((value, low, high), verdict) in enumerate(zip(values, verdicts, strict=True)):
+        colour = VERDICT_COLOURS.get(verdict, PALETTE[0])
+        axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt", zorder=2)
+        axes.plot([value], [row], VERDICT_MARKERS.get(verdict, "o"), color=colour, ms=6, zorder=3)
+    axes.set_yticks(range(len(labels)), [visible(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    axes.set_xlabel(xlabel)

@@ -1,0 +1,342 @@
+"""What run stores hold, as plain immutable views: runs, cells, per-query scores. Nothing is computed here."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from harness.store import CellRun, RunStore, StoreError
+from reports.statistics import Floats, Integers
+
+if TYPE_CHECKING:
+    from reports.comparison import Place
+
+FAVOURITE = "uit"
+"""The method everything is compared with when a study has it; otherwise the first one listed."""
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """One cell's answers to the queries that have a positive, ordered by query; all arrays ``[queries]``."""
+
+    query: Integers
+    person: Integers
+    rank: Integers
+    ap: Floats
+    gallery: int
+
+    def only(self, queries: Integers) -> QueryScores:
+        """The answers to ``queries`` alone."""
+        if len(queries) == len(self.query):
+            return self
+        kept = np.isin(self.query, queries)
+        return QueryScores(self.query[kept], self.person[kept], self.rank[kept], self.ap[kept], self.gallery)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory: its study as resolved and the machine it ran on."""
+
+    path: Path
+    study: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.study.get("name", self.path.name))
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One training run as the store has it; a cell that was only planned has no identity and no results."""
+
+    run: Run
+    method: str
+    base: str
+    dataset: str
+    seed: int
+    preset: str
+    status: str
+    reason: str = ""
+    detail: str = ""
+    trains: bool = True
+    """Whether the method trains; one that does not has no epochs and no luck with seeds."""
+    identity: str = ""
+    population: str = ""
+    """What the dataset was restricted to; empty unless the same dataset appears in several versions."""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    stored: CellRun | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Every setting that can change a number, by its flat name."""
+        return dict(self.parts.get("settings", {}))
+
+    @property
+    def anchor(self) -> str:
+        """Where the page describes this cell."""
+        return f"cell-{self.directory}"
+
+    @property
+    def directory(self) -> str:
+        """Name of the cell's folder; for a planned cell a name of the same shape."""
+        if self.stored is not None:
+            return self.stored.name
+        return f"{self.dataset}.{self.method}.{self.seed}.planned"
+
+    @cached_property
+    def results(self) -> tuple[Mapping[str, Any], ...]:
+        """Rows of its results, one per target, selection and direction."""
+        return tuple(self.stored.results) if self.stored is not None else ()
+
+    @cached_property
+    def history(self) -> tuple[Mapping[str, Any], ...]:
+        """One mapping per finished epoch."""
+        return tuple(self.stored.history) if self.stored is not None else ()
+
+    def targets(self, direction: str) -> set[str]:
+        """Datasets it has results on."""
+        return {str(row["target"]) for row in self.results if row["direction"] == direction}
+
+    def row(self, place: Place, selection: str) -> Mapping[str, Any] | None:
+        """The result for a place, or None."""
+        for row in self.results:
+            if (row["target"], row["direction"], row["selection"]) == (
+                place.target,
+                place.direction,
+                selection,
+            ):
+                return row
+        return None
+
+    def score(self, place: Place, selection: str, metric: str) -> float | None:
+        """One metric in percent, or None when the cell has no such result."""
+        row = self.row(place, selection)
+        value = None if row is None else row.get(metric)
+        return None if value is None or value != value else float(value)
+
+    def records_path(self, place: Place, selection: str) -> Path:
+        """Where the store keeps one row per query of an evaluation."""
+        folder = self.run.path / "cells" / self.directory / "records"
+        return folder / f"{place.target}.{selection}.{place.direction}.parquet"
+
+    def query_scores(self, place: Place, selection: str) -> QueryScores | None:
+        """Per-query records; None when the store has none or no query had a positive."""
+        if self.stored is None or self.row(place, selection) is None:
+            return None
+        try:
+            table = _columns(self.records_path(place, selection))
+        except (OSError, ValueError):
+            return None
+        order = np.argsort(table["query"], kind="stable")
+        order = order[table["positives"][order] > 0]
+        if not len(order):
+            return None
+        person = np.unique(table["person_id"][order], return_inverse=True)[1]
+        gallery = int((self.row(place, selection) or {}).get("gallery") or 0)
+        return QueryScores(
+            table["query"][order].astype(np.int64),
+            person.astype(np.int64),
+            table["rank"][order].astype(np.int64),
+            table["ap"][order].astype(np.float64),
+            gallery,
+        )
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Everything a report is made from."""
+
+    runs: tuple[Run, ...]
+    cells: tuple[CellView, ...]
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Method labels, in the order the studies list them."""
+        return _ordered(
+            (entry for run in self.runs for entry in _labels(run)), (c.method for c in self.cells)
+        )
+
+    @cached_property
+    def datasets(self) -> tuple[str, ...]:
+        """Datasets trained on, in the order the studies list them."""
+        listed = (str(name) for run in self.runs for name in run.study.get("datasets", ()))
+        return _ordered(listed, (cell.dataset for cell in self.cells))
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """Presets in the runs; they never share a table."""
+        return tuple(sorted({cell.preset for cell in self.cells}))
+
+    @property
+    def reference(self) -> str:
+        """The method the others are compared with."""
+        return FAVOURITE if FAVOURITE in self.methods or not self.methods else self.methods[0]
+
+    def of(self, method: str, dataset: str, preset: str) -> tuple[CellView, ...]:
+        """A method's cells on a dataset, by seed."""
+        found = (c for c in self.cells if (c.method, c.dataset, c.preset) == (method, dataset, preset))
+        return tuple(sorted(found, key=lambda cell: cell.seed))
+
+
+def _ordered(listed: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
+    """What is present, in the order listed; what nobody listed comes last, by name."""
+    there = set(present)
+    known = dict.fromkeys(name for name in listed if name in there)
+    return (*known, *sorted(there - set(known)))
+
+
+def _labels(run: Run) -> list[str]:
+    entries = run.study.get("methods", ())
+    return [str(entry.get("name") if isinstance(entry, Mapping) else entry) for entry in entries]
+
+
+def read(directories: Sequence[Path]) -> Frames:
+    """Read run directories, finished or not.
+
+    Raises FileNotFoundError, naming the directory, when one holds no run. A cell present in several runs is
+    taken once (the finished one first); two different runs under one label keep apart by the name of their
+    study.
+    """
+    runs, cells = [], []
+    for directory in directories:
+        run = _run(directory)
+        runs.append(run)
+        cells += _cells(run)
+    return Frames(tuple(runs), tuple(_sorted(_distinct(_populations(cells)))))
+
+
+def _run(directory: Path) -> Run:
+    study = directory / "study.yaml"
+    if not study.is_file():
+        raise FileNotFoundError(f"{directory}: no run here (no study.yaml); give the folder of `run --out`")
+    return Run(directory, yaml.safe_load(study.read_text()) or {}, _json(directory / "environment.json"))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON mapping; an empty one where the file is missing or damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _columns(path: Path) -> dict[str, NDArray[Any]]:
+    """The columns statistics need; reading the lists of gallery items too would take ten times as long."""
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(path, columns=["query", "person_id", "rank", "ap", "positives"])
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def _cells(run: Run) -> list[CellView]:
+    started = [view for stored in RunStore(run.path).cells() if (view := _view(run, stored)) is not None]
+    there = {(cell.method, cell.dataset, cell.seed) for cell in started}
+    return started + [cell for cell in _planned(run) if (cell.method, cell.dataset, cell.seed) not in there]
+
+
+def _view(run: Run, stored: CellRun) -> CellView | None:
+    """A cell as the store describes it; None when its description is damaged (the plan still lists it)."""
+    try:
+        described, status = stored.description, stored.status
+        asked = described["cell"]
+        return CellView(
+            run=run,
+            method=str(asked["method"]),
+            base=str(asked["base"]),
+            dataset=str(asked["dataset"]),
+            seed=int(asked["seed"]),
+            preset=str(asked["preset"]),
+            status=status.state,
+            reason=status.reason,
+            detail=status.detail,
+            trains=bool(asked["trains"]),
+            identity=str(described["identity"]),
+            parts=described["parts"],
+            recorded=described.get("recorded", {}),
+            stored=stored,
+        )
+    except (StoreError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _planned(run: Run) -> list[CellView]:
+    """What the study wants trained, whether or not it began."""
+    entries = [
+        entry if isinstance(entry, Mapping) else {"name": entry} for entry in run.study.get("methods", ())
+    ]
+    return [
+        CellView(
+            run=run,
+            method=str(entry.get("name")),
+            base=str(entry.get("base", entry.get("name"))),
+            dataset=str(dataset),
+            seed=int(seed),
+            preset=str(run.study.get("preset", "clean")),
+            status="queued",
+            reason="not started",
+        )
+        for dataset in run.study.get("datasets", ())
+        for entry in entries
+        for seed in _seeds(run.study.get("seeds", ()))
+    ]
+
+
+def _seeds(declared: Any) -> list[int]:
+    return list(range(declared)) if isinstance(declared, int) else [int(seed) for seed in declared]
+
+
+def _populations(cells: Sequence[CellView]) -> list[CellView]:
+    """Name the version of a dataset where runs used several: a subset is another test set than the whole."""
+    versions: dict[str, set[tuple[str, str]]] = {}
+    for cell in cells:
+        if cell.parts:
+            versions.setdefault(cell.dataset, set()).add(_version(cell))
+    several = {name for name, found in versions.items() if len(found) > 1}
+    return [
+        replace(cell, population=_version_text(cell)) if cell.dataset in several and cell.parts else cell
+        for cell in cells
+    ]
+
+
+def _version(cell: CellView) -> tuple[str, str]:
+    data = cell.parts.get("dataset", {})
+    return str(data.get("subset") or ""), str(data.get("fingerprint", ""))
+
+
+def _version_text(cell: CellView) -> str:
+    subset, fingerprint = _version(cell)
+    return f"{subset} people, {fingerprint[:6]}" if subset else f"data {fingerprint[:6]}"
+
+
+def _distinct(cells: Sequence[CellView]) -> list[CellView]:
+    """Each trained cell once, and one label per method and settings."""
+    kept: dict[str, CellView] = {}
+    for number, cell in enumerate(cells):
+        key = f"{cell.identity or number}"
+        if key not in kept or (kept[key].status != "done" and cell.status == "done"):
+            kept[key] = cell
+    slots = Counter((c.preset, c.dataset, c.method, c.seed) for c in kept.values())
+    clashes = {(preset, method) for (preset, _, method, _), count in slots.items() if count > 1}
+    return [
+        replace(cell, method=f"{cell.method} [{cell.run.path.name}]")
+        if (cell.preset, cell.method) in clashes
+        else cell
+        for cell in kept.values()
+    ]
+
+
+def _sorted(cells: Iterable[CellView]) -> list[CellView]:
+    return sorted(cells, key=lambda cell: (cell.preset, cell.dataset, cell.method, cell.seed, cell.identity))

@@ -1,0 +1,95 @@
+"""Tables as text: Markdown, LaTeX (booktabs), CSV and the terminal, all from the same :class:`Table`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+from reports.document import Table, Value, visible
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+_TERMINAL = {
+    "better": "green",
+    "worse": "red",
+    "tied": "cyan",
+    "unknown": "yellow",
+    "missing": "dim",
+    "quiet": "dim",
+}
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}":
+    r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "±": r"$\pm$", "−": "$-$", "→": r"$\rightarrow$", "×": r"$\times$", "Δ": r"$\Delta$", "≥": r"$\geq$", "≤":
+    r"$\leq$", "…": r"\ldots{}", "—": "---", "–": "--", "²": r"$^2$", "σ": r"$\sigma$", "÷": r"$\div$", "‹":
+    r"\guilsinglleft{}", "›": r"\guilsinglright{}", "✓": r"$\checkmark$", "·": r"$\cdot$",
+}  # fmt: skip
+
+
+def markdown(table: Table) -> str:
+    """A GitHub-flavoured Markdown table with its title and notes."""
+    lines = [f"### {_markdown(table.title)}", ""]
+    lines.append("| " + " | ".join(_markdown(column.label) for column in table.columns) + " |")
+    lines.append(
+        "|" + "|".join("---:" if column.align == "right" else ":---" for column in table.columns) + "|"
+    )
+    lines += ["| " + " | ".join(_markdown(value.plain) for value in row) + " |" for row in table.rows]
+    lines += ["", *(_markdown(note) + "  " for note in table.notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown(text: str) -> str:
+    for char in "\\`*_[]<>|":
+        text = text.replace(char, "\\" + char)
+    return visible(text).replace("\n", " ")
+
+
+def latex(table: Table) -> str:
+    """A floating ``table`` with booktabs rules; needs ``\\usepackage{booktabs}`` and nothing else."""
+    alignment = "".join("r" if column.align == "right" else "l" for column in table.columns)
+    head = " & ".join(_latex(column.label) for column in table.columns)
+    body = "\n".join("    " + " & ".join(_latex(value.plain) for value in row) + r" \\" for row in table.rows)
+    notes = "".join(f"\n  \\par\\footnotesize {_latex(note)}" for note in table.notes)
+    return (
+        "\\begin{table}\n  \\centering\n"
+        f"  \\caption{{{_latex(table.title)}}}\n  \\label{{tab:{table.key}}}\n"
+        f"  \\begin{{tabular}}{{{alignment}}}\n    \\toprule\n    {head} \\\\\n    \\midrule\n{body}\n"
+        f"    \\bottomrule\n  \\end{{tabular}}{notes}\n\\end{{table}}\n"
+    )
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in visible(text).replace("\n", " "))
+
+
+def comma_separated(table: Table) -> str:
+    """CSV of what the table shows, one line per row."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([column.label for column in table.columns])
+    writer.writerows([[_csv(value) for value in row] for row in table.rows])
+    return buffer.getvalue()
+
+
+def _csv(value: Value) -> str:
+    """The text; foreign text that a spreadsheet would take for a formula gets a quote before it."""
+    text = visible(value.plain)
+    is_number = isinstance(value.sort, (int, float))
+    return f"'{text}" if text[:1] in ("=", "+", "@", "-") and not is_number else text
+
+
+def terminal(table: Table) -> RichTable:
+    """The table for a terminal, coloured by verdict; foreign text is never taken for markup."""
+    from rich.table import Table as Rich
+    from rich.text import Text
+
+    drawn = Rich(title=Text(table.title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in table.columns:
+        drawn.add_column(
+            Text(column.label), justify=column.align, header_style="bold", no_wrap=column.align == "right"
+        )
+    for row in table.rows:
+        drawn.add_row(*(Text(visible(value.plain), style=_TERMINAL.get(value.kind, "")) for value in row))
+    return drawn
