@@ -4,6 +4,7 @@ space."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 
@@ -120,6 +121,13 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         return F.normalize(features, dim=-1) if normalize else features
 
 
+def full_precision(device_type: str) -> AbstractContextManager[None]:
+    """A context in which autocast, where the device knows it, does not lower the precision."""
+    if torch.amp.autocast_mode.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
 def at_end_of_text(tokens: Tensor, captions: Tensor) -> Tensor:
     """The token [batch, width] at the end-of-text position of each caption, which has the highest id."""
     position = captions.argmax(dim=-1)[:, None, None].expand(-1, 1, tokens.shape[-1])
@@ -163,7 +171,7 @@ class DualEncoder(Method):
         """`losses` of the features of all processes, in float32 whatever the precision of the encoders."""
         images, captions = self.gather(image_features.float()), self.gather(text_features.float())
         whole = replace(batch, person_ids=self.gather(batch.person_ids))
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images.device.type):
             return self.losses(whole, images, captions, noise)
 
     def losses(

@@ -19,6 +19,7 @@ from methods.restoration import grey, plan_patches
 from methods.uit import UIT
 
 TRAINING_PERSONS = 11_003  # CUHK-PEDES; only the classifier's size depends on it
+PAIRS = 128  # counted together and divided: MLM scores a number of words that is set per batch
 
 
 def parameters(module: nn.Module) -> int:
@@ -35,7 +36,7 @@ def gflop(run: Callable[[], Any]) -> float:
     """Billions of floating-point operations of a call; a multiplication and an addition are two."""
     with FlopCounterMode(display=False) as counter:
         run()
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 def build_on_meta(
@@ -53,11 +54,11 @@ def build_on_meta(
     return method
 
 
-def one_pair(method: DualEncoder) -> Batch:
-    """A batch of one image and one caption on the meta device."""
+def pairs_on_meta(method: DualEncoder, pairs: int) -> Batch:
+    """A batch of so many pairs on the meta device."""
     with torch.device("meta"):
-        tokens = torch.zeros(1, method.clip.config.context_length, dtype=torch.int64)
-        images, persons = torch.zeros(1, 3, *method.image_size), torch.zeros(1, dtype=torch.int64)
+        tokens = torch.zeros(pairs, method.clip.config.context_length, dtype=torch.int64)
+        images, persons = torch.zeros(pairs, 3, *method.image_size), torch.zeros(pairs, dtype=torch.int64)
         return Batch(images, tokens, tokens, tokens.bool(), persons)
 
 
@@ -65,8 +66,9 @@ def part_costs(method: UIT) -> dict[str, float]:
     """Forward GFLOP per pair of each part of UIT: `image`, `text`, `masked_image`, `decoder` (the last two:
     TIR).
     """
-    batch, clip = one_pair(method), method.clip
-    plan = plan_patches(torch.zeros(1, clip.patches, device="meta"), method.settings.mask_ratio)
+    batch, clip, settings = pairs_on_meta(method, 1), method.clip, method.settings
+    noise = torch.zeros(1, clip.patches, device="meta")
+    plan = plan_patches(noise, settings.mask_ratio, settings.loss_mask_off_by_one)
     visible = torch.zeros(1, 1 + plan.visible.shape[1], clip.embed_dim, device="meta")
     words = torch.zeros(1, clip.config.context_length, clip.embed_dim, device="meta")
     return {
@@ -80,19 +82,17 @@ def part_costs(method: UIT) -> dict[str, float]:
 def cost(name: str, backbone: str, image_size: tuple[int, int]) -> dict[str, Any]:
     """One row of `cost_table`."""
     method = build_on_meta(name, backbone, image_size)
-    batch, parts = one_pair(method), dict(method.named_children())
+    batch, parts = pairs_on_meta(method, PAIRS), dict(method.named_children())
     inference = gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions)))
-    training = inference
-    if method.trains:
-        noise = {key: value.to("meta") for key, value in method.draw(1, torch.Generator(), "cpu").items()}
-        training = gflop(lambda: method(batch, noise))
+    noise = {key: value.to("meta") for key, value in method.draw(PAIRS, torch.Generator(), "cpu").items()}
+    training = gflop(lambda: method(batch, noise)) if method.trains else 0.0
     millions = {part: parameters(module) / 1e6 for part, module in parts.items()}
     return {
         "method": name,
-        "parameters_m": sum(millions.values()),
+        "parameters_m": sum(millions.values()) if method.trains else 0.0,
         "parts_m": {"backbone": millions.pop("clip"), **millions},
-        "training_gflop": training,
-        "inference_gflop": inference,
+        "training_gflop": training / PAIRS,
+        "inference_gflop": inference / PAIRS,
     }
 
 

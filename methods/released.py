@@ -181,10 +181,8 @@ def _skipped(state: Mapping[str, Tensor]) -> tuple[str, ...]:
             part = name.split(".")[0]
             parts[part] = parts.get(part, 0) + value.numel()
     unused = tuple(name.removesuffix(".") for name in _NEVER_USED)
-    return tuple(
-        f"{part} ({count:,} weights): {'never used by the released code' if part in unused else 'training only'}"
-        for part, count in parts.items()
-    )
+    why = {part: "never used by the released code" if part in unused else "training only" for part in parts}
+    return tuple(f"{part} ({count:,} weights): {why[part]}" for part, count in parts.items())
 
 
 def export_open_clip(backbone: Backbone, folder: Path) -> Path:
