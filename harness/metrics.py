@@ -83,6 +83,7 @@ class QueryRecords:
         return self.positives > 0
 
 
+@torch.no_grad()
 def ranks(
     query_features: Tensor,
     gallery_features: Tensor,
