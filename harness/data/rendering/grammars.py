@@ -4,7 +4,8 @@
 `who` (young woman), `outfit` (all the clothes, in some order), `upper lower feet neck head` (a garment each),
 `rest` (clothes besides upper and lower), `hair`, `face` (glasses, beard), `bag` (a red backpack), `carrying`
 (carrying a red backpack), `withbag` (with a red backpack on her back), `held` (looking at a phone), `going`
-(walking away from the camera), `goes` (walks away from the camera), `build` (slim), `he his him`.
+(walking away from the camera), `goes` (walks away from the camera), `build` (slim), `passes`, `passing`
+(crosses the square, crossing the square: what place and gait suggest), `he his him`.
 A capital in a slot's name asks for a capital; `a_who` has the article.
 """
 
@@ -19,8 +20,8 @@ PLAZA = (
     "{Upper} and {lower}[, {rest}]: that is what {the_who}[ {withbag}] is wearing.",
     "There is {a_who}[ with {hair}] (wearing|in) {upper}[ and {lower}][. On {his} feet are {feet}].",
     "{He} is {a_who}[ with {hair}] who (wears|is wearing) {outfit}[. {He} is {carrying}].",
-    "{A_who} in {upper}[ and {lower}] (strolls by|passes|is seen on the square)[, {withbag}][, {held}].",
-    "In {upper}[, {lower}][ and {rest}], {a_who}[ {withbag}] (crosses|is out on) the square.",
+    "{A_who} in {upper}[ and {lower}] {passes}[, {withbag}][, {held}].",
+    "In {upper}[, {lower}][ and {rest}], {a_who}[ {withbag}] {passes}.",
     "{A_who}[ {withbag}] (dressed|clad) in {lower} and {upper}[, with {hair}].",
     "{The_who}[, {going},] (sports|has) {upper} (paired with|together with|over) {lower}[ and {feet}].",
     "(Look for|I saw|I noticed) {a_who} in {outfit}[, {withbag}].",
@@ -74,7 +75,7 @@ CAMPUS = (
     "{A_who}[ {withbag}], {hair}, {upper}[ over {lower}].",
     "{He} has {hair} and wears {upper}[ with {lower}][ and {feet}][; {carrying}].",
     "{upper}[ + {lower}][ + {feet}], {a_who}[ {going}][, {withbag}]",
-    "{A_who} (headed to class|between lectures|on the path|by the trees) in {outfit}[, {withbag}].",
+    "{A_who} {passing} in {outfit}[, {withbag}].",
     "[{Hair}. ]{A_who} in {upper}[ and {lower}][, {carrying}][, {held}].",
     "{The_who} {goes} in {outfit}[, {withbag}].",
 )

@@ -14,6 +14,8 @@ from harness.data.rendering.vocabulary import (
     MISTAKEN_COLOURS,
     MISTAKEN_KINDS,
     NAMES,
+    PASSES,
+    PASSING,
     PATTERN_WAYS,
     WHO,
     Words,
@@ -227,7 +229,7 @@ class Witness:
         style = self.person.hair
         if style == "bald":
             bare = self.person.hat is None and self.saw("skin")
-            return self.rng.choice(("a bald head", "a shaved head", "no hair")) if bare else ""
+            return self.rng.choice(("a bald head", "a shaved head", "a bare head")) if bare else ""
         if not self.saw("hair"):
             return ""
         colour = self.say(HAIR_COLOUR_NAMES[self.person.hair_colour])
@@ -331,6 +333,10 @@ class Witness:
         return f"{self.rng.choice(verbs)} {thing}"
 
     # -- movement ------------------------------------------------------------------------------------------
+    def passes(self) -> tuple[str, str]:
+        """What the person does at this place, as "crosses the square" and as "crossing the square"."""
+        return self.say(PASSES[self.view.gait]), self.say(PASSING[self.view.gait])
+
     def movement(self) -> tuple[str, str]:
         """What the person does, as "walking away" and as "walks away"; a person who stands never walks.
 

@@ -186,7 +186,7 @@ WHO: dict[str, dict[str, Words]] = {
             "older woman",
             "elderly lady, senior lady",
             "elderly woman, female pensioner",
-            "older woman, older lady, gray-haired woman",
+            "older woman, older lady",
         ),
     },
     "male": {
@@ -207,7 +207,7 @@ WHO: dict[str, dict[str, Words]] = {
             "older man",
             "elderly man, senior gentleman",
             "elderly man, male pensioner",
-            "older man, older guy, gray-haired man",
+            "older man, older guy",
         ),
     },
     "person": {
@@ -274,6 +274,24 @@ PATTERN_WAYS: dict[str, tuple[str, ...]] = {
         "{colour} {noun}",
         "{colour} {noun} with {an_other} side stripe",
         "{colour} {noun} with {other} stripes down the sides",
+    ),
+}
+
+# what people do at a place, by gait
+PASSES: dict[str, Words] = {
+    "walking": spoken(
+        "passes", "strolls by, passes, crosses the square, hurries past", "passes by", "walks past"
+    ),
+    "standing": spoken(
+        "is there", "is out on the square, waits on the square, lingers", "waits", "hangs around"
+    ),
+}
+PASSING: dict[str, Words] = {
+    "walking": spoken(
+        "passing", "crossing the square", "on the way", "headed to class, crossing the lawn, on the path"
+    ),
+    "standing": spoken(
+        "waiting", "on the square", "on the spot", "between lectures, by the trees, outside the library"
     ),
 }
 

@@ -75,6 +75,7 @@ def _slots(witness: Witness, dwell_on: frozenset[str]) -> dict[str, str]:
     going, goes = witness.movement()
     slots["going"] = "" if rng.random() < LEFT_OUT["going"] else going
     slots |= {"goes": goes, "hairis": witness.hairis() if slots["hair"] else "", "who": witness.who()}
+    slots["passes"], slots["passing"] = witness.passes()
     slots["carrying"], slots["withbag"] = witness.carried(slots["bag"]) if slots["bag"] else ("", "")
     clothes = [slots[name] for name in ("upper", "lower", "feet", "neck", "head")]
     slots["outfit"] = _outfit([phrase for phrase in clothes if phrase], rng)
