@@ -86,16 +86,16 @@ def unpack(name: str, package: Path = PACKAGE) -> Path:
     return folder
 
 
-def load(name: str, data_root: Path | None = None) -> Dataset:
+def load(name: str, data_root: Path | None = None, package: Path = PACKAGE) -> Dataset:
     """The shipped dataset `name`; no data root is needed.
 
     Raises:
         DataError: as `unpack`.
     """
-    splits = _entry(name, PACKAGE)["splits"]
+    splits = _entry(name, package)["splits"]
     numbers = ("person_ids", "images", "captions")
     published = {split: tuple(splits[split][number] for number in numbers) for split in SPLIT_NAMES}
-    return load_folder(_layout(name, published), name, unpack(name))
+    return load_folder(_layout(name, published), name, unpack(name, package))
 
 
 def load_rendering(name: str, folder: Path, data_root: Path | None = None) -> Dataset:
@@ -134,9 +134,9 @@ def cuhk_record(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("split", "captions", "file_path", "id")}
 
 
-def ground_truth(name: str) -> tuple[dict[str, Person], dict[str, View]]:
+def ground_truth(name: str, package: Path = PACKAGE) -> tuple[dict[str, Person], dict[str, View]]:
     """What was drawn: the person of every identity, and the view of every image (by its `file_path`)."""
-    truth = json.loads((unpack(name) / ATTRIBUTES).read_text("utf-8"))
+    truth = json.loads((unpack(name, package) / ATTRIBUTES).read_text("utf-8"))
     persons = {str(key): person_from_record(record) for key, record in truth["persons"].items()}
     return persons, {key: view_from_record(record) for key, record in truth["views"].items()}
 
