@@ -255,7 +255,7 @@ class _Trainer:
         start = time.perf_counter()
         evaluated = self._evaluate(epoch)
         line |= {**evaluated, "evaluation_seconds": time.perf_counter() - start}
-        self.position.epoch, self.position.step = epoch + 1, 0
+        self.position.epoch, self.position.step, self.position.meter = epoch + 1, 0, None
         chosen_by = {split: scored[self.options.metric] for split, scored in evaluated.items()}
         self.position.consider(chosen_by, epoch + 1, self.method.state_dict())
         if not self.fabric.is_global_zero:

@@ -58,7 +58,7 @@ def small_data(
 
 
 class Linear(Method):
-    """Mean colour against a bag of words: learns in seconds, uses the noise it draws and the global generators."""
+    """Mean colour against a bag of words; uses the noise it draws and, by dropout, the global generators."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
@@ -77,20 +77,20 @@ class Linear(Method):
         return self.text(captions).mean(dim=1)
 
     def forward(self, batch: Batch, noise):
-        image = self.gather(nn.functional.dropout(self.encode_image(batch.images), 0.1))
-        text = self.gather(self.encode_text(batch.captions) * (1 + 0.01 * noise["jitter"]))
+        image = self.gather(nn.functional.dropout(self.encode_image(batch.images), 0.1).float())
+        text = self.gather(self.encode_text(batch.captions).float() * (1 + 0.01 * noise["jitter"]))
         people = self.gather(batch.person_ids)
         cosine = nn.functional.normalize(image, dim=1) @ nn.functional.normalize(text, dim=1).T
         target = torch.arange(len(cosine), device=cosine.device)
-        scores = self.classifier(image) + self.classifier(text)
+        both = (image + text).to(self.classifier.weight.dtype)
         return {
-            "match": nn.functional.cross_entropy(cosine.float() / 0.1, target),
-            "identity": nn.functional.cross_entropy(scores.float(), people),
+            "match": nn.functional.cross_entropy(cosine / 0.1, target),
+            "identity": nn.functional.cross_entropy(self.classifier(both).float(), people),
         }
 
 
 class MemoryRun:
-    """A store's cell that keeps everything in memory, the checkpoint as the bytes that would lie on the disk."""
+    """A store's cell that keeps all in memory, the checkpoint as the bytes that would lie on the disk."""
 
     def __init__(self) -> None:
         self.checkpoint: bytes | None = None
