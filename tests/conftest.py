@@ -1,1 +1,1 @@
-"""Makes the helpers in this folder importable from every test below it."""
+"""Being here puts `tests/` on the import path, so that any test may say `from factories import write_cuhk`."""

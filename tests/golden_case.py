@@ -1,4 +1,4 @@
-"""A folder of golden numbers (see its README in the reference material), as a model, a batch and its noise."""
+"""A folder of golden numbers from the released code, as a model, a batch and its noise."""
 
 from __future__ import annotations
 
