@@ -43,9 +43,12 @@ def _section(context: Context, arena: Arena) -> Section:
 
 def _setting(arena: Arena) -> str:
     return (
-        f"Text to image: {plural(arena.queries, 'caption')} of {plural(arena.people, 'person', 'people')}, each "
-        f"searched in {plural(arena.gallery, 'image')} of the test split. The epoch is chosen on validation; the "
-        "last epoch and the epoch chosen on the test split stand beside it, only to show what choosing on the test "
+        f"Text to image: {plural(arena.queries, 'caption')} of {plural(arena.people, 'person', 'people')}, "
+        "each "
+        f"searched in {plural(arena.gallery, 'image')} of the test split. The epoch is chosen on "
+        "validation; the "
+        "last epoch and the epoch chosen on the test split stand beside it, only to show what choosing on "
+        "the test "
         "split would add."
     )
 
@@ -78,8 +81,10 @@ def _notes(arena: Arena) -> tuple[str, ...]:
         {len(one.cells) for one in arena.contestants.values() if not one.seedless and len(one.cells) < 3}
     )
     notes = [
-        f"± is the standard deviation over seeds. Verdicts: paired bootstrap over people crossed with seeds and a "
-        f"paired permutation test, Holm over the {len(arena.planned) // len(METRICS)} comparisons of this table; "
+        "± is the standard deviation over seeds. Verdicts: paired bootstrap over people crossed with seeds "
+        "and a "
+        f"paired permutation test, Holm over the {len(arena.planned) // len(METRICS)} comparisons of this "
+        "table; "
         f"tied means the whole interval lies within ±{arena.options.margin:g} points."
     ]
     if few:
@@ -161,7 +166,11 @@ def _forest(context: Context, arena: Arena) -> Figure:
         return context.studio.finish(
             drawing,
             f"forest-{arena.place.key}",
-            f"Differences to {arena.reference} on {arena.place.title} with 95 % intervals; the numbers are in the table",
+            (
+                f"Differences to {arena.reference} on {arena.place.title} with 95 % intervals; the numbers "
+                "are "
+                "in the table"
+            ),
             f"Difference of every method to {arena.reference} with its 95 % interval. "
             f"Band: ±{arena.options.margin:g} points, within which methods count as tied. "
             "Triangles up or down: better or worse; square: tied; circle: cannot tell.",

@@ -94,6 +94,10 @@ class Arena:
     person: Integers
     gallery: int
     options: Options
+    excluded: int = 0
+    """Queries without a positive in the gallery."""
+    skipped: int = 0
+    """Broken images left out of the test split."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -216,15 +220,19 @@ def _arena(frames: Frames, place: Place, options: Options) -> Arena | None:
     if not len(shared):
         return None
     ordered = [name for name in frames.methods if name in read]
-    first = read[ordered[0]][0][1]
-    person = np.unique(first.person[np.isin(first.query, shared)], return_inverse=True)[1].astype(np.int64)
+    first = read[ordered[0]][0][0]
+    of = first.people(place, HEADLINE)
+    person = np.unique([of[int(query)] for query in shared], return_inverse=True)[1].astype(np.int64)
+    row = first.row(place, HEADLINE) or {}
     return Arena(
         place,
         frames.reference,
         {name: _contestant(name, read[name], shared) for name in ordered},
         person,
-        first.gallery,
+        int(row.get("gallery") or 0),
         options,
+        int(row.get("excluded") or 0),
+        int(row.get("skipped") or 0),
         notes,
     )
 

@@ -6,6 +6,7 @@ are different renderings of the same objects, so a number cannot differ between 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,15 +106,20 @@ class Section:
 
 
 def visible(text: str) -> str:
-    """Show what could mislead a reader or a terminal: control, bidirectional and unassigned characters.
+    """Text of foreign origin as a reader may see it: what misleads is spelt out, what is secret is masked.
 
-    They become ``U+202E``-like codes in angle quotes; ordinary text of any script stays as it is. HTML needs
-    its own escaping on top of this.
+    Control, bidirectional and unassigned characters become codes like ‹U+202E›; ordinary text of any script
+    stays. Passwords inside URLs become ``***``. Every format passes its text through here; HTML and LaTeX
+    need their own escaping on top.
     """
+    masked = _PASSWORD.sub(r"\1***\2", text)
     return "".join(
-        f"‹U+{ord(char):04X}›" if unicodedata.category(char) in _UNSAFE and char not in "\n\t" else char
-        for char in text
+        f"‹U+{ord(char):04X}›" if char not in "\n\t" and unicodedata.category(char) in _UNSAFE else char
+        for char in masked
     )
 
 
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_PASSWORD = re.compile(
+    r"(\w[\w+.-]*://[^\s:/@]*:|\bpassword=)[^\s/&]+?(@(?=[^\s/@]*(?:[\s/]|$))|(?=[&\s]|$))"
+)

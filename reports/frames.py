@@ -29,17 +29,15 @@ class QueryScores:
     """One cell's answers to the queries that have a positive, ordered by query; all arrays ``[queries]``."""
 
     query: Integers
-    person: Integers
     rank: Integers
     ap: Floats
-    gallery: int
 
     def only(self, queries: Integers) -> QueryScores:
         """The answers to ``queries`` alone."""
         if len(queries) == len(self.query):
             return self
         kept = np.isin(self.query, queries)
-        return QueryScores(self.query[kept], self.person[kept], self.rank[kept], self.ap[kept], self.gallery)
+        return QueryScores(self.query[kept], self.rank[kept], self.ap[kept])
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,9 @@ class CellView:
 
     run: Run
     method: str
+    """The method's label, told apart from others of that label in another run."""
+    label: str
+    """Its label in the study."""
     base: str
     dataset: str
     seed: int
@@ -100,6 +101,11 @@ class CellView:
         """Rows of its results, one per target, selection and direction."""
         return tuple(self.stored.results) if self.stored is not None else ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong during the run and was mended."""
+        return tuple(self.stored.notes) if self.stored is not None else ()
+
     @cached_property
     def history(self) -> tuple[Mapping[str, Any], ...]:
         """One mapping per finished epoch."""
@@ -133,25 +139,32 @@ class CellView:
 
     def query_scores(self, place: Place, selection: str) -> QueryScores | None:
         """Per-query records; None when the store has none or no query had a positive."""
-        if self.stored is None or self.row(place, selection) is None:
-            return None
-        try:
-            table = _columns(self.records_path(place, selection))
-        except (OSError, ValueError):
+        table = self._records(place, selection, "query", "rank", "ap", "positives")
+        if table is None or not (table["positives"] > 0).any():
             return None
         order = np.argsort(table["query"], kind="stable")
         order = order[table["positives"][order] > 0]
-        if not len(order):
+        query, rank, ap = (table[name][order] for name in ("query", "rank", "ap"))
+        return QueryScores(query.astype(np.int64), rank.astype(np.int64), ap.astype(np.float64))
+
+    def people(self, place: Place, selection: str) -> dict[int, str]:
+        """The person each query belongs to."""
+        table = self._records(place, selection, "query", "person_id")
+        if table is None:
+            return {}
+        return dict(zip(map(int, table["query"]), map(str, table["person_id"]), strict=True))
+
+    def _records(self, place: Place, selection: str, *columns: str) -> dict[str, NDArray[Any]] | None:
+        """Some columns of an evaluation; reading its lists of gallery items would take ten times as long."""
+        import pyarrow.parquet as parquet
+
+        if self.row(place, selection) is None:
             return None
-        person = np.unique(table["person_id"][order], return_inverse=True)[1]
-        gallery = int((self.row(place, selection) or {}).get("gallery") or 0)
-        return QueryScores(
-            table["query"][order].astype(np.int64),
-            person.astype(np.int64),
-            table["rank"][order].astype(np.int64),
-            table["ap"][order].astype(np.float64),
-            gallery,
-        )
+        try:
+            table = parquet.read_table(self.records_path(place, selection), columns=list(columns))
+        except (OSError, ValueError):
+            return None
+        return {name: table.column(name).to_numpy() for name in columns}
 
 
 @dataclass(frozen=True)
@@ -233,14 +246,6 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns statistics need; reading the lists of gallery items too would take ten times as long."""
-    import pyarrow.parquet as parquet
-
-    table = parquet.read_table(path, columns=["query", "person_id", "rank", "ap", "positives"])
-    return {name: table.column(name).to_numpy() for name in table.column_names}
-
-
 def _cells(run: Run) -> list[CellView]:
     started = [view for stored in RunStore(run.path).cells() if (view := _view(run, stored)) is not None]
     there = {(cell.method, cell.dataset, cell.seed) for cell in started}
@@ -255,6 +260,7 @@ def _view(run: Run, stored: CellRun) -> CellView | None:
         return CellView(
             run=run,
             method=str(asked["method"]),
+            label=str(asked["method"]),
             base=str(asked["base"]),
             dataset=str(asked["dataset"]),
             seed=int(asked["seed"]),
@@ -281,6 +287,7 @@ def _planned(run: Run) -> list[CellView]:
         CellView(
             run=run,
             method=str(entry.get("name")),
+            label=str(entry.get("name")),
             base=str(entry.get("base", entry.get("name"))),
             dataset=str(dataset),
             seed=int(seed),

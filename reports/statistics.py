@@ -19,8 +19,9 @@ estimated as
   Satterthwaite's degrees of freedom (1946), not a percentile; when seeds dominate, 3 seeds of two methods
   leave about 4 degrees and a factor of 2.8.
 
-Assumed: runs of different methods share no randomness (the harness derives seeds from study seed × dataset ×
-method), people are independent, seed effects are roughly normal. ``tests/reports/test_coverage.py`` measures
+Assumed: people are independent, seed effects are roughly normal, and runs of different methods share no
+randomness. (In this harness runs of one seed see the same batches; what they have in common because of that
+makes the intervals a little too wide, never too narrow.) ``tests/reports/test_coverage.py`` measures
 the coverage.
 
 A p-value must survive two tests, so the larger counts: the t-test above, which also charges for the seeds,

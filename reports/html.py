@@ -1,0 +1,87 @@
+"""The page: one HTML file that needs nothing else, built from sections by escaped templates."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from reports.document import Fragment, Prose, Section, Table, Value, visible
+
+_SYMBOLS = {"better": "▲", "worse": "▼", "tied": "=", "unknown": "?"}
+
+
+def page(
+    *, title: str, description: str, sections: Sequence[Section], now: datetime, remarks: Sequence[str] = ()
+) -> str:
+    """The whole report as HTML. ``now`` is the only thing in it that is not in the run stores.
+
+    All text passes :func:`reports.document.visible` and jinja's escaping; a content security policy forbids
+    every script but ours and every request, so that even a mistake of ours could not run or load anything.
+    """
+    script = _asset("report.js")
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=title,
+            description=description,
+            sections=sections,
+            remarks=remarks,
+            now=now.strftime("%Y-%m-%d %H:%M"),
+            style=Markup(_asset("report.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.globals |= {"kind_of": _kind_of, "sort_key": _sort_key, "symbols": _SYMBOLS, "svg": Markup}
+    environment.globals["fragment"] = _fragment
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _fragment(block: Fragment) -> Markup:
+    values: Mapping[str, Any] = block.values
+    return Markup(_environment().get_template(block.template).render(values))
+
+
+def _kind_of(block: object) -> str:
+    if isinstance(block, Table):
+        return "table"
+    if isinstance(block, Prose):
+        return "prose"
+    return "fragment" if isinstance(block, Fragment) else "figure"
+
+
+def _sort_key(value: Value) -> str:
+    """What a column sorts by: a number in full precision, else the text; nothing for an empty place."""
+    if value.sort is None:
+        return ""
+    return repr(value.sort) if isinstance(value.sort, (int, float)) else value.sort
+
+
+@cache
+def _asset(name: str) -> str:
+    source, _, _ = jinja2.PackageLoader("reports").get_source(jinja2.Environment(), name)
+    return source

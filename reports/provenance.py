@@ -1,0 +1,84 @@
+"""Where the numbers come from: the studies as resolved, the machine, and how to read the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from reports.cells import shown
+from reports.context import Context
+from reports.document import Block, Fragment, Prose, Section
+from reports.phrases import plural
+
+
+def section(context: Context) -> Section:
+    """Studies and environments, one after the other."""
+    blocks: list[Block] = []
+    for run in context.frames.runs:
+        facts = {name: shown(value) for name, value in sorted(_flat(run.environment).items())}
+        blocks.append(
+            Fragment("settings.html", {"title": f"Environment of {run.path.name}", "settings": facts})
+        )
+        text = yaml.safe_dump(dict(run.study), sort_keys=False, allow_unicode=True, width=100)
+        blocks.append(Fragment("listing.html", {"title": f"Study {run.name}, as resolved", "text": text}))
+    return Section("provenance", "Settings and environment", tuple(blocks))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names; what another run recorded is left to that run."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value not in ("", None, [], {}):
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def method_section(context: Context) -> Section:
+    """How verdicts are reached, for a reader who has only this page."""
+    options = context.options
+    return Section(
+        "method",
+        "How to read this",
+        (
+            Prose(
+                "A caption counts as found when the first image in the ranking shows the right person (R1); "
+                "mAP is "
+                "the mean average precision. The epoch of every headline number was chosen on the "
+                "validation split."
+            ),
+            Prose(
+                "Intervals are 95 %. They come from a paired bootstrap that draws people with replacement "
+                f"({options.resamples:,} times, all captions of a person together, the same draw for every "
+                "method) "
+                "crossed with a draw of seeds, with Satterthwaite’s degrees of freedom because few seeds "
+                "say little "
+                "about their own spread. p-values are the larger of that test and of a permutation test "
+                "that swaps "
+                "two methods person by person; Holm’s correction covers all comparisons of a table."
+            ),
+            Prose(
+                "Verdicts: better or worse, significant after Holm’s correction; tied, the whole interval "
+                "lies within "
+                f"±{options.margin:g} points; cannot tell, neither. A single seed allows no verdict, and "
+                "fewer than "
+                "3 are marked beside the number. On simulated studies with 3 seeds these intervals cover "
+                "the true "
+                "difference in 94 to 97 of 100 cases."
+            ),
+        ),
+        folded=True,
+    )
+
+
+def broken_images(context: Context) -> str:
+    """A sentence on images that were left out, or nothing."""
+    parts = [
+        f"{plural(arena.skipped, 'broken image')} of {arena.place.target}"
+        for arena in context.arenas
+        if arena.skipped
+    ]
+    return f"Left out: {'; '.join(dict.fromkeys(parts))}." if parts else ""

@@ -1,0 +1,156 @@
+"""The first screen: what was compared, on what, who won, and how sure that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from reports.comparison import Arena
+from reports.context import Context, state
+from reports.document import Block, Column, Fragment, Section, Table, Value
+from reports.phrases import (
+    difference_value,
+    interval,
+    listed,
+    number,
+    plural,
+    seeds_value,
+    signed,
+    verdict_value,
+)
+from reports.power import detectable
+from reports.statistics import FEW_SEEDS, Comparison
+
+
+def section(context: Context) -> Section:
+    """Four short answers and the table they rest on."""
+    answers = [
+        ("Compared", _compared(context)),
+        ("On", [_tested(arena) for arena in context.homes] or ["Nothing yet: no run has finished."]),
+        ("Who won", [line for arena in context.homes for line in _outcome(arena)] or ["Nobody yet."]),
+        ("How sure", _certainty(context)),
+    ]
+    blocks: list[Block] = [Fragment("answers.html", {"answers": answers}), *_tables(context)]
+    return Section("summary", "Summary", tuple(blocks))
+
+
+def headline(context: Context) -> str:
+    """One sentence for the top of the page and the end of the terminal's table."""
+    decided = [line for arena in context.homes for line in _outcome(arena)]
+    return decided[0] if decided else "No run has finished yet."
+
+
+def _compared(context: Context) -> list[str]:
+    frames = context.frames
+    lines = [
+        f"{plural(len(frames.methods), 'method')}: {listed(frames.methods)}; "
+        f"trained on {listed(frames.datasets)}, preset {listed(frames.presets)}."
+    ]
+    counts = Counter(state(cell) for cell in frames.cells)
+    done = counts.pop("done", 0)
+    rest = "".join(f"; {count} {text}" for text, count in sorted(counts.items()))
+    lines.append(f"{done} of {plural(len(frames.cells), 'training run')} finished{rest}. {_recipe(context)}")
+    return lines
+
+
+def _recipe(context: Context) -> str:
+    """The recipe in a few words where all cells share it."""
+    words = []
+    for name, text in (("backbone", "backbone {}"), ("image_size", "images {}"), ("epochs", "{} epochs")):
+        found = {str(cell.settings[name]) for cell in context.frames.cells if name in cell.settings}
+        if len(found) == 1:
+            words.append(text.format(found.pop().strip("[]()").replace(", ", "×")))
+    return (", ".join(words).capitalize() + ".") if words else ""
+
+
+def _tested(arena: Arena) -> str:
+    return (
+        f"{arena.place.title}: {plural(arena.queries, 'caption')} of "
+        f"{plural(arena.people, 'person', 'people')} "
+        f"against {plural(arena.gallery, 'image')}."
+    )
+
+
+def _outcome(arena: Arena) -> list[str]:
+    """Who beat the reference, and whom it beat."""
+    reference = arena.reference
+    if reference not in arena.methods:
+        return [f"{arena.place.title}: {reference} has no finished run, so nothing can be compared with it."]
+    mean = arena.mean(reference, "R1")
+    lead = (
+        f"{arena.place.title}: {reference} finds the right person first for {number(mean.value)} % of "
+        "captions "
+        f"{interval(mean, sign=False)}."
+    )
+    judged = [item for (_, metric), item in arena.planned.items() if metric == "R1"]
+    parts = [
+        _group(judged, "better", f"Better than {reference}"),
+        _group(judged, "worse", "Worse"),
+        _group(judged, "tied", f"Tied within ±{arena.options.margin:g}"),
+        _group(judged, "cannot tell", "Cannot tell"),
+    ]
+    return [" ".join([lead, *filter(None, parts)])]
+
+
+def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
+    found = [f"{item.one} ({signed(item.estimate.value)})" for item in items if item.verdict == verdict]
+    return f"{title}: {listed(found)}." if found else ""
+
+
+def _certainty(context: Context) -> list[str]:
+    lines = []
+    for arena in context.homes:
+        size = detectable(arena)
+        if size is not None:
+            lines.append(
+                f"{arena.place.title}: a difference of {number(size)} R1 or more would be found four times "
+                "out of "
+                "five; smaller ones may be real and go unseen."
+            )
+    seeds = sorted(
+        {len(one.cells) for arena in context.homes for one in arena.contestants.values() if not one.seedless}
+    )
+    if seeds and seeds[0] < FEW_SEEDS:
+        lines.append(
+            f"Some methods have only {plural(seeds[0], 'seed')}: fewer than 3 say little about luck."
+        )
+    lines.append(
+        "Intervals are 95 %, over people and seeds; verdicts are corrected for the number of comparisons. "
+        "Every number is chosen on validation."
+    )
+    return lines
+
+
+def _tables(context: Context) -> list[Table]:
+    """One overview per preset: a row for each method, three columns for each dataset."""
+    return [_overview(context, preset) for preset in sorted({arena.place.preset for arena in context.homes})]
+
+
+def _overview(context: Context, preset: str) -> Table:
+    homes = [arena for arena in context.homes if arena.place.preset == preset]
+    methods = [
+        name for name in context.frames.methods if any(name in context.methods_of(one) for one in homes)
+    ]
+    columns = [Column("Method", "left")]
+    for arena in homes:
+        prefix = f"{arena.place.source}: " if len(homes) > 1 else ""
+        columns += [Column(f"{prefix}R1"), Column(f"to {arena.reference}"), Column("Verdict", "left")]
+    rows = []
+    for method in methods:
+        kind = "strong" if method == context.frames.reference else ""
+        cells = [value for arena in homes for value in _places(context, arena, method)]
+        rows.append((Value(method, method, context.link(homes[0], method), kind=kind), *cells))
+    title = "R1, chosen on validation" + ("" if preset == "clean" else f", preset {preset}")
+    return Table(f"overview-{preset}", title, tuple(columns), tuple(rows))
+
+
+def _places(context: Context, arena: Arena, method: str) -> tuple[Value, Value, Value]:
+    link = context.link(arena, method)
+    if method not in arena.methods:
+        gap = context.gap(arena, method)
+        return gap, gap, Value(gap.note, kind="missing")
+    score = seeds_value(arena.means(method, "R1"), link, trains=not arena.contestants[method].seedless)
+    if method == arena.reference or (method, "R1") not in arena.planned:
+        return score, Value("reference" if method == arena.reference else "", kind="quiet"), Value("")
+    item = arena.planned[method, "R1"]
+    return score, difference_value(item, link), verdict_value(item, arena.options.margin)
