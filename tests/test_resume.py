@@ -54,7 +54,7 @@ def test_stopped_at_any_step_and_continued_a_run_ends_the_same_bit_for_bit(optio
         run = MemoryRun()
         with pytest.raises(Killed):
             run_small(run, settings=settings, options=options, data=killed_at(steps, training_data(settings)))
-        # Another process has other random states; its initial weights matter only before the first checkpoint.
+        # Another process has other random states; initial weights matter only before the first checkpoint.
         method = small_method(0 if run.checkpoint is None else 99)
         torch.manual_seed(steps)
         run_small(run, settings=settings, method=method, options=options)
