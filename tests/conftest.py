@@ -1,1 +1,1 @@
-"""Being here puts `tests/` on the import path, so that any test may say `from factories import write_cuhk`."""
+"""Being here puts `tests/` on the import path, so any test may `from factories import write_cuhk`."""

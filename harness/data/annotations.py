@@ -182,11 +182,16 @@ def _split(index: int, raw: dict[str, Any], refused: Complaints) -> str | None:
     value = raw["split"]
     if value in SPLIT_NAMES:
         return str(value)
-    hint = nearest(value[:40], SPLIT_NAMES) if isinstance(value, str) else None
+    hint = _meant(value[:40]) if isinstance(value, str) else None
     meant = f", did you mean {hint!r}?" if hint else ""
     kind = "an unknown split (train, val and test are known)"
     refused.add(kind, f"record {index} says {_shown(value)}{meant}")
     return None
+
+
+def _meant(split: str) -> str | None:
+    begun = [name for name in SPLIT_NAMES if split.lower().startswith(name)]
+    return begun[0] if begun else nearest(split, SPLIT_NAMES)
 
 
 def _person(index: int, raw: dict[str, Any], refused: Complaints) -> str | None:

@@ -102,8 +102,8 @@ def augment(
     Args:
         images: [batch, 3, height, width] uint8.
         draws: of `draw_augmentation`, on the same device.
-        mean: per channel, subtracted; also the *normalised* value written into the erased rectangle, as
-            released.
+        mean: per channel, subtracted; also the *normalised* value written into the erased rectangle,
+            as released.
         std: per channel, divided by.
 
     Returns:

@@ -56,9 +56,8 @@ def caption_tokens(
     afterwards.
 
     The file's name covers the captions, the tokenizer, the tagger's name and version, and the code of all
-    three, so
-    an old file is never mistaken for a present one. A damaged file is set aside, reported in the log, and
-    replaced.
+    three, so an old file is never mistaken for a present one. A damaged file is set aside, reported in the
+    log, and replaced.
 
     Args:
         captions: sentences of any script; every one becomes a row.

@@ -71,8 +71,7 @@ def resized(content: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Pixels [3, height, width] of an image file, resized to `size` = (height, width).
 
     Bit for bit what torchvision's `Resize(size, BILINEAR)` makes of the PIL image: PIL's bilinear filter,
-    whose
-    support grows with the reduction (antialiased).
+    whose support grows with the reduction (antialiased).
     """
     height, width = size
     image = decode(content).resize((width, height), Image.Resampling.BILINEAR)

@@ -43,8 +43,8 @@ class ImageCache:
 
     Attributes:
         path: the file of pixels.
-        split: the split whose images are rows of `pixels`, in order: the one asked for, less its broken
-            images.
+        split: the split whose images are rows of `pixels`, in order: the one asked for, less its
+            broken images.
         size: (height, width).
         broken: indices, in the split asked for, of images that could not be decoded and were left out.
         sha256: hash of the pixels.
@@ -118,7 +118,7 @@ def image_cache(
             label = _opened(path, split, size, fingerprint)
             if label is None:
                 label = _build(path, split, size, fingerprint, skip_broken, workers, progress)
-    broken = {int(index): reason for index, reason in label.broken.items()}
+    broken = {index: label.broken[str(index)] for index in sorted(map(int, label.broken))}
     if broken and not skip_broken:
         raise DataError(_named(split, broken))
     return ImageCache(path, without_images(split, list(broken)), size, tuple(broken), label.sha256)

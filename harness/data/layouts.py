@@ -211,4 +211,8 @@ def _oddities(layout: Layout, name: str, splits: Mapping[str, Split]) -> list[st
 
 def _absent(label: str, dataset: Dataset) -> list[str]:
     missing = [split for split in ("train", "test") if split not in dataset.splits]
-    return [f"{label}: no usable record of the split {split!r}" for split in missing]
+    silent = [name for name, split in dataset.splits.items() if not split.captions]
+    return [
+        *(f"{label}: no usable record of the split {split!r}" for split in missing),
+        *(f"{label}: no caption in the split {split!r}" for split in silent),
+    ]

@@ -19,20 +19,14 @@ GROUP = 2
 class IdentityBatches:
     """Identity-aware batches of caption indices.
 
-    `clean`: every caption exactly once an epoch. A person's captions are shuffled and paired; pairs, and what
-    is left
-    single, are shuffled and laid out in batches of exactly `batch_size`, the last one holding the remainder.
-    With an
-    even batch size no pair is ever torn apart.
+    `clean`: every caption exactly once an epoch. A person's captions are shuffled and paired; pairs, and
+    what is left single, are shuffled and laid out in batches of exactly `batch_size`, the last one holding
+    the remainder. With an even batch size no pair is ever torn apart.
 
-    `released`: rounds of `batch_size / 2` persons drawn at random, each giving its next one or two captions,
-    until
-    fewer persons than that have any left; the stream is then cut into batches without regard to rounds. How
-    many
-    captions an epoch has depends on the draw, and a dataset with too few persons has none at all. Which
-    captions are
-    single is read from the description of the released sampler ("identities drawn at random with 1–2 captions
-    each"), not from its code.
+    `released`: rounds of `batch_size / 2` persons drawn at random, each giving its next one or two
+    captions, until fewer persons than that have any left; the stream is then cut into batches without
+    regard to rounds. How many captions an epoch has depends on the draw, and a dataset with too few
+    persons has none at all. A person's groups come in order, so its single caption, if any, comes last.
 
     Args:
         caption_person: [captions] the person of each caption.
@@ -96,7 +90,7 @@ class IdentityBatches:
         stream: list[Batch] = []
         while len(persons) >= per_round:
             for place in rng.choice(len(persons), per_round, replace=False).tolist():
-                start, length = waiting[persons[place]].pop()
+                start, length = waiting[persons[place]].pop(0)
                 stream.append(order[start : start + length])
             persons = [person for person in persons if waiting[person]]
         return np.concatenate(stream) if stream else np.empty(0, dtype=np.int64)

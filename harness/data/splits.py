@@ -25,11 +25,9 @@ def carve_validation(dataset: Dataset) -> Dataset:
     """Give a dataset without validation split one, taken from train by identity; others are returned
     unchanged.
 
-    The same rule for every dataset: 5 % of the training persons, rounded up and at least two where train has
-    four;
-    those whose hashed identity is smallest. It depends on nothing but the identities, so it is the same on
-    every
-    machine and in every study.
+    The same rule for every dataset: 5 % of the training persons, rounded up and at least two where train
+    has four; those whose hashed identity is smallest. It depends on nothing but the identities, so it is
+    the same on every machine and in every study.
 
     Raises:
         DataError: train has a single person.

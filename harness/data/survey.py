@@ -56,8 +56,7 @@ def missing_images(dataset: Dataset, allowed: Sequence[Path] = ()) -> Survey:
     beyond.
 
     A dataset's folder, or its image folder, may itself be a link: whoever placed it there meant it. A link
-    further
-    down came with the download.
+    further down came with the download.
     """
     survey = Survey(dataset.name)
     inside = _Inside([dataset.root, dataset.root / "imgs", *allowed])
