@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -170,7 +170,7 @@ DRAWN: dict[str, Callable[[Canvas, Random], None]] = {
 
 
 def occlude(
-    image: Array, domain: Domain, light: Light, crowd: list[Array], random: Random
+    image: Array, domain: Domain, light: Light, crowd: Sequence[Array], random: Random
 ) -> tuple[str, Array]:
     """Draw one of the domain's occluders over `image` `[HEIGHT, WIDTH, 3]` in place.
 
@@ -189,10 +189,8 @@ def occlude(
     return kind, mask
 
 
-def _passer_by(image: Array, crowd: list[Array], random: Random) -> Array:
+def _passer_by(image: Array, crowd: Sequence[Array], random: Random) -> Array:
     """Someone else at the picture's edge, nearer and so larger, cut by the frame."""
-    if not crowd:
-        return np.zeros((HEIGHT, WIDTH), np.float32)
     tall = int(HEIGHT * random.uniform(1.05, 1.35))
     x = random.choice((random.uniform(-0.12, 0.1), random.uniform(0.9, 1.12))) * WIDTH
     bottom = HEIGHT * random.uniform(1.05, 1.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -209,11 +210,11 @@ def _crowns(x: Array, y: Array, random: Random) -> Array:
 
 
 def backdrop(
-    domain: Domain, camera: Camera, light: Light, shadow: Array, crowd: list[Array], random: Random
+    domain: Domain, camera: Camera, light: Light, shadow: Array, crowd: Sequence[Array], random: Random
 ) -> Array:
     """Linear radiance `[HEIGHT, WIDTH, 3]` of everything behind a person.
 
-    `shadow` `[HEIGHT, WIDTH]` is where the person's shadow falls; `crowd` holds far people, as `Sprites` are.
+    `shadow` `[HEIGHT, WIDTH]` is where the person's shadow falls; `crowd` holds sprites of people.
     """
     wall = random.uniform(*domain.wall_distance)
     rays = cast(camera, wall, random.uniform(-0.5, 0.5))
@@ -256,10 +257,10 @@ def _furnish(
 
 
 def _populate(
-    image: Array, domain: Domain, camera: Camera, crowd: list[Array], wall: float, random: Random
+    image: Array, domain: Domain, camera: Camera, crowd: Sequence[Array], wall: float, random: Random
 ) -> None:
     """Far people, the farthest first."""
-    if not crowd or wall < 2.8:
+    if wall < 2.8:
         return
     count = max(0, random.randint(-2, domain.crowd))
     places = sorted(-random.uniform(2.2, min(0.9 * wall, 16)) for _ in range(count))

