@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness import registry
 from harness.data.captions import CaptionTokens
 from harness.data.loader import DeviceData
 from harness.data.records import Split
@@ -17,9 +18,13 @@ from harness.data.sampler import IdentityBatches
 from harness.schema import TrainSettings
 from harness.train import Options, TrainingData, train
 from methods.base import Batch, Method
+from methods.build import build_method
+from methods.clip import load_backbone
 
 SIZE = (32, 16)
 VOCAB, CONTEXT = 512, 12
+TINY: dict = {"size": (96, 32), "vocab": 10240, "context": 64}
+"""The shape of what the `tiny` backbone reads."""
 
 
 def small_split(
@@ -38,21 +43,29 @@ def small_split(
 
 
 def small_data(
-    persons: int, *, seed: int = 0, name: str = "train", device: str = "cpu", **counts: int
+    persons: int,
+    *,
+    seed: int = 0,
+    name: str = "train",
+    device: str = "cpu",
+    size: tuple[int, int] = SIZE,
+    vocab: int = VOCAB,
+    context: int = CONTEXT,
+    **counts: int,
 ) -> DeviceData:
     """Images whose colour, and captions whose words, tell the person, with noise."""
     split = small_split(persons, seed=seed, name=name, **counts)
     rng = np.random.default_rng([seed, persons])
     colours = rng.integers(0, 256, (persons, 3))
-    words = rng.integers(1, VOCAB - 3, (persons, 4))
-    noise = rng.integers(-40, 41, (len(split.image_paths), 3, *SIZE))
+    words = rng.integers(1, vocab - 3, (persons, 4))
+    noise = rng.integers(-40, 41, (len(split.image_paths), 3, *size))
     pixels = np.clip(colours[split.image_person][:, :, None, None] + noise, 0, 255).astype(np.uint8)
-    plain = np.zeros((len(split.captions), CONTEXT), np.int32)
-    plain[:, 0], plain[:, 1:5], plain[:, 7] = VOCAB - 2, words[split.caption_person], VOCAB - 1
-    plain[:, 5:7] = rng.integers(1, VOCAB - 3, (len(plain), 2))
+    plain = np.zeros((len(split.captions), context), np.int32)
+    plain[:, 0], plain[:, 1:5], plain[:, 7] = vocab - 2, words[split.caption_person], vocab - 1
+    plain[:, 5:7] = rng.integers(1, vocab - 3, (len(plain), 2))
     content = np.zeros_like(plain, dtype=bool)
     content[:, 2:4] = True
-    pruned = np.where(content | (plain >= VOCAB - 2), plain, 0)
+    pruned = np.where(content | (plain >= vocab - 2), plain, 0)
     tokens = CaptionTokens(*(torch.from_numpy(array) for array in (plain, pruned.astype(np.int32), content)))
     return DeviceData(split, torch.from_numpy(pixels), tokens, device)
 
@@ -130,14 +143,13 @@ def recipe(**changes) -> TrainSettings:
     return TrainSettings(**{**few, "crop_padding": 2, **changes})
 
 
-def training_data(
-    settings: TrainSettings, persons: int = 8, device: str = "cpu", **counts: int
-) -> TrainingData:
+def training_data(settings: TrainSettings, persons: int = 8, device: str = "cpu", **shape) -> TrainingData:
     """Three splits and the batches of a recipe."""
-    pairs = small_data(persons, device=device, **counts)
+    pairs = small_data(persons, device=device, **shape)
     batches = IdentityBatches(pairs.split.caption_person, settings.batch_size, 5, settings.sampler)
     val, test = (
-        small_data(6, seed=seed, name=name, device=device) for seed, name in ((1, "val"), (2, "test"))
+        small_data(6, seed=seed, name=name, device=device, **shape)
+        for seed, name in ((1, "val"), (2, "test"))
     )
     return TrainingData(pairs, batches, val, test)
 
@@ -146,6 +158,20 @@ def small_method(seed: int = 0) -> Linear:
     """A linear method with weights by seed."""
     torch.manual_seed(seed)
     return Linear()
+
+
+def tiny_method(name: str, identities: int = 8, **settings) -> Method:
+    """A registered method at the smallest real size."""
+    entry = registry.method(name)
+    backbone = load_backbone("tiny", "none", TINY["size"], seed=1)
+    return build_method(
+        entry,
+        entry.resolve(settings),
+        backbone=backbone,
+        identities=identities,
+        image_size=TINY["size"],
+        seed=2,
+    )
 
 
 def run_small(run=None, *, settings=None, method=None, seed=3, options=None, data=None, **changes):
