@@ -20,8 +20,7 @@ DRAW_SECONDS = 0.1
 class Progress:
     """Reports of a running study; this one says nothing (tests, workers of a search).
 
-    Losses given to `step` may be tensors: they are turned into numbers only when they are shown, so that showing
-    them does not make a device wait at every step.
+    `on_step` and `on_epoch` are what the training loop calls; the others are called around it.
     """
 
     def begin_study(self, cells: int, finished: int) -> None:
@@ -30,12 +29,12 @@ class Progress:
     def begin_cell(self, name: str, epochs: int) -> None:
         """A cell starts, or resumes."""
 
-    def step(
+    def on_step(
         self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
     ) -> None:
         """`step` of the `steps` of `epoch` (both from 1) are done."""
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is complete: its line of the history."""
 
     def working(self, what: str, done: int, total: int) -> None:
@@ -77,7 +76,7 @@ class LogProgress(Progress):
         self._cell, self._epochs = name, epochs
         self.say(f"{name}: starts")
 
-    def step(
+    def on_step(
         self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
     ) -> None:
         """A line now and then, so that a long epoch is seen to move."""
@@ -85,7 +84,7 @@ class LogProgress(Progress):
             shown = f"epoch {epoch}/{self._epochs} step {step}/{steps}"
             self.say(f"{self._cell}: {shown} {pairs_per_second:.0f} pairs/s {_losses(losses)}")
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
         """One line per epoch."""
         self.say(f"{self._cell}: {_epoch_line(record, self._epochs)}")
 
@@ -137,7 +136,7 @@ class LiveProgress(Progress):
         self._name, self._epochs, self._score = name, epochs, ""
         self._cell = self._bars.add_task(name, total=None, note="")
 
-    def step(
+    def on_step(
         self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
     ) -> None:
         """Move the cell's bar."""
@@ -149,7 +148,7 @@ class LiveProgress(Progress):
         completed = (epoch - 1) * steps + step
         self._bars.update(self._cell, total=self._epochs * steps, completed=completed, note=note)
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
         """Remember the validation score for the cell's bar."""
         score = record.get("val") or {}
         if "R1" in score:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 Precision = Literal["bf16", "fp32", "released"]
 Rule = Literal["clean", "released"]
 Preset = Literal["clean", "released"]
+TieOrder = Literal["index", "released"]
 
 
 def _number(value: Any) -> Any:
@@ -80,7 +81,7 @@ class Evaluate(Section):
     """Whether every model is evaluated on every dataset of the study, not only its own."""
     targets: tuple[str, ...] = ()
     """Datasets to evaluate on besides those of the study."""
-    tie_order: Literal["index", "released"] = "index"
+    tie_order: TieOrder = "index"
     """Equal similarities are ranked by gallery index, or as an unstable sort leaves them (as released)."""
 
 
@@ -221,8 +222,3 @@ class StudyFile(Section):
         if any(value.count(seed) > 1 for seed in value):
             raise ValueError("lists a seed twice")
         return tuple(value)
-
-    @field_validator("train", "select", "evaluate", mode="before")
-    @classmethod
-    def _empty_section(cls, value: Any) -> Any:
-        return {} if value is None else value

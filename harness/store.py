@@ -250,7 +250,8 @@ class CellRun:
                 return
         weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         with atomic_file(path) as file:
-            file.write(save(weights, metadata={"epoch": str(epoch), **(metadata or {})}))
+            label = {"epoch": str(epoch), "sha256": _weights_sha256(weights), **(metadata or {})}
+            file.write(save(weights, metadata=label))
 
     def model_epoch(self, selection: str) -> int | None:
         """The epoch after which a selection's model was kept, or None when there is no sound one."""
@@ -264,20 +265,23 @@ class CellRun:
 
     def load_model(self, selection: str) -> dict[str, torch.Tensor]:
         """The weights kept for a selection. Raises `StoreError` when they are missing or damaged."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
 
         path = self.model_path(selection)
         try:
-            weights: dict[str, torch.Tensor] = load_file(path)
-            return weights
+            with safe_open(str(path), "pt") as file:
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                expected = (file.metadata() or {}).get("sha256")
         except (OSError, SafetensorError) as error:
             raise StoreError(f"{path}: {error}") from error
+        if expected != _weights_sha256(weights):
+            raise StoreError(f"{path}: its weights are not the ones that were written")
+        return weights
 
     def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> None:
         """Keep one row per query of an evaluation."""
         with atomic_file(self._records_path(target, selection, direction)) as file:
-            frame.to_parquet(file, index=False)
+            frame.to_parquet(file, index=False, write_page_checksum=True)
 
     def records(self, target: str, selection: str, direction: str) -> pd.DataFrame:
         """The rows of an evaluation. Raises `StoreError` when they are missing or damaged."""
@@ -285,7 +289,7 @@ class CellRun:
 
         path = self._records_path(target, selection, direction)
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(path, page_checksum_verification=True)
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
             raise StoreError(f"{path}: {error}") from error
 
@@ -334,7 +338,7 @@ class RunStore:
     def make_current(self, runs: Sequence[tuple[Cell, CellRun]]) -> None:
         """Let these cells stand for their method, dataset and seed from now on; others keep standing."""
         with files.lock(self.directory / "lock", patience=30):
-            asked = {f"{cell.dataset}/{cell.method}/{cell.seed}": run.name for cell, run in runs}
+            asked = {cell.key: run.name for cell, run in runs}
             atomic_json(self.directory / "current.json", {**self._current(), **asked})
 
     def cell(self, name: str) -> CellRun:
@@ -358,7 +362,9 @@ class RunStore:
         run = CellRun(self.path_of(cell, identity))
         try:
             run.description["parts"]["settings"]
-        except (StoreError, KeyError, TypeError):
+        except (StoreError, KeyError, TypeError) as error:
+            if (run.directory / "cell.json").exists():
+                run.set_aside(run.directory / "cell.json", f"damaged ({type(error).__name__}), written anew")
             described = {"format": FORMAT, "identity": identity, "parts": parts, "cell": _asked(cell)}
             atomic_json(run.directory / "cell.json", {**described, "recorded": recorded})
             if not (run.directory / "status.json").exists():
@@ -450,6 +456,18 @@ def _linked(source: Path, path: Path) -> bool:
     temporary.unlink(missing_ok=True)
     files.sync_folder(path.parent)
     return True
+
+
+def _weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
+    """Hash of names, shapes, types and bits: a safetensors file carries no checksum of its own."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name]
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\0".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import studyfile, validation
-from harness.schema import Evaluate, Overhead, Search, Select, StudyFile, TrainSettings
+from harness.schema import Evaluate, Overhead, Search, Select, StudyFile, TieOrder, TrainSettings
 from harness.studyfile import Document, StudyError
 from harness.validation import MethodPlan
 
@@ -53,8 +53,13 @@ class Cell:
     """Datasets whose test split it is evaluated on, its own first."""
     subset: int | None
     select: Select
-    tie_order: str
+    tie_order: TieOrder
     timeout_minutes: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other cells of its study."""
+        return f"{self.dataset}/{self.method}/{self.seed}"
 
     def settings(self) -> dict[str, Any]:
         """Every setting that can change a number, by its flat name."""
@@ -63,11 +68,14 @@ class Cell:
             recipe = {name: recipe[name] for name in _UNTRAINED}
         return {**recipe, **self.own}
 
-    def parts(self, data: str, code: Mapping[str, str], weights: str = "") -> dict[str, Any]:
+    def parts(
+        self, data: str, code: Mapping[str, str], weights: str = "", tagger: str = ""
+    ) -> dict[str, Any]:
         """What the cell's identity is made of; `why` compares these between then and now.
 
         `data` is the training dataset's fingerprint, `code` one fingerprint per room, `weights` that of the
-        pretrained file, when it is one: a file counts by its content. Paths, hosts and workers do not count.
+        pretrained file, when it is one (a file counts by its content); `tagger` is what tagged captions.
+        Paths, hosts and workers do not count.
         """
         settings = self.settings()
         if weights:
@@ -76,14 +84,15 @@ class Cell:
             "method": {"label": self.method, "base": self.base},
             "dataset": {"name": self.dataset, "subset": self.subset, "fingerprint": data},
             "settings": settings,
-            "protocol": {"preset": self.preset, "metric": self.select.metric, "tie_order": self.tie_order},
+            "protocol": {
+                "preset": self.preset,
+                "metric": self.select.metric,
+                "tie_order": self.tie_order,
+                "tagger": tagger if self.trains else "",
+            },
             "code": dict(code),
             "seed": self.seed,
         }
-
-    def identity(self, data: str, code: Mapping[str, str], weights: str = "") -> str:
-        """SHA-256, in hex, of `parts`: equal exactly when a finished run may stand for this cell."""
-        return fingerprint(self.parts(data, code, weights))
 
     def directory_name(self, identity: str) -> str:
         """Where a store keeps the cell: readable, and unique by its identity."""
@@ -174,8 +183,9 @@ class Study:
             seed=seed,
             preset=self.preset,
             train=plan.train,
-            own=plan.own,
-            given=plan.given,
+            # Plain dictionaries: a cell travels to worker processes.
+            own=dict(plan.own),
+            given=dict(plan.given),
             trains=plan.entry.trains,
             targets=tuple(dict.fromkeys((dataset, *others))),
             subset=self.file.subset,

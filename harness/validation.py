@@ -119,7 +119,7 @@ class _Checker:
 
     def sections(self) -> StudyFile:
         """The file section by section; a broken section is noted and replaced by its default."""
-        good = dict(self.values)
+        good = {name: value for name, value in self.values.items() if value is not None}
         preset = good.get("preset")
         if preset == "released":
             self._fill("select", good, {"split": "test"})

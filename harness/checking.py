@@ -1,0 +1,183 @@
+"""Everything `run` would refuse, found before a device is touched, and what a run will cost."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.context import Context
+from harness.data.records import DataError
+from harness.launch import Options
+from harness.launchers import LauncherError, open_launcher
+from harness.registry import UnknownNameError
+from harness.store import RunStore, StoreError
+from harness.study import Cell, Study
+
+
+@dataclass
+class Examination:
+    """What was found: `problems` stop a run, `notes` do not."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    """By a cell's key: how it stands in the store, when there is one."""
+
+    def plain(self, study: Study) -> dict[str, Any]:
+        """The JSON object of `check --json`."""
+        return {
+            "study": study.name,
+            "preset": study.preset,
+            "ok": not self.problems,
+            "problems": self.problems,
+            "notes": self.notes,
+            "cost": self.cost,
+            "cells": [
+                {
+                    "method": cell.method,
+                    "dataset": cell.dataset,
+                    "seed": cell.seed,
+                    "status": self.states.get(cell.key, "queued"),
+                    "targets": list(cell.targets),
+                    "settings": cell.settings(),
+                }
+                for cell in self.cells
+            ],
+        }
+
+
+def examine(study: Study, context: Context, options: Options, out: Path) -> Examination:
+    """Look at data, weights, device, launcher, output folder and earlier results; nothing is written."""
+    found = Examination(cells=study.cells())
+    found.problems += _data_problems(study, context, found.notes)
+    found.problems += _weights_problems(found.cells)
+    found.problems += _device_problems(found.cells, context, options)
+    found.problems += _folder_problems(out)
+    if not found.problems:
+        found.problems += _size_problems(found.cells, context)
+        found.cost = expected_cost(found.cells, context)
+        found.states = _states(found.cells, context, out)
+    return found
+
+
+def _data_problems(study: Study, context: Context, notes: list[str]) -> Iterator[str]:
+    for name in study.targets:
+        try:
+            dataset = context.dataset(name, study.file.subset)
+        except DataError as error:
+            yield from error.problems
+        else:
+            notes += [note for note in (*dataset.notes, *dataset.problems) if note not in notes]
+
+
+def _weights_problems(cells: list[Cell]) -> Iterator[str]:
+    from methods.pretrained import WeightsNotFoundError, find_weights
+
+    for backbone, pretrained in dict.fromkeys((cell.train.backbone, cell.train.pretrained) for cell in cells):
+        if pretrained != "none":
+            try:
+                find_weights(backbone, pretrained)
+            except WeightsNotFoundError as error:
+                yield str(error)
+
+
+def _device_problems(cells: list[Cell], context: Context, options: Options) -> Iterator[str]:
+    try:
+        context.fabric(cells[0])
+    except (ValueError, RuntimeError) as error:
+        yield f"--device: {error}"
+    if options.launcher != "local":
+        try:
+            open_launcher(options.launcher, options.resources).shutdown()
+        except LauncherError as error:
+            yield str(error)
+    if options.resources.slots > 1 and context.machine.devices > 1:
+        yield "--devices trains each cell on several devices; --workers trains several cells: choose one"
+
+
+def _folder_problems(out: Path) -> Iterator[str]:
+    nearest = out
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        yield f"--out {out}: {nearest} is a file, not a folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        yield f"--out {out}: {nearest} cannot be written"
+
+
+def _size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
+    for name, subset in dict.fromkeys((cell.dataset, cell.subset) for cell in cells):
+        splits = context.dataset(name, subset).splits
+        for split in splits.values():
+            if len(split.persons) < 2:
+                yield f"{name}: {split.name} has {len(split.persons)} identities; at least 2 are needed"
+    seen = set()
+    for cell in cells:
+        persons = len(context.dataset(cell.dataset, cell.subset).splits["train"].persons)
+        need = cell.train.batch_size // 2
+        if cell.trains and cell.train.sampler == "released" and persons < need and cell.dataset not in seen:
+            seen.add(cell.dataset)
+            yield (
+                f"{cell.dataset}: the released sampler draws {need} identities at once, and only {persons} "
+                "are there, so an epoch would be empty; lower train.batch_size"
+            )
+
+
+def expected_cost(cells: list[Cell], context: Context) -> dict[str, Any]:
+    """Cells, epochs and training pairs, and the disk they need at most, in bytes."""
+    pairs = epochs = 0
+    for cell in cells:
+        if cell.trains:
+            captions = len(context.dataset(cell.dataset, cell.subset).splits["train"].captions)
+            epochs += cell.train.epochs
+            pairs += cell.train.epochs * captions
+    return {"cells": len(cells), "epochs": epochs, "training_pairs": pairs}
+
+
+def _states(cells: list[Cell], context: Context, out: Path) -> dict[str, str]:
+    from harness.study import fingerprint
+
+    store, states = RunStore(out), dict[str, str]()
+    for cell in cells:
+        try:
+            path = store.path_of(cell, fingerprint(context.parts(cell)))
+            states[cell.key] = store.cell(path.name).status.state
+        except (StoreError, UnknownNameError):
+            continue
+    return states
+
+
+def render(found: Examination, study: Study) -> None:
+    """Print the cells, the cost and the notes for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("method", "dataset", "seeds", "targets", "epochs", "status", box=None)
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in found.cells:
+        groups.setdefault((cell.dataset, cell.method), []).append(cell)
+    for (dataset, method), cells in groups.items():
+        states = Counter(found.states.get(cell.key, "queued") for cell in cells)
+        table.add_row(
+            method,
+            dataset,
+            ", ".join(str(cell.seed) for cell in cells),
+            ", ".join(cells[0].targets),
+            str(cells[0].train.epochs if cells[0].trains else 0),
+            ", ".join(f"{count} {state}" for state, count in states.items()),
+        )
+    console.print(table)
+    console.print(f"{study.name} ({study.preset}): " + ", ".join(f"{n:,} {w}" for w, n in _costs(found)))
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _costs(found: Examination) -> list[tuple[str, int]]:
+    return [(name.replace("_", " "), value) for name, value in found.cost.items()]

@@ -1,0 +1,343 @@
+"""The verbs, nothing else: each imports what it needs when it is called, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DONE, ERROR, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
+
+app = typer.Typer(
+    help="Compare methods of text-to-image person retrieval under one protocol, and keep the evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Check a dataset, or build its cache of decoded images.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, like studies/demo.yaml.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder of the benchmark datasets; default: the variable TIPR_DATA.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/<study name>.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the study: train.epochs=2."),
+]
+Methods = Annotated[str | None, typer.Option(help="Only these methods, separated by commas.")]
+Datasets = Annotated[str | None, typer.Option(help="Only these datasets, separated by commas.")]
+Seeds = Annotated[str | None, typer.Option(help="How many seeds (3), or which (0,4,7).")]
+Subset = Annotated[int | None, typer.Option(help="Keep only so many identities per split.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one device like cuda:1.")]
+Devices = Annotated[int, typer.Option(min=1, help="Devices that train one cell together.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Cells that train at once; default: one per GPU.")]
+PerDevice = Annotated[int, typer.Option(min=1, help="Cells or trials that share one GPU.")]
+LauncherName = Annotated[str, typer.Option("--launcher", help="Where cells run: local, ray or slurm.")]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="Repeat bit for bit, also on a GPU.")]
+Plugin = Annotated[list[Path] | None, typer.Option(help="A Python file that registers methods or datasets.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out broken images, and count them.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    datasets: Datasets = None,
+    methods: Methods = None,
+    seeds: Seeds = None,
+    subset: Subset = None,
+    overrides: Set = None,
+    device: Device = "auto",
+    devices: Devices = 1,
+    workers: Workers = None,
+    trials_per_device: PerDevice = 1,
+    launcher: LauncherName = "local",
+    deterministic: Deterministic = False,
+    plugin: Plugin = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Train and evaluate what is left of a study; ends with the table and the report's path.
+
+    Finished cells are skipped, cut-off ones resume, failed ones are tried again.
+    """
+    with refusals():
+        from harness.progress import shown
+        from harness.running import run_study
+        from harness.study import load_study
+
+        _load_plugins(plugin)
+        loaded = load_study(study, overrides or (), **_narrowed(methods, datasets, seeds, subset))
+        options = _options(
+            data_root,
+            device,
+            devices,
+            workers,
+            trials_per_device,
+            launcher,
+            deterministic,
+            skip_broken,
+            plugin,
+        )
+        with shown() as progress:
+            code = run_study(loaded, options, out or Path("runs") / loaded.name, progress)
+    raise typer.Exit(code)
+
+
+@app.command()
+def check(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    datasets: Datasets = None,
+    methods: Methods = None,
+    seeds: Seeds = None,
+    subset: Subset = None,
+    overrides: Set = None,
+    device: Device = "auto",
+    devices: Devices = 1,
+    workers: Workers = None,
+    trials_per_device: PerDevice = 1,
+    launcher: LauncherName = "local",
+    plugin: Plugin = None,
+    skip_broken: SkipBroken = False,
+    as_json: Json = False,
+) -> None:
+    """Everything `run` would refuse, before a device is touched; prints the cells and the expected cost."""
+    with refusals():
+        from harness.checking import examine, render
+        from harness.context import Context
+        from harness.study import load_study
+
+        _load_plugins(plugin)
+        loaded = load_study(study, overrides or (), **_narrowed(methods, datasets, seeds, subset))
+        options = _options(
+            data_root, device, devices, workers, trials_per_device, launcher, False, skip_broken, plugin
+        )
+        found = examine(loaded, Context(options.machine), options, out or Path("runs") / loaded.name)
+    _answer(found.plain(loaded), as_json, lambda: render(found, loaded))
+    for problem in found.problems:
+        print(problem, file=sys.stderr)
+    raise typer.Exit(BAD_INPUT if found.problems else DONE)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, datasets or studies.")],
+    cost: Annotated[bool, typer.Option("--cost", help="With parameters and compute of each method.")] = False,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """What there is, one line each."""
+    with refusals():
+        from harness.listing import listing, render
+
+        _load_plugins(plugin)
+        entries = listing(what, cost=cost)
+    _answer({what: entries}, as_json, lambda: render(entries))
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; default: report.html of the run.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit 4 when a claim was not reproduced.")] = False,
+) -> None:
+    """Tables and one offline page from what runs have stored; works while a study is unfinished."""
+    with refusals():
+        from harness.reporting import write_report
+
+        code = write_report(runs or [], out, check=check)
+    raise typer.Exit(code)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
+    dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")],
+    data_root: DataRoot = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    backbone: Annotated[str | None, typer.Option(help="Of a checkpoint that does not say.")] = None,
+    subset: Subset = None,
+    device: Device = "auto",
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """One model on one dataset, under the harness's protocol."""
+    with refusals():
+        from harness.checkpoints import evaluate_checkpoint, render
+
+        _load_plugins(plugin)
+        machine = _machine(data_root, device, 1, False, False, plugin)
+        found = evaluate_checkpoint(
+            checkpoint, dataset, machine, split=split, backbone=backbone, subset=subset
+        )
+    _answer(found, as_json, lambda: render(found))
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="The open_clip checkpoint to write.")],
+    backbone: Annotated[str | None, typer.Option(help="Of a checkpoint that does not say.")] = None,
+) -> None:
+    """Write a model's dual encoder as a checkpoint that open_clip loads."""
+    with refusals():
+        from harness.checkpoints import export_checkpoint
+
+        print(export_checkpoint(checkpoint, out, backbone=backbone))
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    data_root: DataRoot = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Counts beside the published ones, missing and broken files. Exits 2 when the data is damaged."""
+    with refusals():
+        from harness.datatools import check_data, render
+
+        _load_plugins(plugin)
+        found = check_data(name, _data_root(data_root))
+    _answer(found, as_json, lambda: render(found))
+    if found["damaged"]:
+        for problem in found["problems"]:
+            print(problem, file=sys.stderr)
+        raise typer.Exit(BAD_INPUT)
+
+
+@data_app.command("cache")
+def data_cache(
+    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    data_root: DataRoot = None,
+    size: Annotated[str, typer.Option(help="Height×width of the images, like 384x128.")] = "384x128",
+    subset: Subset = None,
+    skip_broken: SkipBroken = False,
+    plugin: Plugin = None,
+) -> None:
+    """Decode every image once, so that training never waits for it."""
+    with refusals():
+        from harness.datatools import cache_data
+        from harness.progress import shown
+
+        _load_plugins(plugin)
+        with shown() as progress:
+            lines = cache_data(name, _data_root(data_root), size, subset, skip_broken, progress)
+    print("\n".join(lines))
+
+
+# -- what verbs share -----------------------------------------------------------------------------
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn bad input into its lines on standard error and exit code 2, without a traceback."""
+    from harness.refusing import lines_of
+
+    try:
+        yield
+    except Exception as error:
+        lines = lines_of(error)
+        if lines is None:
+            raise
+        for line in lines:
+            print(line, file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from error
+
+
+def _answer(value: Any, as_json: bool, render: Any) -> None:
+    if as_json:
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+    else:
+        render()
+
+
+def _load_plugins(plugins: list[Path] | None) -> None:
+    from harness.registry import load_plugin
+
+    for path in plugins or ():
+        load_plugin(path)
+
+
+def _data_root(option: Path | None) -> Path | None:
+    from harness import paths
+
+    return paths.data_root(option)
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _narrowed(
+    methods: str | None, datasets: str | None, seeds: str | None, subset: int | None
+) -> dict[str, Any]:
+    wanted: int | list[int] | None = None
+    if seeds is not None:
+        try:
+            numbers = [int(part) for part in _listed(seeds)]
+        except ValueError:
+            raise typer.BadParameter(f"--seeds takes 3 or 0,1,2, not {seeds!r}") from None
+        wanted = numbers[0] if "," not in seeds and numbers else numbers
+    return {"methods": _listed(methods), "datasets": _listed(datasets), "seeds": wanted, "subset": subset}
+
+
+def _machine(
+    data_root: Path | None,
+    device: str,
+    devices: int,
+    deterministic: bool,
+    skip_broken: bool,
+    plugins: list[Path] | None,
+) -> Any:
+    from harness.context import Machine
+    from harness.environment import command
+
+    machine = Machine(
+        data_root=_data_root(data_root),
+        device=device,
+        devices=devices,
+        deterministic=deterministic,
+        skip_broken=skip_broken,
+        plugins=tuple(path.resolve() for path in plugins or ()),
+        command=command(),
+    )
+    machine.prepare()
+    return machine
+
+
+def _options(
+    data_root: Path | None,
+    device: str,
+    devices: int,
+    workers: int | None,
+    per_device: int,
+    launcher: str,
+    deterministic: bool,
+    skip_broken: bool,
+    plugins: list[Path] | None,
+) -> Any:
+    from harness.launch import Options, accelerators
+
+    machine = _machine(data_root, device, devices, deterministic, skip_broken, plugins)
+    return Options(machine, workers, launcher, per_device, accelerators(device, devices))
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,65 @@
+"""The verbs `data check` and `data cache`."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness import paths
+from harness.data.datasets import check_dataset, load_dataset
+from harness.data.images import image_cache
+from harness.data.records import SPLIT_NAMES
+from harness.progress import Progress
+from harness.studyfile import StudyError
+
+
+def check_data(name: str, data_root: Path | None) -> dict[str, Any]:
+    """What `data check --json` prints. Raises `UnknownNameError`."""
+    return check_dataset(name, data_root)
+
+
+def render(found: dict[str, Any]) -> None:
+    """Print the counts and what is odd about them."""
+    print(
+        f"{found['dataset']}: {'the published counts' if found['official'] else 'not the published counts'}"
+    )
+    for split, counts in found["splits"].items():
+        shown = (
+            f"{counts[kind]:>8,} {kind.replace('_', ' ')}" for kind in ("person_ids", "images", "captions")
+        )
+        print(f"  {split:<6}{'  '.join(shown)}")
+    for note in found["notes"]:
+        print(f"  note: {note}")
+    for problem in () if found["damaged"] else found["problems"]:
+        print(f"  {problem}")
+
+
+def cache_data(
+    name: str, data_root: Path | None, size: str, subset: int | None, skip_broken: bool, progress: Progress
+) -> list[str]:
+    """Build the decoded-image cache of every split; one line for each.
+
+    Raises `StudyError` for a size that is none, `DataError` for damaged images.
+    """
+    match = re.fullmatch(r"(\d{1,4})[x×](\d{1,4})", size)
+    if match is None or "0" in match.groups():
+        raise StudyError([f"--size takes height×width like 384x128, not {size!r}"])
+    shape = (int(match[1]), int(match[2]))
+    dataset = load_dataset(name, data_root, subset=subset, skip_broken=skip_broken)
+    lines = []
+    for split in SPLIT_NAMES:
+        cache = image_cache(
+            dataset.splits[split],
+            shape,
+            paths.cache_dir(),
+            fingerprint=dataset.fingerprint,
+            skip_broken=skip_broken,
+            progress=lambda done, total, split=split: progress.working(
+                f"decoding {name} {split}", done, total
+            ),
+        )
+        broken = f", {len(cache.broken)} broken images left out" if cache.broken else ""
+        lines.append(f"{name} {split}: {len(cache.split.image_paths):,} images in {cache.path}{broken}")
+    return lines

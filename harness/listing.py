@@ -1,0 +1,70 @@
+"""The verb `list`: what there is, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.registry import UnknownNameError
+
+FULL_SIZE = ("ViT-B-16-quickgelu", (384, 128))
+STUDIES = Path("studies")
+
+
+def listing(what: str, *, cost: bool = False) -> list[dict[str, Any]]:
+    """Methods, datasets or studies as plain records. Raises `UnknownNameError` for anything else."""
+    if what == "methods":
+        return _methods(cost)
+    if what == "datasets":
+        return [
+            {"name": entry.name, "summary": entry.summary, "home": entry.home}
+            for entry in registry.datasets().values()
+        ]
+    if what == "studies":
+        return _studies()
+    raise UnknownNameError("list", what, ("methods", "datasets", "studies"))
+
+
+def _methods(cost: bool) -> list[dict[str, Any]]:
+    entries = [
+        {
+            "name": entry.name,
+            "summary": entry.summary,
+            "ablates": entry.ablates,
+            "trains": entry.trains,
+            "settings": sorted(entry.parameters()),
+        }
+        for entry in registry.methods().values()
+    ]
+    if cost:
+        from methods.cost import cost_table
+
+        backbone, image_size = FULL_SIZE
+        names = [entry.name for entry in registry.methods().values() if entry.plugin is None]
+        costs = {row.pop("method"): row for row in cost_table(names, backbone, image_size)}
+        entries = [{**entry, **costs.get(str(entry["name"]), {})} for entry in entries]
+    return entries
+
+
+def _studies() -> list[dict[str, Any]]:
+    """Every study file below `studies`, with the first sentence of the comment it opens with."""
+    found = []
+    for path in sorted(STUDIES.glob("*.yaml")):
+        first = path.read_text(errors="replace").split("\n", 1)[0]
+        found.append({"name": path.stem, "summary": first.removeprefix("#").strip(), "file": str(path)})
+    return found
+
+
+def render(entries: Sequence[dict[str, Any]]) -> None:
+    """Print one line per entry."""
+    width = max((len(entry["name"]) for entry in entries), default=0)
+    for entry in entries:
+        line = f"{entry['name']:<{width}}  {entry['summary']}"
+        if "training_gflop" in entry:
+            line += (
+                f"  [{entry['parameters_m']:.2f} M parameters, {entry['training_gflop']:.1f} GFLOP a pair "
+                f"forward in training, {entry['inference_gflop']:.1f} in inference]"
+            )
+        print(line)

@@ -1,0 +1,31 @@
+"""The verb `report`: finds the runs, calls the reports room, prints where things are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.studyfile import StudyError
+
+RUNS = Path("runs")
+
+
+def write_report(runs: Sequence[Path], out: Path | None, *, check: bool = False) -> int:
+    """Write the report of these runs, or of all below `runs`; the exit code.
+
+    Raises `StudyError` when a folder holds no run.
+    """
+    directories = list(runs) or sorted(path.parent for path in RUNS.glob("*/study.yaml"))
+    if not directories:
+        raise StudyError([f"{RUNS}: no run here; name the folder that `run --out` wrote"])
+    missing = [path for path in directories if not (path / "study.yaml").is_file()]
+    if missing:
+        raise StudyError([f"{path}: no run here (no study.yaml)" for path in missing])
+    from reports.assemble import build
+
+    made = build(directories, out, check=check)
+    print(made.table_text)
+    print(f"report: {made.path}")
+    for claim, verdict in made.verdicts.items():
+        print(f"{claim}: {verdict}")
+    return made.exit_code

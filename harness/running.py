@@ -1,0 +1,80 @@
+"""The verb `run`: a study from its file to its report."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import checking, launch
+from harness.context import Context
+from harness.launch import Options, Stopped
+from harness.progress import Progress
+from harness.store import CellRun, RunStore
+from harness.study import Cell, Study, StudyError
+
+DONE, ERROR, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
+
+
+def run_study(study: Study, options: Options, out: Path, progress: Progress) -> int:
+    """Check, search, train, evaluate, measure, report; the exit code.
+
+    Raises `StudyError` with everything that is wrong before anything is written.
+    """
+    context = Context(options.machine, progress)
+    found = checking.examine(study, context, options, out)
+    if found.problems:
+        raise StudyError(found.problems)
+    for note in found.notes:
+        progress.say(note)
+    store = RunStore(out)
+    try:
+        launch.prepare_study(study, store, context)
+        tuned = _search(study, store, context, options)
+        runs = launch.run_cells(study.cells(tuned), store, context, options)
+        _measure(study, store, context)
+    except Stopped as stopped:
+        progress.close()
+        print(f"stopped; nothing finished is lost. To go on: {options.machine.command}", file=sys.stderr)
+        return stopped.code
+    progress.close()
+    return _conclude(runs, store)
+
+
+def _stage(module: str, name: str, section: str) -> Callable[..., Any]:
+    try:
+        stage: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return stage
+    except ImportError as error:
+        raise StudyError([f"{section}: cannot run here: {error}"]) from error
+
+
+def _search(
+    study: Study, store: RunStore, context: Context, options: Options
+) -> Mapping[tuple[str, str], Mapping[str, Any]] | None:
+    """The settings that a search found, by method and dataset; None when the study has no search."""
+    if study.search is None:
+        return None
+    search = _stage("harness.search.study", "search_study", "search")
+    tuned: Mapping[tuple[str, str], Mapping[str, Any]] = search(study, store, context, options)
+    return tuned
+
+
+def _measure(study: Study, store: RunStore, context: Context) -> None:
+    """What the methods cost, when the study asks for it."""
+    if study.overhead is not None:
+        _stage("harness.overhead", "measure_study", "overhead")(study, store, context)
+
+
+def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> int:
+    """Table, report, and what did not work."""
+    made = _stage("reports.assemble", "build", "report")([store.directory])
+    print(made.table_text)
+    print(f"results: {store.directory / 'results.csv'}\nreport:  {made.path}")
+    unfinished = launch.failed(runs)
+    for run in unfinished:
+        status = run.status
+        print(f"{run.name}: {status.state} {status.reason}: {status.detail}", file=sys.stderr)
+    return INCOMPLETE if unfinished else DONE
