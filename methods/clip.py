@@ -207,11 +207,12 @@ def load_backbone(name: str, pretrained: str, image_size: tuple[int, int], *, se
     """
     config = backbone_config(name)
     _check_image_size(config, image_size)
+    state = None if pretrained == "none" else read_state(find_weights(name, pretrained))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = Backbone(config, image_size)
-    if pretrained != "none":
-        load_weights(backbone, read_state(find_weights(name, pretrained)))
+    if state is not None:
+        load_weights(backbone, state)
     return backbone
 
 
@@ -224,13 +225,12 @@ def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     """Load an open_clip state dict, resizing the image positions; raises ValueError when it does not fit."""
     state = {name: value for name, value in state.items() if name != "attn_mask"}
     state.setdefault("logit_scale", backbone.logit_scale.detach())
-    positions = state.get("visual.positional_embedding")
-    if positions is not None:
+    try:
+        positions = state["visual.positional_embedding"]
         old = stored_grid(len(positions) - 1, backbone)
         state["visual.positional_embedding"] = resize_positions(positions, old, backbone.grid)
-    try:
         backbone.load_state_dict(state, strict=True)
-    except RuntimeError as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"these weights do not fit {backbone.config.name}: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,14 @@ def read_state(file: Path) -> dict[str, Tensor]:
 
 
 def _load_pickle(file: Path) -> Any:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except RuntimeError as error:
-        if "TorchScript" not in str(error):
-            raise
+    if _is_torchscript(file):
         # OpenAI's own archives; loading one restores its tensors, and none of its methods is called.
         return torch.jit.load(file, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _is_torchscript(file: Path) -> bool:
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from methods import losses
 from methods.base import Batch, Noise
@@ -87,10 +88,8 @@ class UIT(DualEncoder):
         self, captions: Tensor, masked: Tensor, chosen: Tensor, image_tokens: Tensor
     ) -> Tensor:
         """MLM: mean cross-entropy of the chosen words, over all processes."""
-        words, limit = (
-            self.clip.text_tokens(masked),
-            most_chosen(len(captions), captions.shape[1], self.masking),
-        )
+        words = self.clip.text_tokens(masked)
+        limit = most_chosen(len(captions), captions.shape[1], self.masking)
         total, count = self.masked_language(words, image_tokens, captions, chosen, limit)
         return self.gather(total).sum() / self.gather(count).sum().clamp(min=1)
 
@@ -113,6 +112,11 @@ class UIT(DualEncoder):
         visible = self.clip.image_tokens(grey(images), plan.visible)
         return self.restoration(visible, text_tokens, plan), plan
 
+    def classify(self, features: Tensor) -> Tensor:
+        """Scores [batch, identities] of features, in their precision whatever that of the weights."""
+        weight, bias = self.classifier.weight, self.classifier.bias
+        return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
+
     def losses(
         self, batch: Batch, image_features: Tensor, text_features: Tensor, noise: Noise
     ) -> dict[str, Tensor]:
@@ -123,7 +127,7 @@ class UIT(DualEncoder):
         if settings.sdm:
             found["sdm"] = settings.sdm_weight * losses.sdm(*pair, people, temperature)
         if settings.identity:
-            logits = self.classifier(image_features), self.classifier(text_features)
+            logits = self.classify(image_features), self.classify(text_features)
             found["identity"] = settings.identity_weight * losses.identity(*logits, people)
         if settings.cmt:
             found["cmt"] = settings.cmt_weight * losses.hard_mining(

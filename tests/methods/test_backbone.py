@@ -1,0 +1,161 @@
+"""The dual encoder: its tokens, its weights, and where they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from toy import toy_backbone, toy_batch
+
+from harness.registry import UnknownNameError
+from methods import pretrained
+from methods.backbones import backbone_config, backbone_names
+from methods.clip import WeightsNotFoundError, load_backbone, resize_positions
+
+TINY = (96, 32)
+
+
+def test_features_are_those_of_open_clip() -> None:
+    backbone, batch = toy_backbone(), toy_batch()
+    theirs = open_clip.model.CLIP
+    image = theirs.encode_image(backbone, batch.images)
+    text = theirs.encode_text(backbone, batch.captions)
+    assert torch.allclose(backbone.encode_image(batch.images), image, atol=1e-5)
+    assert torch.allclose(backbone.encode_text(batch.captions), text, atol=1e-5)
+    assert torch.allclose(backbone.image_tokens(batch.images)[:, 0], image, atol=1e-5)
+
+
+def test_hidden_patches_have_no_influence() -> None:
+    backbone, batch = toy_backbone(), toy_batch()
+    visible = torch.tensor([[0, 5, 7]]).expand(6, -1)
+    tokens = backbone.image_tokens(batch.images, visible)
+    changed = batch.images.clone()
+    changed[:, :, :8, 8:] += 5  # patch 1
+    assert tokens.shape == (6, 4, backbone.embed_dim)
+    assert torch.equal(tokens, backbone.image_tokens(changed, visible))
+    changed[:, :, :8, :8] += 5  # patch 0
+    assert not torch.equal(tokens, backbone.image_tokens(changed, visible))
+
+
+def test_all_patches_visible_is_the_whole_image() -> None:
+    backbone, batch = toy_backbone(), toy_batch()
+    everything = torch.arange(backbone.patches).expand(6, -1)
+    whole = backbone.image_tokens(batch.images)
+    assert torch.allclose(backbone.image_tokens(batch.images, everything), whole, atol=1e-6)
+
+
+def test_a_seed_decides_the_weights_and_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (load_backbone("tiny", "none", TINY, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.visual.proj, other.visual.proj)
+
+
+def test_tiny_is_tiny() -> None:
+    backbone = load_backbone("tiny", "none", TINY, seed=0)
+    assert backbone.grid == (12, 4)
+    weights = sum(weight.numel() for weight in backbone.parameters())
+    assert weights - backbone.token_embedding.weight.numel() < 1.6e6
+    assert weights * 2 < 5e6  # bytes at half precision
+
+
+def test_the_temperature_of_clip_is_not_trained() -> None:
+    frozen = [name for name, weight in toy_backbone().named_parameters() if not weight.requires_grad]
+    assert frozen == ["logit_scale"]
+
+
+def test_positions_are_resized_bilinearly_and_the_class_token_is_kept() -> None:
+    rows, columns = 4, 4
+    plane = torch.tensor([[2.0 * row - column for column in range(columns)] for row in range(rows)])
+    positions = torch.cat([torch.tensor([[9.0]]), plane.reshape(-1, 1)])
+    resized = resize_positions(positions, (4, 4), (8, 2))
+    assert resized[0].item() == 9.0
+    # Bilinear interpolation reproduces a plane wherever it does not reach over the border.
+    inner = resized[1:].reshape(8, 2)[1:7]
+    expected = torch.tensor(
+        [[2 * ((r + 0.5) / 2 - 0.5) - ((c + 0.5) * 2 - 0.5) for c in (0, 1)] for r in range(1, 7)]
+    )
+    assert torch.allclose(inner, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_an_open_clip_file_is_loaded_at_another_image_size(tmp_path: Path, suffix: str) -> None:
+    source, file = load_backbone("tiny", "none", TINY, seed=3), tmp_path / f"weights{suffix}"
+    state = dict(source.state_dict())
+    save_file(state, file) if suffix == ".safetensors" else torch.save({"state_dict": state}, file)
+    same = load_backbone("tiny", str(file), TINY, seed=0)
+    assert torch.equal(same.visual.positional_embedding, source.visual.positional_embedding)
+    larger = load_backbone("tiny", str(file), (128, 64), seed=0)
+    expected = resize_positions(source.visual.positional_embedding, (12, 4), (16, 8))
+    assert torch.allclose(larger.visual.positional_embedding, expected)
+    assert torch.equal(larger.visual.proj, source.visual.proj)
+
+
+def test_an_openai_archive_is_read_as_weights(tmp_path: Path) -> None:
+    file = tmp_path / "ViT.pt"
+    torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3)).save(str(file))
+    assert set(pretrained.read_state(file)) == {"weight", "bias"}
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "toy.safetensors"
+    save_file(dict(toy_backbone().state_dict()), file)
+    with pytest.raises(ValueError, match="do not fit tiny"):
+        load_backbone("tiny", str(file), TINY, seed=0)
+
+
+def test_code_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+            return eval, (f"open({str(tmp_path / 'sprung')!r}, 'w')",)
+
+    file = tmp_path / "trap.pth"
+    torch.save({"model": Trap()}, file)
+    with pytest.raises(ValueError, match="not a readable file of weights"):
+        pretrained.read_state(file)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_offline_names_the_file_and_where_to_put_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HARNESS_OFFLINE", "1")
+    monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "download_pretrained", lambda _: pytest.fail("the network was tried"))
+    with pytest.raises(WeightsNotFoundError) as refused:
+        load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
+    assert "ViT-B-16.pt" in str(refused.value)
+    assert str(tmp_path / ".cache" / "clip" / "ViT-B-16.pt") in str(refused.value)
+
+
+def test_a_failed_download_gives_the_same_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(_: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.delenv("HARNESS_OFFLINE", raising=False)
+    monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "download_pretrained", fail)
+    with pytest.raises(WeightsNotFoundError, match=r"no route to host.*put the file at"):
+        load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
+
+
+def test_weights_that_are_neither_tag_nor_file_are_refused() -> None:
+    with pytest.raises(WeightsNotFoundError, match=r"neither a file nor a tag.*openai"):
+        load_backbone("ViT-B-16-quickgelu", "openia", (384, 128), seed=0)
+
+
+def test_an_unknown_backbone_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'ViT-B-16"):
+        backbone_config("ViT-B-16-quickgeluu")
+    assert {"tiny", "ViT-B-16-quickgelu"} <= set(backbone_names())
+
+
+def test_an_image_that_is_not_whole_patches_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of the patch size 8"):
+        load_backbone("tiny", "none", (100, 32), seed=0)

@@ -1,0 +1,51 @@
+"""What methods cost at the published size, against the published counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from methods.cost import build_on_meta, built_in_vain, cost_table, parameters, part_costs
+from methods.uit import UIT
+from methods.variants import RELEASED
+
+FULL = ("ViT-B-16-quickgelu", (384, 128))
+
+
+@pytest.fixture(scope="module")
+def uit() -> UIT:
+    method = build_on_meta("uit", *FULL, dict(RELEASED))
+    assert isinstance(method, UIT)
+    return method
+
+
+def test_tir_uses_14_million_parameters_of_the_16_that_were_built(uit: UIT) -> None:
+    used = parameters(uit.restoration)
+    assert used / 1e6 == pytest.approx(14.32, abs=0.005)
+    assert (used + built_in_vain(uit.embed_dim)) / 1e6 == pytest.approx(16.43, abs=0.005)
+
+
+def test_mlm_has_39_million_parameters() -> None:
+    method = build_on_meta("irra", *FULL)
+    assert isinstance(method, UIT)
+    assert parameters(method.masked_language) / 1e6 == pytest.approx(39.27, abs=0.005)
+
+
+def test_compute_per_pair_is_the_analytic_one(uit: UIT) -> None:
+    published = {"image": 34.5, "text": 6.0, "masked_image": 10.1, "decoder": 5.7}
+    assert part_costs(uit) == pytest.approx(published, rel=0.02)
+
+
+def test_the_table_shows_what_tir_and_mlm_add() -> None:
+    rows = {row["method"]: row for row in cost_table(["baseline", "uit", "uit-mlm"], *FULL)}
+    base, uit, mlm = (rows[name]["training_gflop"] for name in ("baseline", "uit", "uit-mlm"))
+    assert uit / base - 1 == pytest.approx(0.39, abs=0.02)
+    assert 0.15 < mlm / base - 1 < 0.30  # scoring only masked words saves part of the published 30 %
+    assert rows["uit"]["parts_m"]["restoration"] == pytest.approx(14.32, abs=0.005)
+    assert rows["uit"]["parameters_m"] == pytest.approx(sum(rows["uit"]["parts_m"].values()))
+    assert rows["uit"]["inference_gflop"] == rows["baseline"]["inference_gflop"]
+
+
+def test_what_is_not_trained_costs_no_training() -> None:
+    (row,) = cost_table(["clip-zero-shot"], "tiny", (96, 32))
+    assert (row["training_gflop"], row["parameters_m"]) == (0.0, 0.0)
+    assert row["inference_gflop"] > 0
