@@ -90,7 +90,8 @@ def check_dataset(
 ) -> dict[str, Any]:
     """What `data check --json` prints: counts per split, whether they are official, and all problems.
 
-    `damaged` is true when the dataset, as it is, would be refused: an annotation that cannot be used, missing or truncated images, a path that leaves the data root.
+    `damaged` is true when the dataset, as it is, would be refused: an annotation that cannot be used,
+    missing or truncated images, a path that leaves the data root.
 
     Args:
         name: a registered dataset.

@@ -8,6 +8,7 @@ and uses the first one's.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -225,8 +226,7 @@ def _build(
     sources = hashlib.sha256()
     try:
         with building.open("wb+") as file:
-            # Reserving the space first turns a full disk into an error now instead of after an hour.
-            os.posix_fallocate(file.fileno(), 0, len(paths) * row_bytes)
+            _reserve(file.fileno(), len(paths) * row_bytes)
             for start, digests, failures in _decode_into(file.fileno(), paths, size, workers):
                 sources.update(b"".join(digests))
                 broken.update(failures)
@@ -244,6 +244,17 @@ def _build(
     label = _Label(FORMAT, fingerprint, size, len(paths), broken, sha256, times, sources.hexdigest())
     _write_label(path, label)
     return label
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Claim the space first: a full disk is then an error now and not after an hour of decoding."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        # Some network file systems cannot reserve; there, the write that fails will say so.
+        os.ftruncate(descriptor, size)
 
 
 _Chunk = tuple[int, list[bytes], dict[str, str]]

@@ -6,8 +6,7 @@ may have seen the other's test images, and then "transfer" is not transfer. A sh
 * an exact file: the same bytes;
 * exact pixels: other bytes (another name or header), the same decoded image;
 * a near copy: recompressed or resized. Two independent 64-bit hashes must agree to within a few bits (the
-direction of
-  brightness between neighbours, and the low frequencies), and then 16×16 thumbnails must correlate.
+  direction of brightness between neighbours, and the low frequencies), and 16×16 thumbnails must correlate.
 """
 
 from __future__ import annotations

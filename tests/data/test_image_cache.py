@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -199,12 +200,23 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_behind(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: int) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         opened(tree)
     assert [path.suffix for path in (tree / "cache/images").iterdir()] == [".lock"]
+
+
+def test_a_file_system_that_cannot_reserve_space_is_written_all_the_same(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    cache = opened(tree)
+    assert torch.equal(cache.pixels, expected(cache.split.image_paths))
 
 
 BUILD = """

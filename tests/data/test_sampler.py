@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.sampler import IdentityBatches
@@ -11,6 +11,7 @@ from harness.data.sampler import IdentityBatches
 people = st.lists(st.integers(0, 12), min_size=1, max_size=80).map(np.array)
 
 
+@settings(deadline=None)
 @given(people, st.integers(1, 20), st.integers(0, 3))
 def test_clean_batches_hold_every_caption_exactly_once_an_epoch(
     person: np.ndarray, size: int, epoch: int
@@ -23,6 +24,7 @@ def test_clean_batches_hold_every_caption_exactly_once_an_epoch(
     assert len(batches) == sampler.steps(epoch)
 
 
+@settings(deadline=None)
 @given(people, st.integers(1, 10), st.integers(0, 3))
 def test_clean_batches_of_even_size_never_tear_a_pair_apart(
     person: np.ndarray, half: int, epoch: int
