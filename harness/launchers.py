@@ -7,6 +7,7 @@ take turns.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import pickle
@@ -107,6 +108,8 @@ class LocalWorkers(Executor):
         ]
         for thread in self._threads:
             thread.start()
+        # A program that forgets to shut down, or dies of an error, must not wait for its workers for ever.
+        atexit.register(self.shutdown, wait=False, cancel_futures=True)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Queue `fn` for the next free worker. The future raises `WorkerDied` when its worker is killed."""
@@ -123,6 +126,7 @@ class LocalWorkers(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers end after what they have begun; with `cancel_futures`, end them now."""
         self._closed = True
+        atexit.unregister(self.shutdown)
         if cancel_futures:
             for worker in list(self._workers.values()):
                 worker.terminate()

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,6 +115,8 @@ def open_database(url: str, *, create: bool) -> Database:
     """
     if url.startswith("sqlite"):
         look_at_sqlite(_sqlite_path(url), may_be_missing=create)
+        if create:
+            _sqlite_path(url).parent.mkdir(parents=True, exist_ok=True)
         arguments: dict[str, Any] = {"connect_args": {"timeout": _LOOK_SECONDS}}
     else:
         arguments = {
@@ -122,24 +125,38 @@ def open_database(url: str, *, create: bool) -> Database:
             "pool_size": 2,
         }
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = RDBStorage(
-                url,
-                engine_kwargs=arguments,
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=GRACE_SECONDS,
-                skip_table_creation=not create,
-            )
-    except (
-        sqlalchemy.exc.SQLAlchemyError,
-        optuna.exceptions.OptunaError,
-        RuntimeError,
-        ImportError,
-    ) as error:
-        raise StorageError(f"{url}: cannot be used as a search database: {why(error)}") from None
-    return Database(url, storage)
+    for attempt in count(1):
+        try:
+            return Database(url, _rdb(url, arguments, create))
+        except (
+            sqlalchemy.exc.SQLAlchemyError,
+            optuna.exceptions.OptunaError,
+            RuntimeError,
+            ImportError,
+        ) as error:
+            # Two runs make the same tables at once: the second tries again and finds them made.
+            if not (create and attempt < 5 and _lost_a_race(error)):
+                reason = f"cannot be used as a search database: {why(error)}"
+                raise StorageError(f"{url}: {reason}") from None
+        time.sleep(0.2 * attempt)
+    raise AssertionError("counts for ever")
+
+
+def _rdb(url: str, arguments: dict[str, Any], create: bool) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return RDBStorage(
+            url,
+            engine_kwargs=arguments,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            skip_table_creation=not create,
+        )
+
+
+def _lost_a_race(error: BaseException) -> bool:
+    races = (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError)
+    return isinstance(error, races) or "already exists" in str(error)
 
 
 def _sqlite_path(url: str) -> Path:

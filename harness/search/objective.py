@@ -1,0 +1,126 @@
+"""What a trial really does: train a cell with the trial's settings, and read its score on validation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.context import Context, Lens, Machine
+from harness.launch import run_cell
+from harness.progress import Progress
+from harness.search.desk import ReportEpoch, TrialFailed
+from harness.search.space import Scalar
+from harness.store import CellRun, RunStore
+from harness.study import Cell
+from harness.validation import MethodPlan
+
+FOLDER = "trials"
+"""Below the run's folder: a store of its own, so that no trial is ever mistaken for a result."""
+
+_LOCKED_SECONDS = 1.0
+
+
+class TrialContext(Context):
+    """A context in which the test split does not exist: whoever asks for it is given the validation split.
+
+    Training discloses scores on the test split beside those on validation; a search must not even compute
+    them, or the next person to read a trial's history would choose by them.
+    """
+
+    def split(self, name: str, lens: Lens, split: str, device: Any) -> Any:
+        """A split on the device, never that of the test."""
+        return super().split(name, lens, "val" if split == "test" else split, device)
+
+
+class TrialProgress(Progress):
+    """Passes on what a trial does; how it ended is the search's to say."""
+
+    def __init__(self, outer: Progress) -> None:
+        self._outer = outer
+        self.begin_cell = outer.begin_cell  # type: ignore[method-assign]
+        self.on_step = outer.on_step  # type: ignore[method-assign]
+        self.on_epoch = outer.on_epoch  # type: ignore[method-assign]
+        self.working = outer.working  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True)
+class CellObjective:
+    """Trains `recipe` with a trial's settings in place of its own. Picklable: workers load what they need."""
+
+    recipe: Cell
+    directory: Path
+    machine: Machine
+
+    def cell(self, settings: Mapping[str, Scalar]) -> Cell:
+        """The trial's cell. Its identity follows from its settings: begun twice, it finds its checkpoint."""
+        asked = self.recipe
+        entry = registry.method(asked.base)
+        plan = MethodPlan(asked.method, entry, asked.train, asked.own, asked.given).with_settings(settings)
+        return replace(asked, train=plan.train, own=dict(plan.own), given=dict(plan.given), targets=())
+
+    def __call__(self, settings: Mapping[str, Scalar], report_epoch: ReportEpoch) -> float:
+        """The best validation score over the epochs, in percent."""
+        context = _context(self.machine)
+        cell, store = self.cell(settings), RunStore(self.directory / FOLDER)
+        run = store.open(cell, context.parts(cell))
+        reported: set[int] = set()
+
+        def after_epoch(epoch: int, scores: Mapping[str, float]) -> None:
+            # Epochs of an earlier life come first: it may have died between its checkpoint and its report.
+            for before, score in self._scores(run):
+                if before < epoch and before not in reported:
+                    _keep(report_epoch, before, score)
+                    reported.add(before)
+            reported.add(epoch)
+            report_epoch(epoch, float(scores[cell.select.metric]))
+
+        status = run_cell(cell, store, context, after_epoch=after_epoch)
+        while status.state == "running":
+            # The worker that had it is being killed, or trains on a machine cut off from the database.
+            time.sleep(_LOCKED_SECONDS)
+            status = run_cell(cell, store, context, after_epoch=after_epoch)
+        if status.state != "done":
+            raise TrialFailed(status.reason or "error", status.detail or f"its cell is {status.state}")
+        scored = self._scores(run)
+        for epoch, score in scored:
+            if epoch not in reported:
+                _keep(report_epoch, epoch, score)
+        return max((score for _, score in scored), default=float("nan"))
+
+    def _scores(self, run: CellRun) -> list[tuple[int, float]]:
+        metric = self.recipe.select.metric
+        return [
+            (int(line["epoch"]), float(line["val"][metric]))
+            for line in run.history
+            if metric in line.get("val", {})
+        ]
+
+
+def _keep(report_epoch: ReportEpoch, epoch: int, score: float) -> None:
+    """Report an epoch that is long past; a pruner's verdict on it comes too late to matter."""
+    from contextlib import suppress
+
+    from harness.search.desk import Pruned
+
+    with suppress(Pruned):
+        report_epoch(epoch, score)
+
+
+_contexts: dict[Machine, TrialContext] = {}
+
+
+def _context(machine: Machine) -> TrialContext:
+    """This process's context, kept for its next trial."""
+    if machine not in _contexts:
+        machine.prepare()
+        _contexts[machine] = TrialContext(machine)
+    return _contexts[machine]
+
+
+def adopt(machine: Machine, progress: Progress) -> None:
+    """Let trials that run in this process show what they do on `progress`."""
+    _context(machine).progress = TrialProgress(progress)

@@ -1,0 +1,244 @@
+"""A study's search: one per method and dataset, the same budget for each, and the winners' settings."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from harness.context import Context
+from harness.launch import Options, stopping_at_signals
+from harness.launchers import open_launcher
+from harness.progress import Progress
+from harness.schema import Choices, Range
+from harness.schema import Search as SearchSection
+from harness.search import record
+from harness.search.desk import Search, changes, desk_for, prepare, stored_terms
+from harness.search.objective import FOLDER, CellObjective, adopt
+from harness.search.run import Progress as SearchProgress
+from harness.search.run import run_searches
+from harness.search.space import Parameter, Scalar, size
+from harness.search.storage import StorageError, open_database, search_url
+from harness.search.trial import End, Outcome
+from harness.store import RunStore
+from harness.study import Cell, Study
+
+log = logging.getLogger(__name__)
+
+INCOMPLETE = 3
+RECORD_SECONDS = 10.0
+"""Between two writings of `search.json` while trials end."""
+
+Tuned = Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+class SearchIncomplete(SystemExit):
+    """Methods got unequal budgets, so no winner may be compared. The program exits with 3."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = list(reasons)
+        super().__init__(INCOMPLETE)
+
+
+def search_seed(study: Study) -> int:
+    """The seed of every trial: the first from 1000 on that no cell of the comparison has."""
+    return next(seed for seed in count(1000) if seed not in study.seeds)
+
+
+def searches_of(study: Study, context: Context, out: Path) -> list[Search]:
+    """The searches a study asks for, by dataset and method; none without a `search:` section.
+
+    Raises `StorageError` for a storage URL that cannot be one.
+    """
+    if study.search is None:
+        return []
+    url = search_url(study.search.storage, out)
+    datasets = study.search.datasets or study.datasets
+    return [
+        _search(study, study.search, label, dataset, context, out, url)
+        for dataset in datasets
+        for label in _searched(study, study.search)
+    ]
+
+
+def _searched(study: Study, section: SearchSection) -> list[str]:
+    wanted = section.methods or study.methods
+    return [plan.label for plan in study.plans if plan.label in wanted and plan.entry.trains]
+
+
+def _search(
+    study: Study, section: SearchSection, label: str, dataset: str, context: Context, out: Path, url: str
+) -> Search:
+    lengthened = {"epochs": section.epochs} if section.epochs is not None else None
+    cell = replace(study.cell(label, dataset, search_seed(study), lengthened), targets=())
+    settings = cell.settings()
+    parts = context.parts(cell)
+    kept = {name: value for name, value in parts["settings"].items() if name not in section.space}
+    return Search(
+        name=f"{study.name}/{label}/{dataset}",
+        url=url,
+        space={name: _parameter(name, at, settings[name]) for name, at in section.ranges().items()},
+        recipe={name: settings[name] for name in section.space},
+        trials=section.trials,
+        epochs=cell.train.epochs,
+        objective=CellObjective(cell, out.absolute(), context.machine),
+        sampler=section.sampler,
+        pruner=section.pruner,
+        seed=cell.seed,
+        grid_points=section.points,
+        terms={**{name: parts[name] for name in ("dataset", "protocol", "code")}, "train": kept},
+        about={"method": label, "dataset": dataset, "metric": study.select.metric},
+    )
+
+
+def _parameter(name: str, written: Range | Choices, recipe: object) -> Parameter:
+    if isinstance(written, Choices):
+        return Parameter(name, choices=written.choices)
+    # `low: 0` may mean 0.0: a setting is whole when the recipe's own value is.
+    whole = isinstance(recipe, int) and not isinstance(recipe, bool)
+    return Parameter(name, written.low, written.high, written.log, written.step, integer=whole)
+
+
+def search_problems(study: Study, context: Context, out: Path) -> list[str]:
+    """Everything a search would be refused for, one line each; nothing is written, nothing is made."""
+    try:
+        searches = searches_of(study, context, out)
+    except StorageError as error:
+        return [str(error)]
+    problems = list(dict.fromkeys(problem for search in searches for problem in _problems(search)))
+    return problems or _stored_problems(searches)
+
+
+def _problems(search: Search) -> Iterator[str]:
+    for name, parameter in search.space.items():
+        if not parameter.admits(search.recipe[name]):
+            yield (
+                f"search.space.{name}: the first trial is the recipe's own {search.recipe[name]!r} "
+                f"(of {search.about['method']!r}), which the space must admit"
+            )
+    if search.sampler == "grid":
+        points = 1 + len(search.grid())
+        if points != search.trials:
+            yield f"search.trials: the grid has {points} points, the recipe's included; ask for {points}"
+    elif (points := size(search.space) or search.trials) < search.trials:
+        yield f"search.trials: the space has only {points} points; {search.trials} trials would repeat some"
+
+
+def _stored_problems(searches: Sequence[Search]) -> list[str]:
+    if not searches or not _is_there(searches[0].url):
+        return []
+    try:
+        database = open_database(searches[0].url, create=False)
+        return [
+            change
+            for search in searches
+            for change in changes(search, stored_terms(search, database) or search.fingerprint)
+        ]
+    except StorageError as error:
+        return [str(error)]
+
+
+def _is_there(url: str) -> bool:
+    prefix = "sqlite:///"
+    return not url.startswith(prefix) or Path(url.removeprefix(prefix)).exists()
+
+
+def search_study(study: Study, store: RunStore, context: Context, options: Options) -> Tuned:
+    """Search every method of the study; the winners' settings by (method, dataset).
+
+    All trials are kept in `search.json`, their cells below `trials`. The winners' scores are not results: the
+    caller trains their settings again on the study's own seeds. Raises `StorageError` when the terms of a
+    stored search differ or its database cannot be used, and `SearchIncomplete` when a method got less than
+    the budget of the others.
+    """
+    problems = search_problems(study, context, store.directory)
+    if problems:
+        raise StorageError("\n".join(problems))
+    searches = searches_of(study, context, store.directory)
+    for search in searches:
+        prepare(search)
+    watch = _Watch(searches, store.directory, context.progress)
+    with stopping_at_signals():
+        launcher = open_launcher(options.launcher, _resources(options, store))
+        if getattr(launcher, "slots", 1) == 1:
+            adopt(context.machine, context.progress)
+        try:
+            end = run_searches(searches, launcher, watch)
+        except StorageError as error:
+            log.error("%s; what was finished is kept. Run again to continue.", error)
+            raise SearchIncomplete([str(error)]) from error
+        finally:
+            watch.write()
+        launcher.shutdown()
+    _require_equal_budgets(end)
+    return {_place(search): winner for search in searches if (winner := _winner(search)) is not None}
+
+
+def _resources(options: Options, store: RunStore) -> Any:
+    return replace(options.resources, folder=store.directory / FOLDER / "jobs")
+
+
+def _place(search: Search) -> tuple[str, str]:
+    return search.about["method"], search.about["dataset"]
+
+
+def _winner(search: Search) -> Mapping[str, Scalar] | None:
+    best = record.best(desk_for(search).trials())
+    return dict(best.params) if best is not None else None
+
+
+def _require_equal_budgets(end: Sequence[SearchProgress]) -> None:
+    short = [
+        f"{each.search.name}: {each.budget.finished} of {each.search.trials} trials finished, "
+        f"{each.budget.failed} failed"
+        for each in end
+        if each.budget.finished < each.search.trials
+    ]
+    if short:
+        for line in short:
+            print(line, file=sys.stderr)
+        print("no winner is compared: methods would have had unequal budgets", file=sys.stderr)
+        raise SearchIncomplete(short)
+
+
+class _Watch:
+    """Tells a person how each trial ended, and keeps the record of all trials up to date."""
+
+    def __init__(self, searches: Sequence[Search], out: Path, progress: Progress) -> None:
+        self._searches, self._out, self._progress = searches, out, progress
+        self._written = 0.0
+        done = sum(desk_for(search).budget().finished for search in searches)
+        progress.begin_study(sum(search.trials for search in searches), done)
+
+    def __call__(self, progress: Sequence[SearchProgress], outcome: Outcome | None) -> None:
+        if outcome is not None and outcome.end not in (End.NOTHING, End.LOST):
+            self._progress.end_cell(f"{outcome.search} trial {outcome.number}", self._described(outcome))
+        if outcome is not None and time.monotonic() - self._written > RECORD_SECONDS:
+            self.write()
+
+    def _described(self, outcome: Outcome) -> str:
+        search = next(search for search in self._searches if search.name == outcome.search)
+        trials = desk_for(search).trials()
+        params = " ".join(f"{name}={_short(value)}" for name, value in trials[outcome.number].params.items())
+        best = record.best(trials)
+        so_far = f", best {best.value:.2f} (trial {best.number})" if best is not None else ""
+        return f"{outcome.end.value} {outcome.detail}  {params}{so_far}"
+
+    def write(self) -> None:
+        """Write `search.json` now."""
+        record.write_record(self._searches, self._out)
+        self._written = time.monotonic()
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def trial_cell(search: Search, settings: Mapping[str, Scalar]) -> Cell | None:
+    """The cell a trial with these settings trains, for a search of cells."""
+    return search.objective.cell(settings) if isinstance(search.objective, CellObjective) else None
