@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.devices import cuda_in_use
+
 Weights = dict[str, Tensor]
 SHARE_OF_TIME = 0.02
 
@@ -93,7 +95,7 @@ def random_state() -> dict[str, Any]:
     name, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if cuda_in_use() else [],
         "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), place, has_gauss, gauss),
         "python": random.getstate(),
     }
@@ -102,7 +104,7 @@ def random_state() -> dict[str, Any]:
 def restore_random_state(state: Mapping[str, Any]) -> None:
     """Put `random_state` back; CUDA's only where there are as many devices."""
     torch.set_rng_state(state["torch"].cpu())
-    if len(state["cuda"]) == torch.cuda.device_count():
+    if cuda_in_use() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from contextlib import AbstractContextManager
@@ -18,6 +19,10 @@ from torch.distributed.nn.functional import all_gather
 from harness.seeds import seed_for
 
 Precision = Literal["bf16", "fp32", "released"]
+
+log = logging.getLogger(__name__)
+# Fabric announces its precision and processes anew for every cell.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def make_fabric(precision: Precision, *, device: str = "auto", devices: int = 1) -> Fabric:
@@ -41,6 +46,8 @@ def make_fabric(precision: Precision, *, device: str = "auto", devices: int = 1)
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and devices > torch.cuda.device_count():
         raise ValueError(f"{devices} devices were asked for, and there are {torch.cuda.device_count()}")
+    if kind == "cpu" and precision == "released":
+        log.warning("precision: released is float16 throughout, for which a CPU has no fast kernels: slow")
     started = "TORCHELASTIC_RUN_ID" in os.environ
     ddp = DDPStrategy(start_method="popen" if started else "spawn", find_unused_parameters=True)
     return Fabric(
@@ -88,9 +95,17 @@ def share_of(length: int, fabric: Fabric) -> slice:
 def seed_everything(*axes: str | int) -> None:
     """Seed the global generators of torch, NumPy and Python, for whatever a method draws outside `draw`."""
     seed = seed_for(*axes)
-    torch.manual_seed(seed)
+    # torch.manual_seed would prepare every kind of device for its first use, a millisecond each time.
+    torch.default_generator.manual_seed(seed)
+    if cuda_in_use():
+        torch.cuda.manual_seed_all(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the one a plugin may use unseen
     random.seed(seed)
+
+
+def cuda_in_use() -> bool:
+    """Whether this process has started CUDA; asking does not start it."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def use_deterministic_algorithms() -> None:
