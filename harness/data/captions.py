@@ -29,7 +29,7 @@ PROGRESS_EVERY = 500
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CaptionTokens:
     """Token ids of a split's captions, row by row.
 

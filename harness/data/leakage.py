@@ -39,7 +39,7 @@ EXAMPLES = 20
 Hashes = NDArray[np.uint64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageHashes:
     """What identifies each image of a set; rows of unreadable images are left out.
 

@@ -23,8 +23,12 @@ class DataError(Exception):
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[type[DataError], tuple[list[str]]]:
+        # Exceptions are pickled by their message; without this, workers would hand back single letters.
+        return DataError, (self.problems,)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Split:
     """One split of a dataset: every image belongs to one person, every caption to one image.
 

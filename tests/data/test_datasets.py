@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -437,6 +438,12 @@ def test_a_check_of_nothing_at_all_is_damage_with_zero_counts(tmp_path: Path) ->
     report = check_dataset("icfg-pedes", tmp_path)
     assert report["damaged"] is True
     assert report["splits"]["test"] == {"person_ids": 0, "images": 0, "captions": 0}
+
+
+def test_problems_survive_the_way_back_from_a_worker() -> None:
+    error = pickle.loads(pickle.dumps(DataError(["one", "two"])))
+    assert error.problems == ["one", "two"]
+    assert str(error) == "one\ntwo"
 
 
 def test_images_of_other_modes_load_as_well(tmp_path: Path) -> None:
