@@ -37,6 +37,11 @@ SUMMARIES = {
     "rendered-station": "rendered people in a station's light, one long caption; ships with the package",
     "rendered-campus": "rendered people under trees, low cameras, two captions; ships with the package",
 }
+GENERIC = "rendered-generic"
+DRAW_GENERIC = (
+    "draw it: python -m harness.data.rendering DATA_ROOT/rendered-generic --domain generic "
+    "--people 10800 --val 200 --test 400 --views 2 --seed 1"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -118,6 +123,18 @@ def load_rendering(name: str, folder: Path, data_root: Path | None = None) -> Da
     if not annotation.exists() or annotation.read_text("utf-8") != text:
         annotation.write_text(text, "utf-8")
     return load_folder(_layout(name, {}), name, folder)
+
+
+def load_generic(data_root: Path | None = None) -> Dataset:
+    """The people that `backbone: tiny` was pre-trained on, drawn by the user below the data root.
+
+    Raises:
+        DataError: there is no data root, or no finished rendering in it.
+    """
+    if data_root is None:
+        hint = "name a data root with --data-root or TIPR_DATA"
+        raise DataError([f"{GENERIC}: not in the package; {DRAW_GENERIC}; then {hint}"])
+    return load_rendering(GENERIC, data_root / GENERIC)
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -213,3 +230,10 @@ def _damage(folder: Path, archive: Path) -> str:
 
 for _name, _summary in SUMMARIES.items():
     register_dataset(_name, summary=_summary, load=partial(load, _name), home="embedded", how_to_get=MEND)
+register_dataset(
+    GENERIC,
+    summary="rendered people of no particular place, for pre-training `tiny`; not shipped",
+    load=load_generic,
+    home=GENERIC,
+    how_to_get=DRAW_GENERIC,
+)
