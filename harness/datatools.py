@@ -56,9 +56,7 @@ def cache_data(
             paths.cache_dir(),
             fingerprint=dataset.fingerprint,
             skip_broken=skip_broken,
-            progress=lambda done, total, split=split: progress.working(
-                f"decoding {name} {split}", done, total
-            ),
+            progress=partial(progress.working, f"decoding {name} {split}"),
         )
         broken = f", {len(cache.broken)} broken images left out" if cache.broken else ""
         lines.append(f"{name} {split}: {len(cache.split.image_paths):,} images in {cache.path}{broken}")

@@ -111,7 +111,7 @@ _methods: dict[str, MethodEntry] = {}
 _datasets: dict[str, DatasetEntry] = {}
 _plugins: dict[Path, str] = {}
 _loading_plugin: list[Path] = []
-_builtins_loaded = False
+_builtins: set[str] = set()
 
 
 def _add(kind: str, shelf: dict[str, Any], entry: Any) -> None:
@@ -188,23 +188,21 @@ def register_dataset(
     return decorate
 
 
-def _load_builtins() -> None:
-    global _builtins_loaded
-    if not _builtins_loaded:
-        importlib.import_module("methods.variants")
-        importlib.import_module("harness.data.datasets")
-        _builtins_loaded = True
+def _load_builtins(module: str) -> None:
+    if module not in _builtins:
+        importlib.import_module(module)
+        _builtins.add(module)
 
 
 def methods() -> dict[str, MethodEntry]:
     """Every registered method by name, in the order of registration."""
-    _load_builtins()
+    _load_builtins("methods.variants")
     return dict(_methods)
 
 
 def datasets() -> dict[str, DatasetEntry]:
     """Every registered dataset by name, in the order of registration."""
-    _load_builtins()
+    _load_builtins("harness.data.datasets")
     return dict(_datasets)
 
 
@@ -234,7 +232,8 @@ def load_plugin(path: Path) -> None:
         return
     if not path.is_file():
         raise PluginError(f"{path}: no such plugin file")
-    _load_builtins()
+    # First, so that a plugin that takes a name of ours is told so.
+    methods(), datasets()
     name = f"harness_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
