@@ -61,6 +61,7 @@ def examine(study: Study, context: Context, options: Options, out: Path) -> Exam
     found.problems += _folder_problems(out)
     if not found.problems:
         found.problems += _size_problems(found.cells, context)
+        found.problems += _search_problems(study, context, out)
         found.cost = expected_cost(found.cells, context)
         found.states = _states(found.cells, context, out)
     return found
@@ -97,7 +98,7 @@ def _device_problems(cells: list[Cell], context: Context, options: Options) -> I
             open_launcher(options.launcher, options.resources).shutdown()
         except LauncherError as error:
             yield str(error)
-    if options.resources.slots > 1 and context.machine.devices > 1:
+    if (options.workers or 1) > 1 and context.machine.devices > 1:
         yield "--devices trains each cell on several devices; --workers trains several cells: choose one"
 
 
@@ -129,8 +130,16 @@ def _size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
             )
 
 
+def _search_problems(study: Study, context: Context, out: Path) -> list[str]:
+    if study.search is None:
+        return []
+    from harness.search.study import search_problems
+
+    return search_problems(study, context, out)
+
+
 def expected_cost(cells: list[Cell], context: Context) -> dict[str, Any]:
-    """Cells, epochs and training pairs, and the disk they need at most, in bytes."""
+    """How many cells there are, and the epochs and image–caption pairs they train on in all."""
     pairs = epochs = 0
     for cell in cells:
         if cell.trains:

@@ -310,12 +310,11 @@ def run_cells(
     left = [(cell, run) for cell, run in opened if not is_finished(run, cell, context)]
     context.progress.begin_study(len(opened), len(opened) - len(left))
     store.write_results()
-    with stopping_at_signals():
-        written = time.monotonic()
-        for _ in _outcomes([cell for cell, _ in left], store, context, options):
-            if time.monotonic() - written > RESULTS_SECONDS:
-                store.write_results()
-                written = time.monotonic()
+    written = time.monotonic()
+    for _ in _outcomes([cell for cell, _ in left], store, context, options):
+        if time.monotonic() - written > RESULTS_SECONDS:
+            store.write_results()
+            written = time.monotonic()
     store.write_results()
     return opened
 

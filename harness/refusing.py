@@ -19,7 +19,7 @@ def lines_of(error: Exception) -> list[str] | None:
     if kind == "DataError":
         return list(getattr(error, "problems", [str(error)]))
     if kind in {"StoreError", "StorageError", "LauncherError", "WeightsNotFoundError", "CheckpointError"}:
-        return [str(error)]
+        return str(error).splitlines()
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
         return [f"{error.filename}: {error.strerror}"] if error.filename else [str(error)]
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +31,17 @@ def run_study(study: Study, options: Options, out: Path, progress: Progress) -> 
         progress.say(note)
     store = RunStore(out)
     try:
-        launch.prepare_study(study, store, context)
-        tuned = _search(study, store, context, options)
-        runs = launch.run_cells(study.cells(tuned), store, context, options)
-        _measure(study, store, context)
+        with launch.stopping_at_signals():
+            launch.prepare_study(study, store, context)
+            tuned = _search(study, store, context, options)
+            runs = launch.run_cells(study.cells(tuned), store, context, options)
+            _measure(study, store, context)
+            progress.close()
+            return _conclude(runs, store)
     except Stopped as stopped:
         progress.close()
         print(f"stopped; nothing finished is lost. To go on: {options.machine.command}", file=sys.stderr)
         return stopped.code
-    progress.close()
-    return _conclude(runs, store)
-
-
-def _stage(module: str, name: str, section: str) -> Callable[..., Any]:
-    try:
-        stage: Callable[..., Any] = getattr(importlib.import_module(module), name)
-        return stage
-    except ImportError as error:
-        raise StudyError([f"{section}: cannot run here: {error}"]) from error
 
 
 def _search(
@@ -57,20 +50,22 @@ def _search(
     """The settings that a search found, by method and dataset; None when the study has no search."""
     if study.search is None:
         return None
-    search = _stage("harness.search.study", "search_study", "search")
-    tuned: Mapping[tuple[str, str], Mapping[str, Any]] = search(study, store, context, options)
-    return tuned
+    from harness.search.study import search_study
+
+    return search_study(study, store, context, options)
 
 
 def _measure(study: Study, store: RunStore, context: Context) -> None:
     """What the methods cost, when the study asks for it."""
     if study.overhead is not None:
-        _stage("harness.overhead", "measure_study", "overhead")(study, store, context)
+        importlib.import_module("harness.overhead").measure_study(study, store, context)
 
 
 def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> int:
     """Table, report, and what did not work."""
-    made = _stage("reports.assemble", "build", "report")([store.directory])
+    from reports.assemble import build
+
+    made = build([store.directory])
     print(made.table_text)
     print(f"results: {store.directory / 'results.csv'}\nreport:  {made.path}")
     unfinished = launch.failed(runs)

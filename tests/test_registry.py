@@ -118,11 +118,15 @@ def test_a_missing_plugin_is_named(tmp_path: Path) -> None:
 
 
 def test_listing_and_validating_load_neither_torch_nor_pandas_nor_optuna() -> None:
-    code = (
-        "import sys; from pathlib import Path; from harness import registry;"
-        "from harness.study import load_study; registry.methods(); registry.datasets(); load_study(Path('studies/ablation.yaml')).cells();"
-        "print([name for name in ('torch', 'pandas', 'optuna', 'open_clip', 'scipy') if name in sys.modules])"
-    )
+    code = """
+import sys
+from pathlib import Path
+from harness import registry
+from harness.study import load_study
+registry.methods(), registry.datasets()
+load_study(Path("studies/ablation.yaml")).cells()
+print([name for name in ("torch", "pandas", "optuna", "open_clip", "scipy") if name in sys.modules])
+"""
     root = Path(registry.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"
