@@ -118,7 +118,7 @@ def _row(context: Context, arena: Arena, method: str, metric: str) -> tuple[Valu
     return (
         name,
         shown["val"],
-        *_judged(arena, method, metric, link),
+        *judged(arena, method, metric, link),
         shown["last"],
         shown["test"],
         _optimism(arena, method, metric),
@@ -126,7 +126,8 @@ def _row(context: Context, arena: Arena, method: str, metric: str) -> tuple[Valu
     )
 
 
-def _judged(arena: Arena, method: str, metric: str, link: str) -> tuple[Value, Value]:
+def judged(arena: Arena, method: str, metric: str, link: str) -> tuple[Value, Value]:
+    """Difference to the reference and verdict, or why there are none."""
     if method == arena.reference:
         return Value("reference", None, kind="quiet"), Value("", None)
     if (method, metric) not in arena.planned:
@@ -155,7 +156,12 @@ def _published(context: Context, arena: Arena, method: str, metric: str) -> Valu
 
 
 def _forest(context: Context, arena: Arena) -> Figure:
-    rows = [method for method in arena.methods if method != arena.reference]
+    # An untrained method lies so far off that the others could not be told apart.
+    rows = [
+        method
+        for method, one in arena.contestants.items()
+        if method != arena.reference and not (one.seedless and len(arena.methods) > 2)
+    ]
     with context.studio.axes(1, len(METRICS), (8.6, 0.9 + 0.34 * len(rows)), sharey=True) as (drawing, grid):
         for axes, metric in zip(grid[0], METRICS, strict=True):
             items = [arena.planned[method, metric] for method in rows]

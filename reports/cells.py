@@ -41,7 +41,7 @@ def _failures(context: Context) -> Table | None:
             Value(cell.method, cell.method, cell.anchor),
             Value(cell.dataset, cell.dataset),
             Value(str(cell.seed), cell.seed),
-            Value(state(cell), state(cell), kind="worse" if cell.status == "failed" else "quiet"),
+            Value(state(cell), state(cell), kind="alert" if cell.status == "failed" else "quiet"),
             Value(cell.detail, cell.detail),
         )
         for cell in cells
@@ -64,7 +64,11 @@ def _common(context: Context) -> dict[str, str]:
 
 def _groups(context: Context, common: Mapping[str, str]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str, str, str], list[CellView]] = {}
-    for cell in context.frames.cells:
+    order = context.frames
+    ranked = sorted(
+        order.cells, key=lambda cell: (order.datasets.index(cell.dataset), order.methods.index(cell.method))
+    )
+    for cell in ranked:
         groups.setdefault((cell.preset, cell.dataset, cell.population, cell.method), []).append(cell)
     return [
         {

@@ -16,7 +16,7 @@ from reports.published import Published
 
 REASONS: Mapping[str, str] = {
     "oom": "ran out of memory",
-    "nan": "diverged: a loss was no number",
+    "nan": "diverged (a loss was not a number)",
     "data": "its data could not be used",
     "timeout": "ran out of time",
     "error": "stopped with an error",
@@ -84,7 +84,7 @@ def slug(text: str) -> str:
 def state(cell: CellView) -> str:
     """A cell's status in words."""
     if cell.status == "failed":
-        return f"failed: {REASONS.get(cell.reason, cell.reason or 'no reason recorded')}"
+        return f"failed, {REASONS.get(cell.reason, cell.reason or 'no reason recorded')}"
     return {"queued": "not finished", "running": "still running", "pruned": "stopped early by a search"}.get(
         cell.status, cell.status
     )

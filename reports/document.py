@@ -28,7 +28,7 @@ class Value:
     flag: str = ""
     """A short mark printed beside the number, e.g. ``2 seeds``."""
     kind: str = ""
-    """How it is styled: ``better worse tied unknown missing strong quiet bar``."""
+    """How it is styled: ``better worse tied unknown yes no alert missing strong quiet``."""
 
     @property
     def plain(self) -> str:

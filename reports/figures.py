@@ -88,13 +88,31 @@ class Studio:
 
     def finish(self, drawing: Drawing, key: str, alt: str, caption: str) -> Figure:
         """Turn a drawing into a :class:`Figure`; must be called inside :meth:`axes`."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+        # The layout is worked out once and the canvases are called directly: `savefig` draws twice each.
+        drawing.draw_without_rendering()
+        drawing.set_layout_engine("none")
         buffer = io.StringIO()
-        drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        _background(drawing, "none")
+        canvas: Any = FigureCanvasSVG(drawing)
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            drawing.savefig(self.folder / f"{key}.png", metadata={"Software": None})
-            drawing.savefig(self.folder / f"{key}.pdf", metadata={"CreationDate": None, "Producer": None})
+            _background(drawing, "white")
+            canvas = FigureCanvasPdf(drawing)
+            canvas.print_pdf(self.folder / f"{key}.pdf", metadata={"CreationDate": None, "Producer": None})
+            drawing.set_dpi(_STYLE["savefig.dpi"])
+            canvas = FigureCanvasAgg(drawing)
+            canvas.print_png(self.folder / f"{key}.png", metadata={"Software": None})
         return Figure(key, _for_page(buffer.getvalue(), key, alt), alt, caption)
+
+
+def _background(drawing: Drawing, colour: str) -> None:
+    for patch in (drawing.patch, *(axes.patch for axes in drawing.axes)):
+        patch.set_facecolor(colour)
 
 
 def _for_page(svg: str, key: str, alt: str) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from reports.document import Fragment, Prose, Section, Table, Value, visible
 
-_SYMBOLS = {"better": "▲", "worse": "▼", "tied": "=", "unknown": "?"}
+_SYMBOLS = {"better": "▲", "worse": "▼", "tied": "=", "unknown": "?", "yes": "✓", "no": "✗"}
 
 
 def page(

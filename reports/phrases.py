@@ -99,6 +99,13 @@ def verdict_value(item: Comparison, margin: float) -> Value:
     return Value(text, order, "", f"p after Holm {p_value(item.p_holm)}", flag, KINDS[item.verdict])
 
 
+def judged_difference(item: Comparison, link: str = "") -> Value:
+    """Difference, interval and verdict in one place, for tables of several datasets."""
+    shown = difference_value(item, link)
+    flag = plural(item.estimate.seeds, "seed") if item.few_seeds else ""
+    return Value(shown.text, shown.sort, link, f"{item.verdict}; {shown.note}", flag, KINDS[item.verdict])
+
+
 def missing(why: str, link: str = "") -> Value:
     """An empty place that says why it is empty."""
     return Value(NOTHING, None, link, why, "", "missing")

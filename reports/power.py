@@ -76,14 +76,17 @@ def plan(design: Design, assumed: Assumptions = Assumptions()) -> float:
     return detectable_difference(*standard_error(design, assumed))
 
 
-def detectable(arena: Arena) -> float | None:
-    """Detectable difference to the reference as measured: the median over its comparisons, if any."""
-    sizes = [
-        detectable_difference(item.estimate.se, item.estimate.df, arena.options.alpha)
-        for (_, metric), item in arena.planned.items()
-        if metric == "R1" and item.estimate.seeds > 1 and np.isfinite(item.estimate.se)
+def detectable(arena: Arena, seeds: int | None = None, people: int | None = None) -> float | None:
+    """Detectable difference to the reference from measured variances: the median over its comparisons.
+
+    ``seeds`` and ``people`` ask for another design than the study's own. None when no two methods have two
+    seeds.
+    """
+    found = [
+        parts.detectable(seeds or parts.seeds, people or arena.people, arena.options.alpha)
+        for parts in _components(arena)
     ]
-    return float(np.median(sizes)) if sizes else None
+    return float(np.median(found)) if found else None
 
 
 def section(context: Context) -> Section | None:
@@ -97,7 +100,7 @@ def section(context: Context) -> Section | None:
             "test set "
             "would call significant in four studies out of five, before correcting for several comparisons."
         ),
-        *(table for arena in homes if (table := _outlook(arena)) is not None),
+        *([outlook] if (outlook := _outlook(homes)) is not None else []),
         Prose(
             "Where the uncertainty of one method's R1 comes from. Choice of epoch: the spread of the test "
             "score "
@@ -110,68 +113,61 @@ def section(context: Context) -> Section | None:
     return Section("power", "What this study could see", tuple(blocks))
 
 
-def _outlook(arena: Arena) -> Table | None:
+def _outlook(arenas: Sequence[Arena]) -> Table | None:
     """Detectable difference as the study is, and with more seeds or more people."""
-    parts = _components(arena)
-    if parts is None:
+    columns = (Column("Design", "left"), *(Column(arena.place.title) for arena in arenas))
+    designs = [("this study", None, 1), *((f"{seeds} seeds", seeds, 1) for seeds in (3, 5, 10))]
+    designs.append(("four times the test people", None, 4))
+    rows = [
+        (Value(name), *(_size(detectable(arena, seeds, times * arena.people)) for arena in arenas))
+        for name, seeds, times in designs
+    ]
+    if all(value.sort is None for value in rows[0][1:]):
         return None
-    seeds, people = parts.seeds, arena.people
-    cases = [("this study", seeds, people), *((f"{n} seeds", n, people) for n in (3, 5, 10) if n > seeds)]
-    cases += [(f"{4 * people:,} people", seeds, 4 * people)]
-    rows = tuple(
-        (
-            Value(name),
-            Value(str(count), count),
-            Value(f"{size:,}", size),
-            _detectable_value(parts, count, size),
-        )
-        for name, count, size in cases
-    )
-    columns = (Column("Design", "left"), Column("Seeds"), Column("Test people"), Column("Detectable R1"))
-    return Table(f"power-{arena.place.key}", f"Detectable difference on {arena.place.title}", columns, rows)
+    return Table("power", "Detectable difference, points of R1", columns, tuple(rows))
+
+
+def _size(size: float | None) -> Value:
+    return missing("needs two methods with two seeds") if size is None else Value(number(size), size)
 
 
 @dataclass(frozen=True)
 class Components:
-    """Variances of a difference for one person and one seed, in squared points; medians over comparisons."""
+    """Variances of a difference in squared points: of persons, of runs on persons, of each method's seeds."""
 
     person: float
     run: float
-    seed: float
+    luck: tuple[float, ...]
     seeds: int
 
-    def detectable(self, seeds: int, people: int) -> float:
-        """Detectable difference with another number of seeds and people."""
+    def detectable(self, seeds: int, people: int, alpha: float = ALPHA) -> float:
+        """Detectable difference with so many seeds and people."""
         shared = (self.person + self.run / seeds) / people
-        luck = self.seed / seeds
-        doubt = shared**2 / max(people - 1, 1) + luck**2 / max(2 * (seeds - 1), 1)
-        total = shared + luck
-        return detectable_difference(float(np.sqrt(total)), max(1.0, total**2 / doubt))
+        doubt = shared**2 / max(people - 1, 1)
+        for luck in self.luck:
+            doubt += (luck / seeds) ** 2 / max(seeds - 1, 1)
+        total = shared + sum(self.luck) / seeds
+        df = total**2 / doubt if doubt > 0 else 1.0
+        return detectable_difference(float(np.sqrt(total)), max(1.0, df), alpha)
 
 
-def _detectable_value(parts: Components, seeds: int, people: int) -> Value:
-    size = parts.detectable(seeds, people)
-    return Value(number(size), size)
-
-
-def _components(arena: Arena) -> Components | None:
-    """Split the variance of the differences to the reference into persons, single runs and seeds."""
-    base = arena.bootstrap.arms[f"R1/{arena.reference}"]
+def _components(arena: Arena) -> list[Components]:
+    """The variances behind every comparison with the reference that has seeds to tell them by."""
+    base = arena.bootstrap.arms.get(f"R1/{arena.reference}")
     found = []
     for method in arena.methods:
         other = arena.bootstrap.arms[f"R1/{method}"]
-        seeds = min(base.spread.seeds, other.spread.seeds)
-        if method == arena.reference or seeds < 2 or arena.contestants[method].seedless:
+        if base is None or method == arena.reference or arena.contestants[method].seedless:
             continue
-        profile = base.profile - other.profile
-        whole = 1e4 * float(np.var(profile, ddof=1))
-        run = 1e4 * arena.people * sum(arm.spread.interaction * arm.spread.seeds for arm in (base, other))
-        luck = 1e4 * sum(arm.spread.seed_only * arm.spread.seeds for arm in (base, other))
-        found.append((max(0.0, whole - run / seeds), run, luck, seeds))
-    if not found:
-        return None
-    middle = np.median(np.array(found), axis=0)
-    return Components(float(middle[0]), float(middle[1]), float(middle[2]), int(middle[3]))
+        seeds = min(base.spread.seeds, other.spread.seeds)
+        if seeds < 2 or arena.people < 2:
+            continue
+        whole = 1e4 * float(np.var(base.profile - other.profile, ddof=1))
+        spreads = (base.spread, other.spread)
+        run = 1e4 * arena.people * sum(part.interaction * part.seeds for part in spreads)
+        luck = tuple(1e4 * part.seed_only * part.seeds for part in spreads)
+        found.append(Components(max(0.0, whole - run / seeds), run, luck, seeds))
+    return found
 
 
 def _decomposition(context: Context, arena: Arena) -> Table:

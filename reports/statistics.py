@@ -334,3 +334,54 @@ def compare(
         Comparison(*pair, estimate, p, swap, held, judge(estimate, held, margin=margin, alpha=alpha))
         for pair, estimate, p, swap, held in zip(pairs, estimates, tested, swaps, corrected, strict=True)
     ]
+
+
+def drop(home: Sample, away: Sample, alpha: float = ALPHA) -> Estimate:
+    """What the same models lose from ``home`` to ``away``: mean at home minus mean away."""
+    return _linked(home, away, 1.0, -1.0, home.mean - away.mean, alpha)
+
+
+def retention(home: Sample, away: Sample, alpha: float = ALPHA) -> Estimate:
+    """Which share of their score the same models keep: mean away ÷ mean at home, by the delta method."""
+    if home.mean == 0:
+        return Estimate(np.nan, np.nan, np.nan, np.nan, 1.0, len(home.scores))
+    ratio = away.mean / home.mean
+    return _linked(home, away, -ratio / home.mean, 1 / home.mean, ratio, alpha)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Scores ``[seeds, queries]`` on one test set with the person of each query ``[queries]``."""
+
+    scores: Floats
+    person: Integers
+    seedless: bool = False
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds and queries."""
+        return float(self.scores.mean())
+
+
+def _linked(
+    home: Sample, away: Sample, home_weight: float, away_weight: float, value: float, alpha: float
+) -> Estimate:
+    """Interval of a smooth function of two means whose runs are the same and whose people are not.
+
+    People vary independently on both sides; seeds move both sides together, so their variance is taken from
+    the per-seed sums.
+    """
+    parts = [
+        (weight**2 * reduce_scores(side.scores, side.person).spread.people, int(side.person.max()))
+        for side, weight in ((home, home_weight), (away, away_weight))
+    ]
+    seeds = len(home.scores)
+    by_seed = home_weight * home.scores.mean(axis=1) + away_weight * away.scores.mean(axis=1)
+    if seeds > 1 and not home.seedless:
+        parts.append((float(np.var(by_seed, ddof=1)) / seeds, seeds - 1))
+    total = sum(variance for variance, _ in parts)
+    doubt = sum(variance**2 / max(df, 1) for variance, df in parts)
+    df = max(1.0, total**2 / doubt) if doubt > 0 else 1.0
+    half = float(np.sqrt(total) * stats.t.isf(alpha / 2, df))
+    counted = FEW_SEEDS if home.seedless else seeds
+    return Estimate(value, value - half, value + half, float(np.sqrt(total)), df, counted)

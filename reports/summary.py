@@ -11,6 +11,7 @@ from reports.document import Block, Column, Fragment, Section, Table, Value
 from reports.phrases import (
     difference_value,
     interval,
+    judged_difference,
     listed,
     number,
     plural,
@@ -60,7 +61,8 @@ def _recipe(context: Context) -> str:
         found = {str(cell.settings[name]) for cell in context.frames.cells if name in cell.settings}
         if len(found) == 1:
             words.append(text.format(found.pop().strip("[]()").replace(", ", "×")))
-    return (", ".join(words).capitalize() + ".") if words else ""
+    text = ", ".join(words)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _tested(arena: Arena) -> str:
@@ -85,7 +87,7 @@ def _outcome(arena: Arena) -> list[str]:
     judged = [item for (_, metric), item in arena.planned.items() if metric == "R1"]
     parts = [
         _group(judged, "better", f"Better than {reference}"),
-        _group(judged, "worse", "Worse"),
+        _group(judged, "worse", f"Worse than {reference}"),
         _group(judged, "tied", f"Tied within ±{arena.options.margin:g}"),
         _group(judged, "cannot tell", "Cannot tell"),
     ]
@@ -99,24 +101,31 @@ def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
 
 def _certainty(context: Context) -> list[str]:
     lines = []
-    for arena in context.homes:
-        size = detectable(arena)
-        if size is not None:
-            lines.append(
-                f"{arena.place.title}: a difference of {number(size)} R1 or more would be found four times "
-                "out of "
-                "five; smaller ones may be real and go unseen."
-            )
-    seeds = sorted(
-        {len(one.cells) for arena in context.homes for one in arena.contestants.values() if not one.seedless}
-    )
-    if seeds and seeds[0] < FEW_SEEDS:
+    sizes = [(arena.place.title, size) for arena in context.homes if (size := detectable(arena)) is not None]
+    if sizes:
+        one = (
+            number(sizes[0][1])
+            if len(sizes) == 1
+            else listed([f"{number(size)} ({name})" for name, size in sizes])
+        )
         lines.append(
-            f"Some methods have only {plural(seeds[0], 'seed')}: fewer than 3 say little about luck."
+            f"A true difference of {one} R1 points would be found four times out of five; smaller ones may "
+            "be "
+            "real and go unseen."
+        )
+    trained = [one for arena in context.homes for one in arena.contestants.values() if not one.seedless]
+    fewest = min((len(one.cells) for one in trained), default=FEW_SEEDS)
+    if fewest < FEW_SEEDS:
+        all_few = all(len(one.cells) < FEW_SEEDS for one in trained)
+        lines.append(
+            f"{'All' if all_few else 'Some'} methods have only {plural(fewest, 'seed')}; fewer than 3 say "
+            "little "
+            f"about luck{', and one allows no verdict' if fewest == 1 else ''}."
         )
     lines.append(
-        "Intervals are 95 %, over people and seeds; verdicts are corrected for the number of comparisons. "
-        "Every number is chosen on validation."
+        "Intervals are 95 %, over test people and seeds; verdicts are corrected for the number of "
+        "comparisons. "
+        "Every epoch was chosen on validation."
     )
     return lines
 
@@ -134,23 +143,29 @@ def _overview(context: Context, preset: str) -> Table:
     columns = [Column("Method", "left")]
     for arena in homes:
         prefix = f"{arena.place.source}: " if len(homes) > 1 else ""
-        columns += [Column(f"{prefix}R1"), Column(f"to {arena.reference}"), Column("Verdict", "left")]
+        columns += [Column(f"{prefix}R1"), Column(f"to {arena.reference}", help="with its 95 % interval")]
+        columns += [Column("Verdict", "left")] if len(homes) == 1 else []
     rows = []
     for method in methods:
         kind = "strong" if method == context.frames.reference else ""
-        cells = [value for arena in homes for value in _places(context, arena, method)]
+        cells = [value for arena in homes for value in _places(context, arena, method, len(homes) > 1)]
         rows.append((Value(method, method, context.link(homes[0], method), kind=kind), *cells))
     title = "R1, chosen on validation" + ("" if preset == "clean" else f", preset {preset}")
-    return Table(f"overview-{preset}", title, tuple(columns), tuple(rows))
+    notes = ("▲ better, ▼ worse, = tied, ? cannot tell.",) if len(homes) > 1 else ()
+    return Table(f"overview-{preset}", title, tuple(columns), tuple(rows), notes)
 
 
-def _places(context: Context, arena: Arena, method: str) -> tuple[Value, Value, Value]:
+def _places(context: Context, arena: Arena, method: str, together: bool) -> tuple[Value, ...]:
+    """Score, difference and verdict; difference and verdict in one place when they stand ``together``."""
     link = context.link(arena, method)
     if method not in arena.methods:
         gap = context.gap(arena, method)
-        return gap, gap, Value(gap.note, kind="missing")
+        return (gap, gap) if together else (gap, gap, Value(gap.note, kind="missing"))
     score = seeds_value(arena.means(method, "R1"), link, trains=not arena.contestants[method].seedless)
     if method == arena.reference or (method, "R1") not in arena.planned:
-        return score, Value("reference" if method == arena.reference else "", kind="quiet"), Value("")
+        reference = Value("reference" if method == arena.reference else "", kind="quiet")
+        return (score, reference) if together else (score, reference, Value(""))
     item = arena.planned[method, "R1"]
+    if together:
+        return score, judged_difference(item, link)
     return score, difference_value(item, link), verdict_value(item, arena.options.margin)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _TERMINAL = {
+    "yes": "green",
+    "no": "red",
+    "alert": "red",
     "better": "green",
     "worse": "red",
     "tied": "cyan",
@@ -30,17 +33,18 @@ _LATEX = {
 
 def markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown table with its title and notes."""
-    lines = [f"### {_markdown(table.title)}", ""]
-    lines.append("| " + " | ".join(_markdown(column.label) for column in table.columns) + " |")
+    lines = [f"### {escaped(table.title)}", ""]
+    lines.append("| " + " | ".join(escaped(column.label) for column in table.columns) + " |")
     lines.append(
         "|" + "|".join("---:" if column.align == "right" else ":---" for column in table.columns) + "|"
     )
-    lines += ["| " + " | ".join(_markdown(value.plain) for value in row) + " |" for row in table.rows]
-    lines += ["", *(_markdown(note) + "  " for note in table.notes)]
+    lines += ["| " + " | ".join(escaped(value.plain) for value in row) + " |" for row in table.rows]
+    lines += ["", *(escaped(note) + "  " for note in table.notes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that Markdown takes literally."""
     for char in "\\`*_[]<>|":
         text = text.replace(char, "\\" + char)
     return visible(text).replace("\n", " ")
@@ -88,7 +92,7 @@ def terminal(table: Table) -> RichTable:
     drawn = Rich(title=Text(table.title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in table.columns:
         drawn.add_column(
-            Text(column.label), justify=column.align, header_style="bold", no_wrap=column.align == "right"
+            Text(column.label), justify=column.align, header_style="bold", no_wrap=True, overflow="ignore"
         )
     for row in table.rows:
         drawn.add_row(*(Text(visible(value.plain), style=_TERMINAL.get(value.kind, "")) for value in row))
