@@ -337,8 +337,14 @@ def stored_terms(search: Search, database: Database) -> dict[str, Any] | None:
 
 
 def changes(search: Search, stored: Mapping[str, Any]) -> list[str]:
-    """What the study file says now that the stored search was not made with."""
-    return [f"search {search.name}: {change}" for change in differences(stored, search.fingerprint)]
+    """What the study says now that the stored search was not made with, one line each."""
+    found = differences(stored, search.fingerprint)
+    rooms = [change.removeprefix("code.").partition(":")[0] for change in found if change.startswith("code.")]
+    said = [change for change in found if not change.startswith("code.")]
+    if rooms:
+        said.append(f"the code of {', '.join(rooms)} has changed since")
+    hint = "trials of both cannot be compared; keep the old terms, or use another --out"
+    return [f"search {search.name}: {change} ({hint})" for change in said]
 
 
 def prepare(search: Search) -> None:

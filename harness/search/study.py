@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.context import Context
-from harness.launch import Options, stopping_at_signals
+from harness.launch import Options
 from harness.launchers import open_launcher
 from harness.progress import Progress
 from harness.schema import Choices, Range
@@ -26,9 +25,7 @@ from harness.search.space import Parameter, Scalar, size
 from harness.search.storage import StorageError, open_database, search_url
 from harness.search.trial import End, Outcome
 from harness.store import RunStore
-from harness.study import Cell, Study
-
-log = logging.getLogger(__name__)
+from harness.study import Study
 
 INCOMPLETE = 3
 RECORD_SECONDS = 10.0
@@ -38,10 +35,12 @@ Tuned = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 class SearchIncomplete(SystemExit):
-    """Methods got unequal budgets, so no winner may be compared. The program exits with 3."""
+    """Methods got unequal budgets, so no winner may be compared; says which. The program exits with 3."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = list(reasons)
+        for reason in reasons:
+            print(reason, file=sys.stderr)
         super().__init__(INCOMPLETE)
 
 
@@ -163,18 +162,15 @@ def search_study(study: Study, store: RunStore, context: Context, options: Optio
     for search in searches:
         prepare(search)
     watch = _Watch(searches, store.directory, context.progress)
-    with stopping_at_signals():
-        launcher = open_launcher(options.launcher, _resources(options, store))
-        if getattr(launcher, "slots", 1) == 1:
-            adopt(context.machine, context.progress)
-        try:
-            end = run_searches(searches, launcher, watch)
-        except StorageError as error:
-            log.error("%s; what was finished is kept. Run again to continue.", error)
-            raise SearchIncomplete([str(error)]) from error
-        finally:
-            watch.write()
-        launcher.shutdown()
+    launcher = open_launcher(options.launcher, _resources(options, store))
+    if getattr(launcher, "slots", 1) == 1:
+        adopt(context.machine, context.progress)
+    try:
+        end = run_searches(searches, launcher, watch)
+    except StorageError as error:
+        raise SearchIncomplete([f"{error}; what was finished is kept, run again to continue"]) from error
+    launcher.shutdown()
+    watch.write()
     _require_equal_budgets(end)
     return {_place(search): winner for search in searches if (winner := _winner(search)) is not None}
 
@@ -200,10 +196,7 @@ def _require_equal_budgets(end: Sequence[SearchProgress]) -> None:
         if each.budget.finished < each.search.trials
     ]
     if short:
-        for line in short:
-            print(line, file=sys.stderr)
-        print("no winner is compared: methods would have had unequal budgets", file=sys.stderr)
-        raise SearchIncomplete(short)
+        raise SearchIncomplete([*short, "no winner is compared: methods would have had unequal budgets"])
 
 
 class _Watch:
@@ -237,8 +230,3 @@ class _Watch:
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def trial_cell(search: Search, settings: Mapping[str, Scalar]) -> Cell | None:
-    """The cell a trial with these settings trains, for a search of cells."""
-    return search.objective.cell(settings) if isinstance(search.objective, CellObjective) else None

@@ -1,0 +1,157 @@
+"""The report's chapter on searches: budgets, every trial, what mattered and how sure that is."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import stores
+
+from reports import search
+from reports.comparison import Options
+from reports.context import Context
+from reports.figures import Studio
+from reports.frames import read
+from reports.importance import importances
+from reports.published import published
+
+SPACE = {
+    "mask_ratio": {"low": 0.3, "high": 0.9, "log": False, "recipe": 0.7},
+    "temperature": {"low": 0.01, "high": 0.1, "log": True, "recipe": 0.02},
+    "cmt_positive": {"choices": ["own_pair", "weakest"], "recipe": "weakest"},
+}
+
+
+def trial(number: int, state: str = "complete", value: float | None = 40.0, **more: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(number)
+    params = {
+        "mask_ratio": float(rng.uniform(0.3, 0.9)),
+        "temperature": float(10 ** rng.uniform(-2, -1)),
+        "cmt_positive": ["own_pair", "weakest"][number % 2],
+    }
+    plain = {
+        "number": number, "state": state, "params": params, "value": value, "epochs": 4,
+        "intermediate": [], "seconds": 90.0, "resumed": 0,
+        "pruned_at": None, "reason": None, "detail": None, "recipe": number == 0,
+    }  # fmt: skip
+    return {**plain, **more}
+
+
+def entry(trials: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    finished = [one for one in trials if one["state"] in ("complete", "pruned")]
+    complete = [one for one in trials if one["state"] == "complete"]
+    winner = max(complete, key=lambda one: one["value"], default=None)
+    plain = {
+        "name": "s/uit/rendered-plaza", "method": "uit", "dataset": "rendered-plaza", "metric": "R1",
+        "storage": "sqlite:///x", "sampler": "tpe", "pruner": "median", "trials_allotted": len(finished),
+        "epochs_allotted": 4, "space": SPACE, "finished": len(finished),
+        "failed": len(trials) - len(finished),
+        "epochs_trained": 4 * len(trials), "seconds": 90.0 * len(trials),
+        "winner": winner["number"] if winner else None, "trials": trials,
+    }  # fmt: skip
+    return {**plain, **more}
+
+
+def planted() -> list[dict[str, Any]]:
+    trials = [trial(number) for number in range(14)]
+    for one in trials:
+        one["value"] = 60 - 80 * (one["params"]["mask_ratio"] - 0.5) ** 2
+    trials[4] = trial(4, "pruned", 31.5, pruned_at=2, epochs=2)
+    trials[9] = trial(9, "failed", None, reason="oom", detail="CUDA out of memory <b>9 GiB</b>")
+    trials[11]["resumed"] = 1
+    return trials
+
+
+def context(folder: Path, searches: list[dict[str, Any]] | str) -> Context:
+    stores.write(folder, stores.Truth(r1={"uit": 50.0}, seeds=1, people=20))
+    text = searches if isinstance(searches, str) else json.dumps({"searches": searches})
+    (folder / "search.json").write_text(text)
+    return Context(read([folder]), (), Options(), published(), Studio(folder / "figures"))
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "importances", functools.partial(importances, resamples=2))
+
+
+def test_a_run_without_a_search_has_no_chapter_about_it(tmp_path: Path) -> None:
+    assert search.section(context(tmp_path, "not json")) is None
+    (tmp_path / "search.json").unlink()
+    assert search.section(context(tmp_path, [])) is None
+
+
+def test_every_trial_is_disclosed_with_its_state_and_reason(tmp_path: Path) -> None:
+    section = search.section(context(tmp_path, [entry(planted())]))
+    assert section is not None
+    table = section.tables[-1]
+    assert [row[0].text for row in table.rows] == [str(number) for number in range(14)]
+    remarks = {row[0].text: row[-1].text for row in table.rows}
+    assert "failed (oom): CUDA out of memory" in remarks["9"]
+    assert "pruned after epoch 2" in remarks["4"]
+    assert "taken up again 1 time after its worker died" in remarks["11"]
+    assert "the recipe" in remarks["0"]
+    winner = max((one for one in planted() if one["state"] == "complete"), key=lambda one: one["value"])
+    assert "winner" in remarks[str(winner["number"])]
+    assert sum("winner" in text for text in remarks.values()) == 1
+
+
+def test_equal_budgets_are_stated_and_unequal_ones_are_named(tmp_path: Path) -> None:
+    one, other = entry(planted()), entry(planted(), method="uit-mlm")
+    assert "Equal budgets: 13 finished trials of at most 4 epochs" in search.budget_statement([one, other])
+    other["finished"] = 12
+    text = search.budget_statement([one, other])
+    assert "not equal" in text
+    assert "uit-mlm on rendered-plaza 12 of 13" in text
+
+
+def test_the_chapter_shows_every_figure_with_the_recipe_and_the_interaction(tmp_path: Path) -> None:
+    section = search.section(context(tmp_path, [entry(planted())]))
+    assert section is not None
+    assert [figure.key.split("-")[1] for figure in section.figures] == [
+        "history", "slices", "importance", "interaction", "parallel",
+    ]  # fmt: skip
+    interaction = section.figures[3]
+    assert "mask_ratio against temperature" in interaction.alt
+    assert (tmp_path / "figures" / f"{interaction.key}.pdf").is_file()
+
+
+def test_a_search_that_has_only_begun_or_only_failed_can_be_reported(tmp_path: Path) -> None:
+    begun = [trial(0, "running", None), trial(1, "queued", None, params={})]
+    broken = [trial(number, "failed", None, reason="nan", detail="nan") for number in range(3)]
+    found = [entry(begun), entry(broken, method="uit-mlm"), entry([trial(0)], method="baseline")]
+    section = search.section(context(tmp_path, found))
+    assert section is not None
+    assert len(section.tables) == 4
+
+
+def test_the_setting_that_makes_the_score_gets_the_share_and_noise_a_wide_interval() -> None:
+    rng = np.random.default_rng(5)
+    points = [
+        {"mask_ratio": float(a), "temperature": float(10**b), "cmt_positive": "weakest"}
+        for a, b in zip(rng.uniform(0.3, 0.9, 40), rng.uniform(-2, -1, 40), strict=True)
+    ]
+    shares = {
+        one.name: one for one in importances(SPACE, points, [math.sin(4 * p["mask_ratio"]) for p in points])
+    }
+    assert shares["mask_ratio"].share > 0.8
+    assert shares["mask_ratio"].low > shares["temperature"].high
+    few = {one.name: one for one in importances(SPACE, points[:9], rng.normal(size=9).tolist())}
+    assert few["mask_ratio"].high - few["mask_ratio"].low > 0.3
+    assert all(one.low <= one.high and 0 <= one.share <= 1 for one in few.values())
+
+
+@pytest.mark.parametrize("scores", [[1.0] * 20, [1.0, 2.0]])
+def test_importance_is_not_told_from_equal_scores_or_from_too_few(scores: list[float]) -> None:
+    points = [trial(number)["params"] for number in range(len(scores))]
+    assert importances(SPACE, points, scores) == []
+
+
+def test_importance_is_the_same_every_time_it_is_computed() -> None:
+    trials = [one for one in planted() if one["state"] == "complete"]
+    points, scores = [one["params"] for one in trials], [one["value"] for one in trials]
+    assert importances(SPACE, points, scores, resamples=5) == importances(SPACE, points, scores, resamples=5)
