@@ -78,10 +78,10 @@ def _data_problems(study: Study, context: Context, notes: list[str]) -> Iterator
 
 
 def _weights_problems(cells: list[Cell]) -> Iterator[str]:
-    from methods.pretrained import WeightsNotFoundError, find_weights
-
     for backbone, pretrained in dict.fromkeys((cell.train.backbone, cell.train.pretrained) for cell in cells):
         if pretrained != "none":
+            from methods.pretrained import WeightsNotFoundError, find_weights
+
             try:
                 find_weights(backbone, pretrained)
             except WeightsNotFoundError as error:
