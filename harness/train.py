@@ -36,6 +36,9 @@ __all__ = ["Options", "TrainingData", "TrainingDiverged", "train"]
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
 
+COMPILED_FROM = 2000
+"""Steps below which compiling, a minute or so, cannot pay."""
+
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +76,7 @@ class Options:
     """The text-to-image metric that chooses the best epochs."""
     tie_order: TieOrder = "index"
     compile: Literal["auto", "off", "on"] = "auto"
-    """`torch.compile` of the step; `auto`: on one CUDA device."""
+    """`torch.compile` of the step; `auto`: on one CUDA device, for runs of at least `COMPILED_FROM` steps."""
     checkpoint_minutes: float = 10.0
     """A checkpoint within an epoch after so long."""
     report_seconds: float = 1.0
@@ -166,8 +169,7 @@ class _Trainer:
     def _compile(self) -> None:
         """Compile the step where it pays, tried on the first batch; where that fails, say so and go on
         without."""
-        mode, device = self.options.compile, self.fabric.device
-        if mode == "off" or (mode == "auto" and (device.type != "cuda" or self.fabric.world_size > 1)):
+        if not self._worth_compiling():
             return
         inputs = next(self.remaining_batches(self.position.epoch), None)
         if inputs is None:
@@ -184,6 +186,13 @@ class _Trainer:
             )
             self.method._compiled_call_impl = None
         self.optimiser.zero_grad(set_to_none=True)
+
+    def _worth_compiling(self) -> bool:
+        if self.options.compile != "auto":
+            return self.options.compile == "on"
+        # Of the whole run, not of what is left: a resumed run must use the same kernels.
+        steps = self.epochs * self.data.batches.steps(0)
+        return self.fabric.device.type == "cuda" and self.fabric.world_size == 1 and steps >= COMPILED_FROM
 
     def start_epoch(self, epoch: int) -> None:
         """Set the epoch's learning rates and take up its meter where a killed run left it."""

@@ -19,11 +19,12 @@ from harness.schema import TrainSettings
 from harness.train import Options, TrainingData, train
 from methods.base import Batch, Method
 from methods.build import build_method
-from methods.clip import load_backbone
+from methods.clip import backbone_config, load_backbone
 
 SIZE = (32, 16)
 VOCAB, CONTEXT = 512, 12
-TINY: dict = {"size": (96, 32), "vocab": 10240, "context": 64}
+_CONFIG = backbone_config("tiny")
+TINY: dict = {"size": _CONFIG.image_size, "vocab": _CONFIG.vocab_size, "context": _CONFIG.context_length}
 """The shape of what the `tiny` backbone reads."""
 
 

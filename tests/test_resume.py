@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import MemoryRun, recipe, run_small, small_method, training_data, without_times
+from small_runs import (
+    TINY,
+    MemoryRun,
+    recipe,
+    run_small,
+    small_method,
+    tiny_method,
+    training_data,
+    without_times,
+)
 
 from harness.checkpoint import Pace
 from harness.store import CellRun
@@ -68,6 +77,21 @@ def test_stopped_after_every_single_step_a_run_still_ends_the_same():
         with pytest.raises(Killed):
             run_small(run, settings=settings, options=EVERY_STEP, data=killed_at(1, training_data(settings)))
     run_small(run, settings=settings, options=EVERY_STEP)
+    assert_same(run, expected)
+
+
+def test_uit_stopped_within_an_epoch_and_continued_ends_the_same_bit_for_bit():
+    settings = recipe(epochs=1, batch_size=2, lr=1e-3, warmup_epochs=0, image_size=TINY["size"])
+    shape = {"persons": 2, **TINY}
+    expected, run = MemoryRun(), MemoryRun()
+    run_small(
+        expected, settings=settings, method=tiny_method("uit", 2), data=training_data(settings, **shape)
+    )
+    data = killed_at(3, training_data(settings, **shape))
+    with pytest.raises(Killed):
+        run_small(run, settings=settings, method=tiny_method("uit", 2), data=data, options=EVERY_STEP)
+    assert run.load_checkpoint()["step"] == 3
+    run_small(run, settings=settings, method=tiny_method("uit", 2), data=training_data(settings, **shape))
     assert_same(run, expected)
 
 

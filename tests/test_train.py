@@ -9,13 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import Linear, MemoryRun, recipe, run_small, small_method, training_data, without_times
+from small_runs import (
+    TINY,
+    Linear,
+    MemoryRun,
+    recipe,
+    run_small,
+    small_method,
+    tiny_method,
+    training_data,
+    without_times,
+)
 
 from harness.checkpoint import Best, Position
-from harness.devices import make_fabric
+from harness.devices import make_fabric, use_deterministic_algorithms
 from harness.evaluate import scores
 from harness.optimiser import make_optimiser, schedule, set_rates
-from harness.train import Options, TrainingDiverged
+from harness.train import Options, TrainingDiverged, train
 from methods.base import Method
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent / "golden" / "sen_small"))
@@ -304,6 +314,7 @@ def test_a_compiler_that_fails_is_named_and_training_goes_on_to_the_same_numbers
 
 
 def test_on_a_cpu_nothing_is_compiled_unless_asked_for(monkeypatch):
+    monkeypatch.setattr("harness.train.COMPILED_FROM", 0)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: pytest.fail("compiled"))
     run_small(epochs=1)
 
@@ -312,3 +323,49 @@ def test_on_a_cpu_nothing_is_compiled_unless_asked_for(monkeypatch):
 def test_a_device_that_is_not_there_is_refused_by_name(device):
     with pytest.raises(ValueError, match=device):
         make_fabric("fp32", device=device)
+
+
+@pytest.fixture
+def deterministic():
+    benchmark = torch.backends.cudnn.benchmark
+    use_deterministic_algorithms()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, benchmark
+
+
+@pytest.mark.parametrize("name", ["uit", "uit-mlm"])
+def test_methods_at_tiny_size_train_in_deterministic_mode(name, deterministic):
+    settings = recipe(epochs=1, batch_size=4, lr=1e-4, image_size=TINY["size"])
+    data = training_data(settings, persons=2, **TINY)
+    run, _, _ = run_small(settings=settings, data=data, method=tiny_method(name, identities=2))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert all(math.isfinite(loss) for loss in run.history[0]["losses"].values())
+
+
+def test_uit_trains_in_released_precision_with_every_loss_finite():
+    settings = recipe(epochs=1, batch_size=2, lr=1e-5, image_size=TINY["size"], precision="released")
+    data = training_data(settings, persons=1, images=1, **TINY)
+    run, method, _ = run_small(settings=settings, data=data, method=tiny_method("uit", identities=2))
+    assert {weight.dtype for weight in method.parameters()} == {torch.float16}
+    assert all(math.isfinite(loss) for loss in run.history[0]["losses"].values())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "released"])
+@pytest.mark.parametrize("compile", ["off", "on"])
+def test_uit_trains_on_cuda_as_on_the_cpu(precision, compile):
+    settings = recipe(epochs=2, batch_size=8, lr=1e-4, image_size=TINY["size"], precision=precision)
+    runs = []
+    for device in ("cpu", "cuda"):
+        data = training_data(settings, device=device, **TINY)
+        fabric = make_fabric(precision, device=device)
+        options = Options(compile=compile if device == "cuda" else "off")
+        run, method = MemoryRun(), tiny_method("uit")
+        train(method, data, settings, run, seed=3, fabric=fabric, options=options)
+        assert next(method.parameters()).device.type == device
+        runs.append(run.history)
+    # The devices draw different noise, so only the size of the losses is comparable.
+    for name, loss in runs[0][-1]["losses"].items():
+        assert runs[1][-1]["losses"][name] == pytest.approx(loss, rel=0.2), name
