@@ -120,8 +120,8 @@ class CellRun:
     def _written_status(self) -> Status:
         try:
             written = _read_json(self.directory / "status.json")
-            return Status(**{name: written[name] for name in Status.__dataclass_fields__ if name in written})
-        except StoreError:
+            return Status(**{name: written[name] for name in Status.__dataclass_fields__})
+        except (StoreError, KeyError, TypeError):
             # Rewritten by the next run from what is beside it; until then the cell is not finished.
             return Status()
 
