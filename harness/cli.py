@@ -38,7 +38,12 @@ Seeds = Annotated[str | None, typer.Option(help="How many seeds (3), or which (0
 Subset = Annotated[int | None, typer.Option(help="Keep only so many identities per split.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one device like cuda:1.")]
 Devices = Annotated[int, typer.Option(min=1, help="Devices that train one cell together.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Cells that train at once; default: one per GPU.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Cells that train at once; default: one per GPU, or per CPU core.")
+]
+Threads = Annotated[
+    int, typer.Option(min=1, help="CPU threads of a cell; another number rounds differently.")
+]
 PerDevice = Annotated[int, typer.Option(min=1, help="Cells or trials that share one GPU.")]
 LauncherName = Annotated[str, typer.Option("--launcher", help="Where cells run: local, ray or slurm.")]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="Repeat bit for bit, also on a GPU.")]
@@ -60,6 +65,7 @@ def run(
     device: Device = "auto",
     devices: Devices = 1,
     workers: Workers = None,
+    threads: Threads = 1,
     trials_per_device: PerDevice = 1,
     launcher: LauncherName = "local",
     deterministic: Deterministic = False,
@@ -82,6 +88,7 @@ def run(
             device,
             devices,
             workers,
+            threads,
             trials_per_device,
             launcher,
             deterministic,
@@ -106,6 +113,7 @@ def check(
     device: Device = "auto",
     devices: Devices = 1,
     workers: Workers = None,
+    threads: Threads = 1,
     trials_per_device: PerDevice = 1,
     launcher: LauncherName = "local",
     plugin: Plugin = None,
@@ -121,7 +129,16 @@ def check(
         _load_plugins(plugin)
         loaded = load_study(study, overrides or (), **_narrowed(methods, datasets, seeds, subset))
         options = _options(
-            data_root, device, devices, workers, trials_per_device, launcher, False, skip_broken, plugin
+            data_root,
+            device,
+            devices,
+            workers,
+            threads,
+            trials_per_device,
+            launcher,
+            False,
+            skip_broken,
+            plugin,
         )
         found = examine(loaded, Context(options.machine), options, out or Path("runs") / loaded.name)
     _answer(found.plain(loaded), as_json, lambda: render(found, loaded))
@@ -181,7 +198,7 @@ def evaluate(
         from harness.checkpoints import evaluate_checkpoint, render
 
         _load_plugins(plugin)
-        machine = _machine(data_root, device, 1, False, False, plugin)
+        machine = _machine(data_root, device, 1, 1, False, False, plugin)
         found = evaluate_checkpoint(
             checkpoint, dataset, machine, split=split, backbone=backbone, subset=subset
         )
@@ -301,6 +318,7 @@ def _machine(
     data_root: Path | None,
     device: str,
     devices: int,
+    threads: int,
     deterministic: bool,
     skip_broken: bool,
     plugins: list[Path] | None,
@@ -312,6 +330,7 @@ def _machine(
         data_root=_data_root(data_root),
         device=device,
         devices=devices,
+        threads=threads,
         deterministic=deterministic,
         skip_broken=skip_broken,
         plugins=tuple(path.resolve() for path in plugins or ()),
@@ -326,6 +345,7 @@ def _options(
     device: str,
     devices: int,
     workers: int | None,
+    threads: int,
     per_device: int,
     launcher: str,
     deterministic: bool,
@@ -334,7 +354,7 @@ def _options(
 ) -> Any:
     from harness.launch import Options, accelerators
 
-    machine = _machine(data_root, device, devices, deterministic, skip_broken, plugins)
+    machine = _machine(data_root, device, devices, threads, deterministic, skip_broken, plugins)
     return Options(machine, workers, launcher, per_device, accelerators(device, devices))
 
 

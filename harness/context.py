@@ -43,6 +43,8 @@ class Machine:
     device: str = "auto"
     devices: int = 1
     """Devices that train one cell together."""
+    threads: int = 1
+    """Threads of a cell on a CPU, where another number rounds differently: it does not follow the workers."""
     deterministic: bool = False
     skip_broken: bool = False
     plugins: tuple[Path, ...] = ()
@@ -219,6 +221,9 @@ class Context:
 
     def fabric(self, cell: Cell) -> Fabric:
         """Device, precision and processes for a cell. Raises ValueError for a device that is not there."""
+        import torch
+
         from harness.devices import make_fabric
 
+        torch.set_num_threads(self.machine.threads)
         return make_fabric(cell.train.precision, device=self.machine.device, devices=self.machine.devices)

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 RESULTS_SECONDS = 10.0
 """Between two writings of `results.csv` while cells end: with thousands of cells each takes a second."""
 
+MOST_WORKERS = 8
+"""Processes started on a CPU without being asked for a number: each takes a gigabyte of memory."""
+
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
 """Called with an epoch (from 1) and its validation scores; what it raises ends the cell."""
 
@@ -69,7 +72,10 @@ class Options:
     @property
     def resources(self) -> Resources:
         """What the launcher may use."""
-        return Resources(self.workers, self.accelerators, self.cells_per_device)
+        workers = self.workers
+        if workers is None and not self.accelerators and self.launcher == "local":
+            workers = max(1, min((os.cpu_count() or 1) // self.machine.threads, MOST_WORKERS))
+        return Resources(workers, self.accelerators, self.cells_per_device)
 
 
 # By name: their modules import torch, which a study that only evaluates stored results does not need.
@@ -322,7 +328,7 @@ def run_cells(
 def _outcomes(
     cells: Sequence[Cell], store: RunStore, context: Context, options: Options
 ) -> Iterator[Status | None]:
-    if options.launcher == "local" and options.resources.slots == 1:
+    if options.launcher == "local" and (options.resources.slots == 1 or len(cells) == 1):
         for cell in cells:
             yield run_cell(cell, store, context)
     else:
