@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from harness.files import atomic_write
 from harness.store import RunStore
-from reports import ablation, cells, html, power, provenance, summary, tables
+from reports import (
+    ablation,
+    cells,
+    claims,
+    curves,
+    factorial,
+    html,
+    overhead,
+    power,
+    provenance,
+    search,
+    sheets,
+    summary,
+    tables,
+    transfer,
+)
 from reports.comparison import Options, arenas
 from reports.context import Context
 from reports.document import Section, Table
@@ -29,7 +44,8 @@ class ReportResult:
     """What :func:`build` made. ``exit_code`` is 4 when claims were checked and one was not reproduced."""
 
     path: Path
-    verdicts: dict[str, str]
+    verdicts: Mapping[str, str]
+    """The judgement of every claim, by its id and the preset it was run under."""
     exit_code: int
     table_text: str
 
@@ -71,15 +87,30 @@ def build(
     )
     everything = [table for section in sections for table in section.tables]
     _write_tables(beside / "tables", everything)
-    return ReportResult(page, {}, DONE, _terminal(context, sections, width))
+    atomic_write(beside / "report.md", _markdown(title, context, everything))
+    ruled = claims.rulings(context)
+    verdicts = {
+        f"{one.claim.id} ({one.preset})" if one.preset else one.claim.id: one.judgement for one in ruled
+    }
+    failed = check and "not reproduced" in verdicts.values()
+    text = _terminal(context, width)
+    return ReportResult(page, verdicts, NOT_REPRODUCED if failed else DONE, text)
 
 
 MAKERS: tuple[SectionMaker, ...] = (
+    claims.section,
+    factorial.section,
+    transfer.section,
+    overhead.section,
+    search.section,
     power.section,
+    curves.section,
+    sheets.section,
     cells.section,
     provenance.section,
     provenance.method_section,
 )
+"""The chapters behind the results, in order; each says None when a run has nothing for it."""
 
 
 def _sections(context: Context) -> list[Section]:
@@ -109,13 +140,27 @@ def _write_tables(folder: Path, everything: Sequence[Table]) -> None:
         atomic_write(folder / f"{table.key}.tex", tables.latex(table))
 
 
-def _terminal(context: Context, sections: Sequence[Section], width: int) -> str:
-    """The overview as text for a terminal of ``width`` columns, without colours."""
-    from rich.console import Console
+def _markdown(title: str, context: Context, everything: Sequence[Table]) -> str:
+    """All tables in one Markdown file, for a repository or an issue."""
+    parts = [f"# {tables.escaped(title)}", tables.escaped(summary.headline(context))]
+    return "\n\n".join([*parts, *(tables.markdown(table) for table in everything)])
 
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    for table in sections[0].tables:
-        console.print(tables.terminal(table))
+
+def _terminal(context: Context, width: int) -> str:
+    """Results and claims as plain text; a table is never cut, however narrow the terminal."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, force_terminal=False)
+    unlimited = console.options.update(max_width=10_000)
+    printed = [ablation.result_table(context, arena, "R1") for arena in context.homes]
+    printed += claims.short_tables(context)
+    for table in printed:
+        drawn = tables.terminal(table)
+        console.width = max(width, Measurement.get(console, unlimited, drawn).maximum)
+        console.print(drawn)
+        console.print()
+    console.width = width
     console.print(summary.headline(context), markup=False, highlight=False)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"

@@ -248,8 +248,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _cells(run: Run) -> list[CellView]:
     started = [view for stored in RunStore(run.path).cells() if (view := _view(run, stored)) is not None]
-    there = {(cell.method, cell.dataset, cell.seed) for cell in started}
-    return started + [cell for cell in _planned(run) if (cell.method, cell.dataset, cell.seed) not in there]
+    return started + _planned(run)
 
 
 def _view(run: Run, stored: CellRun) -> CellView | None:
@@ -329,20 +328,26 @@ def _version_text(cell: CellView) -> str:
 
 
 def _distinct(cells: Sequence[CellView]) -> list[CellView]:
-    """Each trained cell once, and one label per method and settings."""
-    kept: dict[str, CellView] = {}
-    for number, cell in enumerate(cells):
-        key = f"{cell.identity or number}"
-        if key not in kept or (kept[key].status != "done" and cell.status == "done"):
-            kept[key] = cell
-    slots = Counter((c.preset, c.dataset, c.method, c.seed) for c in kept.values())
-    clashes = {(preset, method) for (preset, _, method, _), count in slots.items() if count > 1}
+    """Each trained cell once, a plan only where nothing began, and one label per method and settings."""
+    kept: dict[Any, CellView] = {}
+    for cell in sorted(cells, key=lambda cell: cell.status != "done"):
+        if cell.identity:
+            kept.setdefault(cell.identity, cell)
+    begun = Counter(map(_slot, kept.values()))
+    clashes = {(preset, method) for (preset, _, method, _), count in begun.items() if count > 1}
+    for cell in cells:
+        if not cell.identity and _slot(cell) not in begun:
+            kept.setdefault(_slot(cell), cell)
     return [
         replace(cell, method=f"{cell.method} [{cell.run.path.name}]")
         if (cell.preset, cell.method) in clashes
         else cell
         for cell in kept.values()
     ]
+
+
+def _slot(cell: CellView) -> tuple[str, str, str, int]:
+    return cell.preset, cell.dataset, cell.method, cell.seed
 
 
 def _sorted(cells: Iterable[CellView]) -> list[CellView]:

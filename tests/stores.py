@@ -1,8 +1,8 @@
 """Run stores with planted truth: what a study would leave behind if methods were exactly as good as we say.
 
-Hits are drawn from a probit model with people, captions and single runs as random effects, so captions of a person
-are alike, methods agree on easy queries, and seeds differ, all by stated amounts. The true R1 of a method is what we
-plant. Everything is written through the store.
+Hits are drawn from a probit model with people, captions and single runs as random effects, so captions of a
+person are alike, methods agree on easy queries, and seeds differ, all by stated amounts. The true R1 of a
+method is what we plant. Everything is written through the store.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.store import CellRun, RunStore
 from harness.study import Cell, Select, TrainSettings
 
 PEOPLE_SD, CAPTION_SD, TASTE_SD, RUN_SD, NOISE_SD = 0.6, 0.6, 0.25, 0.15, 0.5
-"""Latent spread: persons, captions, a method's taste for persons, a run's for persons, a run's for captions."""
+"""Latent spread of persons and captions, of a method's taste for persons, of a run's, of noise."""
 
 
 @dataclass(frozen=True)
@@ -244,3 +244,37 @@ def _write_history(run: CellRun, truth: Truth, level: float, rng: np.random.Gene
         )
     run.directory.mkdir(parents=True, exist_ok=True)
     (run.directory / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def add_pictures(directory: Path, target: str, caption: str) -> None:
+    """Leave the pictures a run would: a gallery of plain colours, restorations, pruned captions."""
+    from PIL import Image
+
+    from harness import pictures
+    from harness.data.records import Split
+
+    frame = RunStore(directory).cells()[-1].records(target, "val", "t2i")
+    people = int(frame["person_id"].max()) + 1
+    folder = directory / "images"
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for image in range(2 * people):
+        paths.append(folder / f"{image}.png")
+        colour = (37 * image % 256, 91 * image % 256, 53 * image % 256)
+        Image.new("RGB", (32, 96), colour).save(paths[-1])
+    split = Split(
+        name="test",
+        image_paths=tuple(paths),
+        persons=tuple(str(person) for person in range(people)),
+        image_person=np.repeat(np.arange(people), 2),
+        captions=(caption,) * len(frame),
+        caption_image=np.arange(len(frame)) // 2,
+    )
+    store = RunStore(directory)
+    pictures.write_gallery(store, target, split)
+    grey = np.full((96, 32, 3), 128, dtype=np.uint8)
+    done = next(run for run in store.cells() if run.status.state == "done" and ".uit." in run.name)
+    pictures.write_restorations(
+        done.directory, [pictures.Restoration(caption, "A man.", grey, grey, grey, grey, 0.2, 0.4)]
+    )
+    pictures.write_pruned(directory, target, "pattern 1.0", {caption: "woman red coat"})

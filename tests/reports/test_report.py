@@ -1,0 +1,258 @@
+"""The report as a whole: what is written, what it says of gaps, and that foreign text stays text."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from datetime import datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import stores
+from stores import Truth
+
+import reports
+from reports.comparison import Options
+
+QUICK = Options(resamples=300)
+NOON = datetime(2026, 1, 2, 12, 0)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unfinished study: one failed run, one method that never started, an untrained one, two seeds."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    truth = Truth(
+        r1={"uit": 60.0, "uit-no-tir": 55.0, "baseline": 50.0, "irra": 50.0, "clip-zero-shot": 12.0},
+        seeds=2,
+        people=60,
+        failed={("baseline", 1): "oom"},
+        untrained=frozenset({"clip-zero-shot"}),
+        name="ablation",
+    )
+    stores.write(folder, truth, unstarted=frozenset({"irra"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(study: Path) -> reports.ReportResult:
+    return reports.build([study], options=QUICK, now=NOON)
+
+
+@pytest.fixture(scope="module")
+def page(made: reports.ReportResult) -> str:
+    return made.path.read_text()
+
+
+class Links(HTMLParser):
+    """Anchors, links and anything that could load something."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.hrefs: list[str] = []
+        self.sources: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        self.hrefs += [values["href"] or ""] if "href" in values else []
+        self.sources += [values[name] or "" for name in ("src", "srcset", "data", "action") if name in values]
+
+
+def test_every_link_leads_to_a_place_on_the_page_and_nothing_leads_away(page: str) -> None:
+    links = Links(page)
+    assert len(links.ids) == len(set(links.ids))
+    for href in links.hrefs:
+        assert href == "data:," or (href.startswith("#") and href[1:] in links.ids), href
+    assert all(source.startswith("data:") for source in links.sources)
+    assert not re.search(r"url\((?!#)|@import|https?://", page.split("</head>")[0])
+    assert 'http-equiv="Content-Security-Policy" content="default-src \'none\'' in page
+
+
+def test_every_number_of_the_result_table_leads_to_its_runs(page: str) -> None:
+    table = page[page.index('id="table-r1-rendered-plaza"') :].split("</figure>")[0]
+    assert re.search(r'<a href="#runs-clean-rendered-plaza-uit-no-tir">[\d.]+ ± [\d.]+</a>', table)
+    runs = page[page.index('id="runs-clean-rendered-plaza-uit-no-tir"') :].split("</section>")[0]
+    for needed in ("0123abc", "python -m harness run", "--methods uit-no-tir", "seeds=[1]", "Identity"):
+        assert needed in runs
+
+
+def test_the_first_screen_says_what_was_compared_on_what_who_won_and_how_sure(page: str) -> None:
+    first = page[page.index('<dl class="answers">') : page.index('id="table-overview-clean"')]
+    for words in (
+        "5 methods: uit, uit-no-tir, baseline, irra and clip-zero-shot",
+        "7 of 10 training runs finished",
+        "240 captions of 60 people against 120 images",
+        "finds the right person first for",
+        "four times out of five",
+        "fewer than 3",
+    ):
+        assert words in first
+
+
+def test_a_missing_number_says_why(page: str) -> None:
+    assert "2 runs not finished" in page
+    assert "1 failed, ran out of memory" in page
+    assert "simulated failure &lt;b&gt;not bold&lt;/b&gt;" in page
+    assert "<b>not bold" not in page
+
+
+def test_fewer_than_three_seeds_are_flagged_beside_the_number(page: str) -> None:
+    table = page[page.index('id="table-r1-rendered-plaza"') :].split("</figure>")[0]
+    row = next(row for row in table.split("<tr") if ">uit-no-tir<" in row)
+    assert '<span class="flag">2 seeds</span>' in row
+
+
+def test_embedded_data_says_that_nobody_published_on_it(page: str) -> None:
+    assert "embedded data: nobody has published numbers on it" in page
+
+
+def test_a_report_made_again_has_the_same_bytes_apart_from_its_date(
+    study: Path, made: reports.ReportResult
+) -> None:
+    files = {
+        path: path.read_bytes()
+        for path in sorted(study.rglob("report*")) + sorted((study / "report").rglob("*"))
+        if path.is_file()
+    }
+    assert len(files) > 10
+    for path in files:
+        path.unlink()
+    reports.build([study], options=QUICK, now=NOON)
+    assert {path: path.read_bytes() for path in files} == files
+    later = reports.build([study], options=QUICK, now=datetime(2027, 1, 1)).path.read_text()
+    assert later.replace("2027-01-01 00:00", "2026-01-02 12:00") == files[study / "report.html"].decode()
+
+
+def test_tables_come_as_csv_markdown_and_latex_and_figures_as_png_and_pdf(
+    study: Path, made: reports.ReportResult
+) -> None:
+    folder = study / "report"
+    rows = list(csv.reader((folder / "tables" / "r1-rendered-plaza.csv").open()))
+    assert rows[0][0] == "Method"
+    assert [row[0] for row in rows[1:]] == ["uit", "uit-no-tir", "baseline", "irra", "clip-zero-shot"]
+    latex = (folder / "tables" / "r1-rendered-plaza.tex").read_text()
+    assert r"\toprule" in latex
+    assert r"\bottomrule" in latex
+    assert r"$\pm$" in latex
+    assert "| uit-no-tir |" in (folder / "report.md").read_text().replace("\\", "")
+    for kind, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        assert (folder / "figures" / f"forest-rendered-plaza.{kind}").read_bytes().startswith(magic)
+
+
+def test_results_csv_has_a_row_for_every_evaluation_and_every_failure(
+    study: Path, made: reports.ReportResult
+) -> None:
+    rows = list(csv.DictReader((study / "results.csv").open()))
+    assert {row["status"] for row in rows} == {"done", "failed"}
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert [(row["method"], row["reason"], row["R1"]) for row in failed] == [("baseline", "oom", "")]
+
+
+def test_the_terminal_shows_the_whole_table(made: reports.ReportResult) -> None:
+    assert "Difference to uit" in made.table_text
+    assert "clip-zero-shot" in made.table_text
+    assert "…" not in made.table_text
+
+
+HOSTILE = "<script>alert(1)</script> \u202egnp.exe\x1b[31m <img src=x onerror=alert(2)> {{ 7*7 }} $x_1$ |a|"
+
+
+def test_foreign_text_is_inert_everywhere(tmp_path: Path) -> None:
+    store = stores.write(
+        tmp_path, Truth(r1={"uit": 60.0, "baseline": 50.0}, seeds=2, people=20, name="hostile")
+    )
+    study = (
+        (tmp_path / "study.yaml")
+        .read_text()
+        .replace("Simulated scores with planted differences; nothing was trained.", "REPLACED")
+    )
+    (tmp_path / "study.yaml").write_text(study.replace("REPLACED", json.dumps(HOSTILE)))
+    store.cells()[0].fail("error", HOSTILE)
+    store.cells()[1].note(HOSTILE)
+    stores.add_pictures(tmp_path, "rendered-plaza", caption=HOSTILE)
+    made = reports.build([tmp_path], options=QUICK)
+    text = made.path.read_text()
+    links = Links(text)
+    assert links.tags.count("script") == 1
+    assert "onerror=alert(2)&gt;" in text
+    assert "49" not in re.findall(r"onerror=alert\(2\)&gt; (\S+)", text)
+    everything = [
+        made.path,
+        *(path for path in (tmp_path / "report").rglob("*") if path.suffix in {".csv", ".md", ".tex"}),
+    ]
+    for path in everything:
+        assert not {"\u202e", "\x1b"} & set(path.read_text()), path
+    assert "‹U+202E›" in text
+    assert "\x1b" not in made.table_text
+
+
+def test_a_storage_password_is_never_shown(tmp_path: Path) -> None:
+    stores.write(tmp_path, Truth(r1={"uit": 60.0}, seeds=1, people=20))
+    study = tmp_path / "study.yaml"
+    study.write_text(study.read_text() + "search: {storage: 'postgresql://me:hunter2@db:5432/optuna'}\n")
+    (tmp_path / "environment.json").write_text(
+        '{"command": "run --set search.storage=postgresql://me:hunter2@db/x"}'
+    )
+    made = reports.build([tmp_path], options=QUICK)
+    written = [made.path, *(path for path in (tmp_path / "report").rglob("*.md"))]
+    assert all("hunter2" not in path.read_text() for path in written)
+    assert "postgresql://me:***@db:5432/optuna" in made.path.read_text()
+
+
+def test_a_study_of_which_nothing_has_finished_still_has_a_report(tmp_path: Path) -> None:
+    truth = Truth(r1={"uit": 60.0, "baseline": 50.0}, seeds=2, people=20)
+    stores.write(tmp_path, truth, unstarted=frozenset({"uit", "baseline"}))
+    made = reports.build([tmp_path], options=QUICK)
+    assert "No run has finished yet" in made.table_text
+    assert "0 of 4 training runs finished" in made.path.read_text()
+
+
+def test_damaged_artefacts_cost_their_own_numbers_and_nothing_else(tmp_path: Path) -> None:
+    store = stores.write(tmp_path, Truth(r1={"uit": 60.0, "baseline": 50.0}, seeds=2, people=30))
+    first, second, *_ = store.cells()
+    (first.directory / "cell.json").write_text("{")
+    next((second.directory / "records").glob("*.val.t2i.parquet")).write_bytes(b"PAR1 no")
+    (second.directory / "history.jsonl").write_text('{"epoch": 1, "val"\n')
+    (tmp_path / "environment.json").write_text("[]")
+    made = reports.build([tmp_path], options=QUICK)
+    assert "uit" in made.table_text
+
+
+def test_a_folder_without_a_run_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
+        reports.build([tmp_path])
+
+
+def test_broken_images_that_were_left_out_are_counted_on_the_page(tmp_path: Path) -> None:
+    store = stores.write(tmp_path, Truth(r1={"uit": 60.0, "baseline": 50.0}, seeds=2, people=20))
+    for run in store.cells():
+        run.write_results([{**row, "skipped": 3} for row in run.results])
+    assert "3 broken images of rendered-plaza" in reports.build([tmp_path], options=QUICK).path.read_text()
+
+
+def test_pictures_are_shown_with_right_and_wrong_marked_and_small_enough(tmp_path: Path) -> None:
+    stores.write(tmp_path, Truth(r1={"uit": 60.0, "baseline": 50.0}, seeds=2, people=20, directions=("t2i",)))
+    stores.add_pictures(tmp_path, "rendered-plaza", caption="A woman in a red coat.")
+    text = reports.build([tmp_path], options=QUICK).path.read_text()
+    assert text.count("A woman in a red coat.") >= 6
+    assert "right person" in text
+    assert "wrong person" in text
+    assert "What uit restores" in text
+    assert "before and after pruning" in text
+    assert len(text) < 10_000_000
+
+
+def test_importing_reports_loads_neither_pandas_nor_matplotlib_nor_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, reports; print([m for m in ('pandas', 'matplotlib', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
