@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import time
@@ -196,6 +197,8 @@ def _environment(slot: int, resources: Resources) -> dict[str, str]:
 def _work(connection: Connection, environment: dict[str, str]) -> None:
     """A worker's life: take a unit, run it, answer; end when the parent does."""
     os.environ.update(environment)
+    # Ctrl-C reaches every process of a terminal; the parent is the one to end its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:

@@ -16,6 +16,8 @@ FEW_TRIALS = 8
 """Below this many complete trials a share of the variance says nothing."""
 RESAMPLES = 20
 _TREES = 16
+_SAMPLE = 400
+"""Trials in a resample at most: the share settles long before a forest of thousands is grown."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def importances(
     """Shares by functional ANOVA (Hutter, Hoos and Leyton-Brown, 2014), the largest first.
 
     `points` are the settings of complete trials, `scores` their values. The interval is over resampled
-    trials and fresh forests, so it is wide when trials are few; none are given below `FEW_TRIALS`, or when
-    all scores are equal.
+    trials (at most 400 of them) and fresh forests, so it is wide when trials are few; none are given below
+    `FEW_TRIALS`, or when all scores are equal.
     """
     if len(scores) < FEW_TRIALS or np.ptp(scores) == 0:
         return []
@@ -48,11 +50,12 @@ def importances(
     rng = np.random.default_rng([seed, len(scores)])
     draws: list[dict[str, float]] = []
     for number in range(resamples):
-        chosen = rng.integers(0, len(scores), len(scores))
+        chosen = rng.integers(0, len(scores), min(len(scores), _SAMPLE))
         drawn = _shares(distributions, [points[i] for i in chosen], [scores[i] for i in chosen], number)
         if drawn is not None:
             draws.append(drawn)
-    whole = _shares(distributions, points, scores, resamples)
+    kept = rng.permutation(len(scores))[:_SAMPLE]
+    whole = _shares(distributions, [points[i] for i in kept], [scores[i] for i in kept], resamples)
     if whole is None or not draws:
         return []
     found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from reports.document import Figure, visible
@@ -13,6 +14,8 @@ Search = Mapping[str, Any]
 Trial = Mapping[str, Any]
 
 _PER_ROW = 3
+_LINES = 300
+"""Trials on parallel coordinates; of more, every so many by rank."""
 _COLOURS = "cividis"
 """From low to high scores; told apart by colour-blind readers and in print."""
 
@@ -38,7 +41,7 @@ def history(studio: Studio, search: Search, key: str) -> Figure:
             trial for trial in search["trials"] if trial["state"] == "pruned" and trial["value"] is not None
         ]
         failed = [trial for trial in search["trials"] if trial["state"] == "failed"]
-        best = [max(trial["value"] for trial in complete[: index + 1]) for index in range(len(complete))]
+        best = list(accumulate((trial["value"] for trial in complete), max))
         numbers = [trial["number"] for trial in complete]
         axes.step(numbers, best, where="post", color=PALETTE[1], lw=1.2, label="best so far")
         axes.plot(numbers, [t["value"] for t in complete], "o", ms=4.5, color=PALETTE[0], label="complete")
@@ -90,11 +93,10 @@ def slices(studio: Studio, search: Search, key: str) -> Figure:
 def _slice(axes: Any, search: Search, name: str) -> None:
     terms = search["space"][name]
     place = _places(terms)
-    for trial in _scored(search):
-        if name in trial["params"]:
-            fill = "none" if trial["state"] == "pruned" else PALETTE[0]
-            at = place(trial["params"][name])
-            axes.plot([at], [trial["value"]], "o", ms=4.5, mfc=fill, mec=PALETTE[0])
+    for state, fill in (("complete", PALETTE[0]), ("pruned", "none")):
+        trials = [trial for trial in _scored(search) if trial["state"] == state and name in trial["params"]]
+        at = [place(trial["params"][name]) for trial in trials]
+        axes.plot(at, [trial["value"] for trial in trials], "o", ms=4.5, mfc=fill, mec=PALETTE[0])
     axes.axvline(place(terms["recipe"]), color=PALETTE[1], lw=1.1, ls="--")
     _scale(axes, "x", terms)
     axes.set_xlabel(visible(name))
@@ -194,7 +196,7 @@ def parallel(studio: Studio, search: Search, key: str) -> Figure | None:
     colours = matplotlib.colormaps[_COLOURS]
     with studio.axes(1, 1, (1.6 + 1.5 * len(names), 3.0)) as (drawing, grid):
         axes = grid[0, 0]
-        for trial in trials:
+        for trial in trials[:: -(-len(trials) // _LINES)]:
             height = (trial["value"] - low) / ((high - low) or 1.0)
             heights = [_share(search["space"][name], trial["params"][name]) for name in names]
             axes.plot(range(len(names) + 1), [*heights, height], color=colours(height), lw=1.2, alpha=0.9)
