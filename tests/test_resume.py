@@ -170,18 +170,21 @@ def start(directory: Path):
 
 
 def test_killed_with_sigkill_at_random_moments_a_run_in_the_store_ends_the_same_bit_for_bit(tmp_path):
+    start(tmp_path / "warm-up").join()
+    began = time.monotonic()
     undisturbed = start(tmp_path / "undisturbed")
     undisturbed.join()
+    duration = time.monotonic() - began
     assert undisturbed.exitcode == 0
     chance, kills, process = random.Random(os.getpid()), 0, None
     while process is None or process.exitcode != 0:
         process = start(tmp_path / "killed")
         if kills < 8:
-            time.sleep(chance.uniform(0.05, 0.5))
+            time.sleep(chance.uniform(0, duration / 4))
             os.kill(process.pid, signal.SIGKILL)
         process.join()
         kills += process.exitcode == -signal.SIGKILL
-    assert kills >= 5
+    assert kills >= 3
     expected, run = CellRun(tmp_path / "undisturbed"), CellRun(tmp_path / "killed")
     assert len(expected.history) == 6
     assert without_times(run.history) == without_times(expected.history)
