@@ -1,0 +1,310 @@
+"""Claims, factorial effects, transfer and power, on scores made up in the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports import claims, factorial, overhead, power, transfer
+from reports.claims import ClaimsError, judge_claim, load_claims
+from reports.comparison import Arena, Contestant, Options, Place
+from reports.context import Context
+from reports.document import Table
+from reports.frames import CellView, Frames, Run
+from reports.power import Assumptions, Design, detectable, detectable_difference, plan, standard_error
+from reports.published import backbone_family, published
+from reports.statistics import Estimate
+
+HOME = Place("clean", "cuhk-pedes", "cuhk-pedes")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def arena(
+    r1: Mapping[str, float],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    place: Place = HOME,
+    people: int = 400,
+    seeds: int = 3,
+    folder: Path = Path("nowhere"),
+) -> Arena:
+    """Methods whose expected R1 is as given, with independent hits, on 4 captions a person."""
+    person = np.repeat(np.arange(people), 4)
+    run = Run(folder, {}, {})
+    contestants = {}
+    for number, (name, percent) in enumerate(r1.items()):
+        rng = np.random.default_rng([number, people, seeds, len(place.target)])
+        hits = (rng.random((seeds, len(person))) < percent / 100).astype(float)
+        parts = {"settings": {"backbone": "ViT-B-16-quickgelu", **(settings or {}).get(name, {})}}
+        cells = tuple(
+            CellView(run, name, name, name, place.source, seed, place.preset, "done", parts=parts)
+            for seed in range(seeds)
+        )
+        contestants[name] = Contestant(name, cells, {"R1": hits, "mAP": hits * 0.8})
+    return Arena(place, "uit", contestants, person, 800, Options(resamples=500))
+
+
+def context(*arenas: Arena, folder: Path = Path("nowhere")) -> Context:
+    """A context of these arenas alone."""
+    cells = tuple(cell for one in arenas for each in one.contestants.values() for cell in each.cells)
+    return Context(Frames((Run(folder, {}, {}),), cells), arenas, Options(resamples=500), published())
+
+
+# -- claims ---------------------------------------------------------------------------------------
+
+
+def measured(value: float, half: float, seeds: int = 3) -> Estimate:
+    """An estimate whose 90 % interval is value ± half (many degrees of freedom)."""
+    return Estimate(value, value - half, value + half, half / float(stats.norm.isf(0.05)), 1e9, seeds)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "size", "judgement"),
+    [
+        (measured(1.6, 0.5), 1.62, "reproduced"),
+        (measured(0.0, 0.5), 1.62, "not reproduced"),
+        (measured(5.0, 0.5), 1.62, "not reproduced"),
+        (measured(1.6, 2.5), 1.62, "underpowered"),
+        (measured(1.6, 0.1, seeds=1), 1.62, "underpowered"),
+        (measured(3.0, 1.0), None, "reproduced"),
+        (measured(0.1, 0.5), None, "not reproduced"),
+        (measured(-3.0, 1.0), None, "not reproduced"),
+        (measured(1.0, 1.5), None, "underpowered"),
+    ],
+)
+def test_a_claim_is_judged_by_equivalence_to_its_size(
+    estimate: Estimate, size: float | None, judgement: str
+) -> None:
+    assert judge_claim(estimate, size, margin=1.0)[0] == judgement
+
+
+def test_the_papers_claims_have_the_published_sizes_and_leave_the_unread_ones_empty() -> None:
+    found = {claim.id: claim for claim in load_claims(ROOT / "studies" / "claims" / "uit.yaml")}
+    table = {
+        (entry["method"], entry["dataset"]): entry["R1"]
+        for entry in published().in_domain
+        if entry.get("backbone") == "ViT-B/16"
+    }
+    for claim in found.values():
+        if claim.than == "irra":
+            expected = table["uit", claim.dataset] - table["irra", claim.dataset]
+            assert claim.size == pytest.approx(expected, abs=0.005)
+        else:
+            assert claim.size is None
+    assert {claim.than for claim in found.values()} == {
+        "irra",
+        "uit-no-tir",
+        "uit-no-cmt",
+        "uit-no-aug",
+        "uit-mlm",
+    }
+
+
+def test_a_claim_is_judged_within_its_dataset_its_backbone_and_one_preset(tmp_path: Path) -> None:
+    (tmp_path / "claims.yaml").write_text(
+        "claims:\n"
+        "  - {id: same, better: uit, than: irra, dataset: cuhk-pedes, backbone: ViT-B/16, size: 10}\n"
+        "  - {id: other-backbone, better: uit, than: irra, dataset: cuhk-pedes, backbone: ViT-L/14}\n"
+        "  - {id: other-data, better: uit, than: irra, dataset: rstpreid}\n"
+        "  - {id: other-method, better: uit, than: clip-itc, dataset: cuhk-pedes}\n"
+    )
+    clean = arena({"uit": 70.0, "irra": 60.0}, people=20_000)
+    released = arena({"uit": 70.0}, place=Place("released", "cuhk-pedes", "cuhk-pedes"))
+    ruled = claims.rulings(context(clean, released, folder=tmp_path))
+    assert [(one.claim.id, one.preset, one.judgement) for one in ruled] == [
+        ("same", "clean", "reproduced"),
+        ("other-backbone", "", "not run"),
+        ("other-data", "", "not run"),
+        ("other-method", "", "not run"),
+    ]
+
+
+def test_a_file_of_claims_gives_all_its_errors_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(
+        "claims:\n"
+        "  - {id: a, better: x, dataset: d, sise: 1}\n"
+        "  - {id: b, better: x, than: y, dataset: d, size: big}\n"
+    )
+    with pytest.raises(ClaimsError) as caught:
+        load_claims(path)
+    assert len(caught.value.errors) == 3
+
+
+# -- factorial ------------------------------------------------------------------------------------
+
+
+def grid(effect: Mapping[str, float]) -> Arena:
+    """All eight combinations; ``effect`` in points of R1 for TIR, CMT, text pruning and TIR × CMT."""
+    r1, settings = {}, {}
+    for tir, cmt, pruning in product((True, False), repeat=3):
+        name = "uit" if tir and cmt and pruning else f"m{tir:d}{cmt:d}{pruning:d}"
+        r1[name] = 50 + effect["TIR"] * tir + effect["CMT"] * cmt + effect["both"] * (tir and cmt)
+        settings[name] = {"tir": tir, "cmt": cmt, "text_pruning": pruning, "mlm": False}
+    return arena(r1, settings, people=2000)
+
+
+def test_main_effects_and_interactions_are_those_that_were_planted() -> None:
+    found = grid({"TIR": 6.0, "CMT": 0.0, "both": 4.0})
+    effects = factorial.effects(found, factorial.complete_grid(found) or {}, "R1")
+    # An interaction of 4 points when both are on: each main effect gains half, their interaction is half.
+    expected = {
+        "TIR": 8.0,
+        "CMT": 2.0,
+        "text pruning": 0.0,
+        "TIR × CMT": 2.0,
+        "TIR × CMT × text pruning": 0.0,
+    }
+    for name, value in expected.items():
+        assert abs(effects[name].value - value) < 3 * effects[name].se < 1.5, name
+
+
+def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
+    found = grid({"TIR": 6.0, "CMT": 1.0, "both": 0.0})
+    cells = factorial.complete_grid(found) or {}
+    mean = {levels: found.contestants[name].scores["R1"].mean() * 100 for levels, name in cells.items()}
+    tir = np.mean([value for levels, value in mean.items() if levels[0]]) - np.mean(
+        [value for levels, value in mean.items() if not levels[0]]
+    )
+    with_cmt = np.mean([mean[True, True, p] - mean[False, True, p] for p in (True, False)])
+    without = np.mean([mean[True, False, p] - mean[False, False, p] for p in (True, False)])
+    effects = factorial.effects(found, cells, "R1")
+    assert effects["TIR"].value == pytest.approx(tir)
+    assert effects["TIR × CMT"].value == pytest.approx((with_cmt - without) / 2)
+
+
+def test_an_incomplete_grid_has_no_effects() -> None:
+    found = grid({"TIR": 1.0, "CMT": 1.0, "both": 0.0})
+    rest = {name: one for name, one in found.contestants.items() if name != "m010"}
+    partial = Arena(found.place, "uit", rest, found.person, 800, found.options)
+    assert factorial.complete_grid(partial) is None
+    assert factorial.section(context(partial)) is None
+
+
+# -- transfer -------------------------------------------------------------------------------------
+
+
+def test_transfer_shows_drop_retention_and_the_published_number(tmp_path: Path) -> None:
+    home = arena({"uit": 60.0, "irra": 58.0})
+    away = arena({"uit": 30.0, "irra": 24.0}, place=Place("clean", "cuhk-pedes", "rstpreid"))
+    entry = {
+        "source": "cuhk-pedes",
+        "target": "rstpreid",
+        "right_images": 1000,
+        "exact_files": 2,
+        "shared": 2,
+    }
+    (tmp_path / transfer.LEAKAGE_FILE).write_text(json.dumps([entry]))
+    section = transfer.section(context(home, away, folder=tmp_path))
+    assert section is not None
+    leakage, scores, _ = section.tables
+    assert leakage.rows[0][-1].text == "2 (0.20 %)"
+    uit = next(row for row in scores.rows if row[0].text == "uit")
+    row = dict(zip([column.label for column in scores.columns], uit, strict=True))
+    assert row["Drop"].sort == pytest.approx(30.0, abs=3.0)
+    assert row["Retention"].sort == pytest.approx(50.0, abs=5.0)
+    assert row["Published"].text == "55.50"
+    assert [figure.key for figure in section.figures] == ["transfer-r1", "transfer-map"]
+
+
+def test_transfer_without_a_check_for_shared_pictures_says_so() -> None:
+    home = arena({"uit": 60.0})
+    away = arena({"uit": 30.0}, place=Place("clean", "cuhk-pedes", "rstpreid"))
+    section = transfer.section(context(home, away))
+    assert section is not None
+    assert "was not checked" in section.blocks[0].text  # type: ignore[union-attr]
+
+
+# -- power ----------------------------------------------------------------------------------------
+
+
+def test_the_detectable_difference_is_found_in_80_of_100_simulated_studies() -> None:
+    se, df = 0.8, 6.0
+    size = detectable_difference(se, df)
+    rng = np.random.default_rng(0)
+    spread = np.sqrt(rng.chisquare(df, 20_000) / df)
+    found = np.abs(size + se * rng.normal(size=20_000)) / (se * spread) > stats.t.isf(0.025, df)
+    assert found.mean() == pytest.approx(0.8, abs=0.04)
+
+
+def test_more_seeds_and_more_people_detect_smaller_differences() -> None:
+    sizes = [plan(Design(6156, 1000, seeds)) for seeds in (2, 3, 5, 10)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert plan(Design(24_624, 4000, 3)) < plan(Design(6156, 1000, 3))
+
+
+def test_three_seeds_on_the_largest_benchmark_cannot_settle_a_gain_of_1_6_points() -> None:
+    """What `check` should tell whoever plans to compare UIT with IRRA: seeds alone move R1 by 2 points."""
+    assert plan(Design(6156, 1000, 3)) > 1.62
+
+
+def test_the_assumed_standard_error_is_that_of_a_simulation_under_the_assumptions() -> None:
+    assumed, design = Assumptions(seed=0.85, disagreement=0.2, people=0.0), Design(2000, 2000, 3)
+    rng = np.random.default_rng(1)
+    means = []
+    for _ in range(1500):
+        lasting = rng.normal(0, np.sqrt(0.1), 2000)
+        runs = rng.normal(0, np.sqrt(0.1), (3, 2000))
+        seeds = rng.normal(0, 0.0085 * np.sqrt(2), 3)
+        means.append(100 * ((lasting + runs).mean() + seeds.mean()))
+    assert standard_error(design, assumed)[0] == pytest.approx(float(np.std(means)), rel=0.06)
+
+
+def test_the_detectable_difference_of_a_study_follows_its_measured_standard_error() -> None:
+    found = arena({"uit": 60.0, "baseline": 58.0})
+    item = found.planned["baseline", "R1"].estimate
+    expected = detectable_difference(item.se, item.df)
+    assert detectable(found) == pytest.approx(expected, rel=0.1)
+    assert (detectable(found, people=4 * found.people) or 9) < expected
+
+
+def test_the_spread_over_epochs_counts_only_those_that_validation_cannot_tell_apart() -> None:
+    history = [
+        {"epoch": epoch, "val": {"R1": val, "queries": 400}, "test": {"R1": test}}
+        for epoch, (val, test) in enumerate([(20.0, 99.0), (59.5, 50.0), (60.0, 52.0), (58.9, 54.0)], 1)
+    ]
+    assert power.epoch_spread(history) == pytest.approx(2.0)
+    assert power.epoch_spread(history[:1]) is None
+
+
+# -- overhead, published ----------------------------------------------------------------------------
+
+
+def test_overhead_is_shown_as_ratios_and_damaged_files_as_nothing(tmp_path: Path) -> None:
+    entry = {
+        "method": "uit",
+        "against": "uit-no-tir",
+        "quantity": "training step",
+        "value": 139.0,
+        "unit": "ms",
+        "ratio": 1.39,
+        "low": 1.35,
+        "high": 1.43,
+    }
+    (tmp_path / overhead.FILE).write_text(json.dumps([entry, {"method": "uit", "ratio": "much"}]))
+    section = overhead.section(context(folder=tmp_path))
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    assert [value.text for value in table.rows[0]][2:5] == ["139 ms", "1.390×", "[1.350, 1.430]"]
+    (tmp_path / overhead.FILE).write_text("[{")
+    assert overhead.section(context(folder=tmp_path)) is None
+
+
+def test_published_numbers_stand_beside_the_same_backbone_only() -> None:
+    table = published()
+    assert table.value("uit", "ViT-B-16-quickgelu", "cuhk-pedes", "R1").text == "75.00"
+    assert table.value("baseline", "ViT-B-16-quickgelu", "cuhk-pedes", "R1").text == "70.52 / 73.01"
+    assert table.value("uit", "tiny", "cuhk-pedes", "R1").kind == "missing"
+    assert table.value("uit", "tiny", "rendered-plaza", "R1").text == "none"
+    assert backbone_family("ViT-L-14-quickgelu") == "ViT-L/14"
+
+
+def test_the_copy_of_the_published_numbers_marks_what_nobody_has_read() -> None:
+    assert "component ablation table" in published().unread
