@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-DONE, ERROR, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
+DONE, ERROR, BAD_INPUT, INCOMPLETE, NOT_REPRODUCED = 0, 1, 2, 3, 4
 
 app = typer.Typer(
     help="Compare methods of text-to-image person retrieval under one protocol, and keep the evidence.",
@@ -203,6 +203,122 @@ def evaluate(
             checkpoint, dataset, machine, split=split, backbone=backbone, subset=subset
         )
     _answer(found, as_json, lambda: render(found))
+
+
+@app.command()
+def query(
+    checkpoint: Annotated[str, typer.Argument(help="A model of a run, a released one, or tiny:rendered.")],
+    sentences: Annotated[
+        list[str] | None, typer.Argument(metavar="[SENTENCE]...", help="Who is looked for.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")] = "",
+    image: Annotated[
+        list[Path] | None, typer.Option(help="A picture: the captions that describe it best.")
+    ] = None,
+    sentences_from: Annotated[
+        Path | None, typer.Option("--from", help="A text file with one sentence per line.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers to each.")] = 10,
+    out: Annotated[Path, typer.Option(help="The sheet: a page (.html) or a picture (.png).")] = Path(
+        "query.html"
+    ),
+    data_root: DataRoot = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    backbone: Annotated[str | None, typer.Option(help="Of a checkpoint that does not say.")] = None,
+    subset: Subset = None,
+    device: Device = "auto",
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """The people whom a sentence describes best, or the captions that describe a picture best."""
+    with refusals():
+        from harness.query import Question, ask, plain, render
+
+        _load_plugins(plugin)
+        machine = _machine(data_root, device, 1, 1, False, False, plugin)
+        question = Question.of(sentences or (), sentences_from, image or ())
+        answers = ask(
+            Path(checkpoint), question, dataset, machine, top, split=split, backbone=backbone, subset=subset
+        )
+        answers.write(out)
+    _answer(plain(answers), as_json, lambda: render(answers, out))
+
+
+@app.command()
+def verify(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
+    ] = None,
+    cells: Annotated[int, typer.Option(min=0, help="Finished cells to run again, drawn at random.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    evaluate_only: Annotated[
+        bool, typer.Option("--evaluate-only", help="Evaluate the stored models again; train nothing.")
+    ] = False,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Run a few finished cells again and compare every number. Exits 4 when something differs."""
+    with refusals():
+        from harness.progress import shown
+        from harness.reporting import run_folders
+        from harness.verify import render, verify
+
+        _load_plugins(plugin)
+        machine = _machine(data_root, device, 1, 1, False, False, plugin)
+        with shown() as progress:
+            found = verify(
+                run_folders(runs or []),
+                machine,
+                cells=cells,
+                seed=seed,
+                evaluate_only=evaluate_only,
+                progress=progress,
+            )
+    _answer({str(one.store): one.plain() for one in found}, as_json, lambda: render(found))
+    for certificate in found:
+        if certificate.not_written:
+            print(certificate.not_written, file=sys.stderr)
+    raise typer.Exit(NOT_REPRODUCED if any(one.differences for one in found) else DONE)
+
+
+@app.command()
+def why(
+    cell: Annotated[str, typer.Argument(help="A cell's folder, or how the name of one below runs starts.")],
+    other: Annotated[
+        str | None, typer.Argument(help="Another cell, or a study file; default: the same cell run now.")
+    ] = None,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """What a cell's identity is made of, and what has changed since it ran."""
+    with refusals():
+        from harness.why import render, why
+
+        _load_plugins(plugin)
+        answer = why(cell, other, _machine(data_root, device, 1, 1, False, False, plugin))
+    _answer(answer.plain(), as_json, lambda: render(answer))
+
+
+@app.command()
+def doctor(
+    study: Annotated[Path | None, typer.Argument(metavar="[STUDY]", help="A study to be run here.")] = None,
+    out: Out = None,
+    data_root: DataRoot = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """What this machine has, what can run on it, and the mend for what cannot. Exits 1 if the demo cannot."""
+    with refusals():
+        from harness.doctor import as_plain, diagnose, healthy, render
+
+        _load_plugins(plugin)
+        findings = diagnose(_data_root(data_root), out or Path("runs"), study)
+    _answer(as_plain(findings), as_json, lambda: render(findings))
+    raise typer.Exit(DONE if healthy(findings) else ERROR)
 
 
 @app.command()

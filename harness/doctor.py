@@ -18,6 +18,7 @@ from typing import Any, Literal
 from packaging.requirements import Requirement
 
 from harness import paths
+from harness.study import Study, load_study
 
 Verdict = Literal["ok", "note", "fail"]
 
@@ -30,6 +31,8 @@ EXTRAS = {
     "dashboard": ("optuna_dashboard", "a live page of a search"),
 }
 GIGABYTE = 1e9
+COPIES_TRAINED = 8
+"""Of a trained model's weights on the disk: three selected models, and five in the checkpoint."""
 DEMO_DISK = 2.0
 """Free gigabytes the demo asks for: caches, checkpoints and three models a cell, with room to spare."""
 
@@ -51,11 +54,16 @@ class Finding:
     mend: str = ""
 
 
-def diagnose(data_root: Path | None = None, out: Path = Path("runs")) -> list[Finding]:
-    """Every finding about this machine, in the order of a reader's questions.
+def diagnose(
+    data_root: Path | None = None, out: Path = Path("runs"), study: Path | None = None
+) -> list[Finding]:
+    """Every finding about this machine, in the order of a reader's questions; with `study` also whether
+    there is room for it.
 
-    Writes nothing but the unpacked embedded datasets in the cache folder.
+    Writes nothing but the unpacked embedded datasets in the cache folder. Raises `StudyError` for a study
+    that is none.
     """
+    loaded = None if study is None else load_study(study)
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _python,
         _packages,
@@ -68,6 +76,7 @@ def diagnose(data_root: Path | None = None, out: Path = Path("runs")) -> list[Fi
         _extras,
         _tagger,
         lambda: _datasets(data_root),
+        *([] if loaded is None else [lambda: _study(loaded, data_root, out)]),
     )
     return [finding for check in checks for finding in _guarded(check)]
 
@@ -77,7 +86,7 @@ def healthy(findings: list[Finding]) -> bool:
     return all(finding.verdict != "fail" for finding in findings)
 
 
-def as_json(findings: list[Finding]) -> dict[str, Any]:
+def as_plain(findings: list[Finding]) -> dict[str, Any]:
     """The diagnosis as one JSON object."""
     return {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
 
@@ -174,9 +183,7 @@ def _determinism() -> Iterator[Finding]:
 
 def _writable(folder: Path) -> str | None:
     """Why a file cannot be made below `folder`; tried in the nearest parent that exists."""
-    home = folder.absolute()
-    while not home.exists():
-        home = home.parent
+    home = _nearest(folder)
     try:
         with tempfile.TemporaryFile(dir=home):
             return None
@@ -193,15 +200,66 @@ def _folders(out: Path) -> Iterator[Finding]:
         yield Finding(name, "fail" if refusal else "ok", refusal or str(folder), mend if refusal else "")
 
 
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest parent of it that exists."""
+    home = folder.absolute()
+    while not home.exists():
+        home = home.parent
+    return home
+
+
+def _room(name: str, folder: Path, needed: float, who: str) -> Finding:
+    """Whether there are so many free gigabytes where a folder is, or will be."""
+    home = _nearest(folder)
+    free = shutil.disk_usage(home).free / GIGABYTE
+    enough = free >= needed
+    detail = f"{free:.1f} GB free, {who} asks for {needed:.1f}"
+    return Finding(name, "ok" if enough else "fail", detail, "" if enough else f"free space near {home}")
+
+
 def _disk(out: Path) -> Iterator[Finding]:
-    for name, folder in (("disk for caches", paths.cache_dir()), ("disk for runs", out)):
-        home = folder.absolute()
-        while not home.exists():
-            home = home.parent
-        free = shutil.disk_usage(home).free / GIGABYTE
-        enough = free >= DEMO_DISK
-        detail = f"{free:.1f} GB free, the demo asks for {DEMO_DISK:.0f}"
-        yield Finding(name, "ok" if enough else "fail", detail, "" if enough else f"free space near {home}")
+    yield _room("disk for caches", paths.cache_dir(), DEMO_DISK, "the demo")
+    yield _room("disk for runs", out, DEMO_DISK, "the demo")
+
+
+def _study(study: Study, data_root: Path | None, out: Path) -> Iterator[Finding]:
+    """Whether the disk can hold what a study writes: its caches, and of each cell a checkpoint and models."""
+    cache, runs = study_disk(study, data_root)
+    yield _room(f"disk for caches of {study.name}", paths.cache_dir(), cache / GIGABYTE, study.name)
+    yield _room(f"disk for runs of {study.name}", out, runs / GIGABYTE, study.name)
+
+
+def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
+    """Bytes that a study needs: for its caches of decoded images, and for its run's folder.
+
+    A cell that trains keeps three models of 4 bytes a weight, and a checkpoint of weights, two averages of
+    the optimiser and two earlier models; one that does not keeps one model. Per-query records and pages are
+    small beside that.
+    """
+    from harness.data.datasets import load_dataset
+    from methods.cost import build_on_meta
+
+    cells = study.cells()
+    views = {(name, cell.train.image_size) for cell in cells for name in cell.targets}
+    images = {
+        name: sum(
+            len(split.image_paths)
+            for split in load_dataset(name, data_root, subset=study.file.subset).splits.values()
+        )
+        for name in {name for name, _ in views}
+    }
+    cache = sum(images[name] * 3 * height * width for name, (height, width) in views)
+    kinds = {(cell.base, cell.train.backbone, cell.train.image_size): cell for cell in cells}
+    weights = {
+        kind: sum(weight.numel() for weight in build_on_meta(*kind, dict(cell.given)).parameters())
+        for kind, cell in kinds.items()
+    }
+    copies = {True: COPIES_TRAINED, False: 1}
+    runs = sum(
+        4 * copies[cell.trains] * weights[cell.base, cell.train.backbone, cell.train.image_size]
+        for cell in cells
+    )
+    return cache, runs
 
 
 def _network() -> Iterator[Finding]:
@@ -261,10 +319,20 @@ def _embedded(name: str) -> Finding:
 def _benchmark(name: str, root: Path, how_to_get: str) -> Finding:
     from harness.data.datasets import check_dataset
 
-    report = check_dataset(name, root)
+    report = check_dataset(name, root, decode=False)
     problems = list(report["problems"])
     if problems:
         more = f" (and {len(problems) - 1} more: data check {name})" if len(problems) > 1 else ""
         return Finding(f"dataset {name}", "note", problems[0] + more, how_to_get)
     counts = "complete, the published counts" if report["official"] else "loadable, not the published counts"
     return Finding(f"dataset {name}", "ok", counts)
+
+
+def render(findings: list[Finding]) -> None:
+    """Print one line per finding, and its mend under it."""
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        print(f"{finding.verdict:<4}  {finding.name:<{width}}  {finding.detail}")
+        if finding.mend:
+            print(f"{'':<4}  {'':<{width}}  → {finding.mend}")
+    print("the demo can run here" if healthy(findings) else "the demo cannot run here as things are")

@@ -29,7 +29,10 @@ PACKAGES = (
 _APART = ("harness/data/survey.py", "harness/data/leakage.py", "methods/cost.py", "methods/released.py")
 _ROOMS = {
     "data": ("harness/data/*.py",),
-    "train": ("harness/train.py", "harness/training/*.py", "harness/distributed.py"),
+    "train": (
+        *("harness/train.py", "harness/optimiser.py", "harness/checkpoint.py", "harness/devices.py"),
+        "harness/context.py",
+    ),
     "evaluate": ("harness/evaluate.py", "harness/metrics.py"),
     "seeds": ("harness/seeds.py",),
     "methods": ("methods/*.py", "methods/configs/*.json"),
@@ -141,6 +144,25 @@ def versions() -> dict[str, str]:
     return found
 
 
+def arithmetic(device: Any) -> dict[str, Any]:
+    """What the rounding of a run on this torch device depends on, beside its settings; loads torch."""
+    import torch
+
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    known = versions()
+    return {
+        "device": kind,
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: known[name] for name in ("torch", "numpy", "pillow")},
+    }
+
+
+def rooms() -> dict[str, tuple[str, ...]]:
+    """Which files each room of the code fingerprint is made of, as patterns below the project's folder."""
+    return dict(_ROOMS)
+
+
 def accelerators() -> list[str]:
     """Names of the CUDA devices that torch sees; loads torch."""
     import torch
@@ -169,10 +191,12 @@ def _git(*arguments: str) -> str:
 
 
 def command() -> str:
-    """The command that runs now, fit to be typed again."""
+    """The command that runs now, fit to be typed again; passwords of storage URLs are left out."""
+    from harness.search.urls import masked
+
     program = Path(sys.argv[0]).name
     start = "python -m harness" if program in ("__main__.py", "harness", "-m", "-c") else program
-    return shlex.join([*start.split(), *sys.argv[1:]])
+    return shlex.join([*start.split(), *map(masked, sys.argv[1:])])
 
 
 def _processor() -> str:

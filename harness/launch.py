@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, cast
 from harness import environment
 from harness.context import Context, Lens, Machine
 from harness.data.records import DataError
+from harness.data.splits import file_list
 from harness.files import atomic_json, atomic_write
 from harness.launchers import Resources, WorkerDied, open_launcher
 from harness.progress import Progress
 from harness.seeds import seed_for
 from harness.store import DIRECTIONS, SELECTIONS, CellRun, LockedError, Reason, RunStore, Status
-from harness.study import Cell, Study
+from harness.study import Cell, Study, fingerprint
+from harness.why import not_reused
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -205,7 +207,7 @@ def _train_here(
     from harness import train
 
     persons = len(context.dataset(cell.dataset, cell.subset).splits["train"].persons)
-    run.describe(identities=persons)
+    run.describe(identities=persons, trained_on=_trained_on(run, fabric))
     watch = _Watch(cell, run, context.progress, after_epoch)
     options = train.Options(
         metric=cell.select.metric,
@@ -222,6 +224,14 @@ def _train_here(
         fabric=fabric,
         options=options,
     )
+
+
+def _trained_on(run: CellRun, fabric: Fabric) -> dict[str, Any]:
+    """What the rounding depended on; `mixed` when a part of the run had another machine."""
+    now = environment.arithmetic(fabric.device)
+    before = run.description.get("recorded", {}).get("trained_on")
+    began_elsewhere = before is not None and before != now and bool(run.history)
+    return {**now, "mixed": True} if began_elsewhere else now
 
 
 class _Watch:
@@ -296,9 +306,9 @@ def _evaluated(
     for direction, records in found.items():
         frame = records_frame(records, data.split, direction)
         for selection in chosen_by:
-            run.save_records(target, selection, direction, frame)
+            seal = run.save_records(target, selection, direction, frame)
             row = result_row(records, target=target, selection=selection, direction=direction, epoch=epoch)
-            yield {**row, **beside}
+            yield {**row, **beside, "records": seal}
 
 
 # -- all cells ------------------------------------------------------------------------------------
@@ -315,6 +325,8 @@ def run_cells(
     store.make_current(opened)
     left = [(cell, run) for cell, run in opened if not is_finished(run, cell, context)]
     context.progress.begin_study(len(opened), len(opened) - len(left))
+    for sentence in not_reused(store, [run for _, run in left]):
+        context.progress.say(sentence)
     store.write_results()
     written = time.monotonic()
     for _ in _outcomes([cell for cell, _ in left], store, context, options):
@@ -346,7 +358,9 @@ def _on_launcher(
         while waiting or flying:
             while waiting and len(flying) < getattr(launcher, "slots", 1):
                 cell = waiting.pop()
-                flying[launcher.submit(_in_worker, cell, store.directory, context.machine)] = cell
+                identity = fingerprint(context.parts(cell))
+                work = launcher.submit(_in_worker, cell, identity, store.directory, context.machine)
+                flying[work] = cell
             landed, _ = wait(flying, return_when=FIRST_COMPLETED)
             for future in landed:
                 cell = flying.pop(future)
@@ -392,7 +406,7 @@ def _landed(
 _contexts: dict[Machine, Context] = {}
 
 
-def _in_worker(cell: Cell, directory: Path, machine: Machine) -> Status:
+def _in_worker(cell: Cell, identity: str, directory: Path, machine: Machine) -> Status:
     """Run a cell in a worker's process, which keeps its context for the next one."""
     from harness.progress import LogProgress
 
@@ -400,7 +414,10 @@ def _in_worker(cell: Cell, directory: Path, machine: Machine) -> Status:
     if machine not in _contexts:
         machine.prepare()
         _contexts[machine] = Context(machine, LogProgress())
-    return run_cell(cell, RunStore(directory), _contexts[machine])
+    context = _contexts[machine]
+    if fingerprint(context.parts(cell)) != identity:
+        raise RuntimeError("code, data or weights changed while the study was running; run it again")
+    return run_cell(cell, RunStore(directory), context)
 
 
 @contextmanager
@@ -432,8 +449,11 @@ def failed(cells: Iterable[tuple[Cell, CellRun]]) -> list[CellRun]:
 
 
 def prepare_study(study: Study, store: RunStore, context: Context) -> None:
-    """Write down what is about to run. Raises OSError when the folder cannot be written."""
+    """Write down what is about to run, on which files. Raises OSError when the folder cannot be written."""
     store.write_study(study)
+    for name in study.targets:
+        dataset = context.dataset(name, study.file.subset)
+        store.keep_files(dataset.fingerprint, file_list(dataset))
     write_environment(store, context)
 
 

@@ -10,17 +10,23 @@ from harness.studyfile import StudyError
 RUNS = Path("runs")
 
 
-def write_report(runs: Sequence[Path], out: Path | None, *, check: bool = False) -> int:
-    """Write the report of these runs, or of all below `runs`; the exit code.
-
-    Raises `StudyError` when a folder holds no run.
-    """
+def run_folders(runs: Sequence[Path]) -> list[Path]:
+    """These folders, or all below `runs`. Raises `StudyError` when there is none, or one holds no run."""
     directories = list(runs) or sorted(path.parent for path in RUNS.glob("*/study.yaml"))
     if not directories:
         raise StudyError([f"{RUNS}: no run here; name the folder that `run --out` wrote"])
     missing = [path for path in directories if not (path / "study.yaml").is_file()]
     if missing:
         raise StudyError([f"{path}: no run here (no study.yaml)" for path in missing])
+    return directories
+
+
+def write_report(runs: Sequence[Path], out: Path | None, *, check: bool = False) -> int:
+    """Write the report of these runs, or of all below `runs`; the exit code.
+
+    Raises `StudyError` when a folder holds no run.
+    """
+    directories = run_folders(runs)
     from reports.assemble import build
 
     made = build(directories, out, check=check)

@@ -1,6 +1,8 @@
 """The run store: what ran, how it ended, and every number it left. The only room that writes results.
 
-DIR/study.yaml  environment.json  results.csv  cells/<dataset>.<method>.<seed>.<identity>/
+DIR/study.yaml  environment.json  results.csv  certificate.json (of `verify`)
+DIR/data/<fingerprint>.json.gz      the files of a dataset
+DIR/cells/<dataset>.<method>.<seed>.<identity>/
   cell.json       what the cell's identity is made of, and what was recorded beside it
   status.json     queued, running, done, failed (with a reason) or pruned
   history.jsonl   one line per epoch, only ever appended to
@@ -15,11 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import hashlib
 import io
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +37,16 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["CellRun", "LockedError", "RunStore", "Status", "StoreError", "atomic_write", "results_rows"]
+__all__ = [
+    "CellRun",
+    "LockedError",
+    "RunStore",
+    "Status",
+    "StoreError",
+    "atomic_write",
+    "results_rows",
+    "results_sha256",
+]
 
 State = Literal["queued", "running", "done", "failed", "pruned"]
 Reason = Literal["", "oom", "nan", "data", "timeout", "error"]
@@ -278,10 +291,18 @@ class CellRun:
             raise StoreError(f"{path}: its weights are not the ones that were written")
         return weights
 
-    def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> None:
-        """Keep one row per query of an evaluation."""
+    def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> str:
+        """Keep one row per query of an evaluation; the SHA-256 of the file, a seal for the results."""
         with atomic_file(self._records_path(target, selection, direction)) as file:
             frame.to_parquet(file, index=False, write_page_checksum=True)
+        return self.seal(target, selection, direction)
+
+    def seal(self, target: str, selection: str, direction: str) -> str:
+        """SHA-256 of an evaluation's file as it is now. Raises `StoreError` when it cannot be read."""
+        try:
+            return _sha256(self._records_path(target, selection, direction))
+        except OSError as error:
+            raise StoreError(str(error)) from error
 
     def records(self, target: str, selection: str, direction: str) -> pd.DataFrame:
         """The rows of an evaluation. Raises `StoreError` when they are missing or damaged."""
@@ -371,6 +392,23 @@ class RunStore:
                 run.set_status("queued")
         return run
 
+    def keep_files(self, data: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep a dataset's list of files under its fingerprint, so that a change can be told file by file."""
+        path = self._files_path(data)
+        if not path.exists():
+            atomic_write(path, gzip.compress(json.dumps(list(rows)).encode(), mtime=0))
+
+    def files_of(self, data: str) -> list[dict[str, Any]] | None:
+        """The list kept for a dataset's fingerprint; None when there is none, or it is damaged."""
+        try:
+            rows = json.loads(gzip.decompress(self._files_path(data).read_bytes()))
+        except (OSError, EOFError, ValueError, zlib.error):
+            return None
+        return rows if isinstance(rows, list) else None
+
+    def _files_path(self, data: str) -> Path:
+        return self.directory / "data" / f"{data}.json.gz"
+
     def write_study(self, study: Study) -> None:
         """Keep the resolved study, its claims, and where it came from."""
         import yaml
@@ -399,6 +437,11 @@ def results_rows(store: RunStore) -> list[dict[str, Any]]:
     rows = [row for run in store.cells() for row in _rows_of(run)]
     keys = ("dataset", "method", "seed", "target", "selection", "direction", "cell")
     return sorted(rows, key=lambda row: [(isinstance(row[key], str), row[key]) for key in keys])
+
+
+def results_sha256(store: RunStore) -> str:
+    """Hash of all that `results.csv` says: whether something said about a store is still about this one."""
+    return hashlib.sha256(json.dumps(results_rows(store), sort_keys=True).encode()).hexdigest()
 
 
 def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:

@@ -42,6 +42,11 @@ def page(
     )
 
 
+def rendered(template: str, **values: Any) -> str:
+    """One of our templates with escaped values."""
+    return _environment().get_template(template).render(values)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(

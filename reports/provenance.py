@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness.store import RunStore, StoreError, results_sha256
 from reports.cells import shown
 from reports.context import Context
 from reports.document import Block, Fragment, Prose, Section
 from reports.phrases import plural
+
+NAMED = 20
+"""Differences of a certificate that the page names."""
 
 
 def section(context: Context) -> Section:
     """Studies and environments, one after the other."""
     blocks: list[Block] = []
     for run in context.frames.runs:
+        blocks += certificate(run.path)
         facts = {name: shown(value) for name, value in sorted(_flat(run.environment).items())}
         blocks.append(
             Fragment("settings.html", {"title": f"Environment of {run.path.name}", "settings": facts})
@@ -24,6 +31,28 @@ def section(context: Context) -> Section:
         text = yaml.safe_dump(dict(run.study), sort_keys=False, allow_unicode=True, width=100)
         blocks.append(Fragment("listing.html", {"title": f"Study {run.name}, as resolved", "text": text}))
     return Section("provenance", "Settings and environment", tuple(blocks))
+
+
+def certificate(directory: Path) -> list[Block]:
+    """What the last `verify` of a run found; says so when there was none, or results changed since."""
+    try:
+        found = json.loads((directory / "certificate.json").read_text())
+        cells, differences = found["cells"], [str(text) for text in found["differences"]]
+        exact = sum(bool(cell["bit_for_bit"]) for cell in cells)
+        how = f"{exact} of them compared bit for bit" if exact < len(cells) else "compared bit for bit"
+        text = (
+            f"Verified {found['when'][:10]}: {len(cells)} of {plural(found['finished'], 'finished cell')} "
+            f"{found['mode']}, {how}, and the stored records of all of them checked: "
+            f"{'something differs' if differences else 'everything is the same'}."
+        )
+        stale = found["results_sha256"] != results_sha256(RunStore(directory))
+    except FileNotFoundError:
+        return [Prose(f"{directory.name} has not been verified: no cell of it was run again by `verify`.")]
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
+        return [Prose(f"The certificate of {directory.name} is damaged; `verify` writes a new one.")]
+    if stale:
+        text += " Results were added or changed since."
+    return [Prose(text), *(Prose(f"Differs: {difference}") for difference in differences[:NAMED])]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

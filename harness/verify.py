@@ -1,0 +1,261 @@
+"""The verb `verify`: run a few finished cells again and compare, number by number.
+
+Three things are looked at. Every finished cell's per-query records must still be the files that were written
+and give the scores that are stored. The cells picked at random are trained again from nothing, or with
+`evaluate_only` their models are evaluated again, and every record is compared. What was found becomes
+`certificate.json` of the store, which the report shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import comparing, environment
+from harness.comparing import Expectation
+from harness.context import Context, Machine
+from harness.data.records import DataError
+from harness.files import atomic_json
+from harness.launch import run_cell
+from harness.progress import Progress
+from harness.recall import cell_of, machine_of, recorded
+from harness.store import (
+    RESULT_COLUMNS,
+    SELECTIONS,
+    CellRun,
+    RunStore,
+    StoreError,
+    results_rows,
+    results_sha256,
+)
+from harness.studyfile import StudyError
+from harness.why import against_present
+
+if TYPE_CHECKING:
+    from harness.study import Cell
+
+DONE, NOT_REPRODUCED = 0, 4
+KEPT_DIFFERENCES = 200
+"""Sentences kept in a certificate."""
+
+
+@dataclass
+class Checked:
+    """One cell that was run again."""
+
+    cell: str
+    expected: Expectation
+    compared: int = 0
+    """Per-query records compared."""
+    differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What changed since the cell ran."""
+
+
+@dataclass
+class Certificate:
+    """What a verification of one store found."""
+
+    store: Path
+    mode: str
+    seed: int
+    finished: int
+    """Finished cells in the store; the records of all of them were checked against their seals and scores."""
+    checked: list[Checked] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    """What is not as it was written, whichever cell it is in."""
+    not_written: str = ""
+    """Why the certificate could not be kept in the store."""
+
+    @property
+    def differences(self) -> list[str]:
+        """Everything that differs, each naming its cell."""
+        again = [f"{one.cell}: {text}" for one in self.checked for text in one.differences]
+        return self.damaged + again
+
+    def plain(self) -> dict[str, Any]:
+        """As kept in the store and printed by `--json`."""
+        differences = self.differences
+        return {
+            "verdict": "differs" if differences else "reproduced",
+            "mode": self.mode,
+            "seed": self.seed,
+            "finished": self.finished,
+            "cells": [
+                {
+                    "cell": one.cell,
+                    "bit_for_bit": one.expected.exact,
+                    "basis": one.expected.basis,
+                    "records": one.compared,
+                    "differences": len(one.differences),
+                    "notes": one.notes,
+                }
+                for one in self.checked
+            ],
+            "differences": differences[:KEPT_DIFFERENCES],
+            "results_sha256": results_sha256(RunStore(self.store)),
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": environment.commit(),
+            "processor": environment.describe()["processor"],
+        }
+
+
+def verify(
+    directories: Sequence[Path],
+    machine: Machine,
+    *,
+    cells: int = 2,
+    seed: int = 0,
+    evaluate_only: bool = False,
+    progress: Progress | None = None,
+) -> list[Certificate]:
+    """Verify each store and leave a certificate in it.
+
+    `cells` finished ones of each store are drawn by `seed`. Raises `StudyError` for a store without
+    a finished cell.
+    """
+    return [
+        _verified(RunStore(directory.absolute()), machine, cells, seed, evaluate_only, progress or Progress())
+        for directory in directories
+    ]
+
+
+def _verified(
+    store: RunStore, machine: Machine, cells: int, seed: int, evaluate_only: bool, progress: Progress
+) -> Certificate:
+    finished = [run for run in store.cells() if run.status.state == "done"]
+    if not finished:
+        raise StudyError([f"{store.directory}: no finished cell, so nothing can be verified yet"])
+    mode = "evaluated again" if evaluate_only else "trained again"
+    certificate = Certificate(store.directory, mode, seed, len(finished))
+    for number, run in enumerate(finished, 1):
+        certificate.damaged += [f"{run.name}: {text}" for text in audit(run)]
+        progress.working("checking stored records", number, len(finished))
+    certificate.damaged += _edited_table(store)
+    for run in pick(finished, cells, seed):
+        certificate.checked.append(_run_again(store, run, machine, evaluate_only, progress))
+    try:
+        atomic_json(store.directory / "certificate.json", certificate.plain())
+    except OSError as error:
+        certificate.not_written = f"{store.directory}: the certificate cannot be written: {error.strerror}"
+    return certificate
+
+
+def pick(finished: Sequence[CellRun], cells: int, seed: int) -> list[CellRun]:
+    """So many cells, drawn at random; the same for the same seed and store."""
+    order = np.random.default_rng(seed).permutation(len(finished))[:cells]
+    return [finished[index] for index in sorted(order)]
+
+
+# -- what is stored -------------------------------------------------------------------------------
+
+
+def audit(run: CellRun) -> Iterator[str]:
+    """What of a finished cell's evaluations is not as it was written: seals, and scores against records."""
+    if not run.results:
+        yield "results.json is missing or damaged"
+    for row in run.results:
+        place = comparing.place_of(row)
+        try:
+            sealed = row.get("records")
+            if sealed is not None and run.seal(*place) != sealed:
+                yield f"{comparing.named(place)}: its per-query records are not the ones that were written"
+            yield from comparing.contradictions(run.records(*place), row)
+        except StoreError as error:
+            yield f"{comparing.named(place)}: its per-query records cannot be read: {error}"
+
+
+def _edited_table(store: RunStore) -> Iterator[str]:
+    """Rows of `results.csv` that the cells do not have; rows that are only out of date are left alone."""
+    try:
+        with (store.directory / "results.csv").open(newline="") as file:
+            written = list(csv.DictReader(file))
+    except OSError:
+        return
+    known = {tuple(str(row[name]) for name in RESULT_COLUMNS) for row in results_rows(store)}
+    names = {run.name for run in store.cells()}
+    for number, row in enumerate(written, 2):
+        values = tuple(str(row.get(name)) for name in RESULT_COLUMNS)
+        if row.get("status") == "done" and row.get("cell") in names and values not in known:
+            yield f"results.csv: line {number} is not what the store holds"
+
+
+# -- running again --------------------------------------------------------------------------------
+
+
+def _run_again(
+    store: RunStore, run: CellRun, machine: Machine, evaluate_only: bool, progress: Progress
+) -> Checked:
+    """Run a cell in a store of its own, and compare; a cell that cannot be run again counts as different."""
+    cell = cell_of(run)
+    here = machine_of(run, machine)
+    here.prepare()
+    context = Context(here, progress)
+    again = evaluate_only or not cell.trains
+    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        expected = comparing.expectation(run, context, cell, evaluate_only=again)
+        checked = Checked(run.name, expected, notes=_changed_since(run, machine))
+        scratch = RunStore(Path(folder))
+        try:
+            if evaluate_only:
+                _lend_models(run, scratch.open(cell, context.parts(cell)))
+            status = run_cell(cell, scratch, context)
+            repeated = scratch.open(cell, context.parts(cell))
+        except DataError as error:
+            checked.differences += [f"cannot be run again: {problem}" for problem in error.problems]
+            return checked
+        if status.state != "done":
+            checked.differences.append(f"cannot be run again: {status.reason}: {status.detail}")
+            return checked
+        checked.differences += _compared(store, run, repeated, cell, expected, again)
+        checked.compared = sum(int(row["queries"]) for row in repeated.results)
+    return checked
+
+
+def _compared(
+    store: RunStore, run: CellRun, again: CellRun, cell: Cell, expected: Expectation, evaluate_only: bool
+) -> Iterator[str]:
+    if expected.exact and not evaluate_only:
+        yield from comparing.histories(run.history, again.history)
+    if expected.exact or evaluate_only:
+        yield from comparing.cells_closely(run, again, expected)
+    else:
+        yield from comparing.scores_loosely(store, run, again, cell)
+
+
+def _changed_since(run: CellRun, machine: Machine) -> list[str]:
+    answer = against_present(run, machine)
+    return [change.text for change in answer.changes] + answer.beside
+
+
+def _lend_models(run: CellRun, scratch: CellRun) -> None:
+    """Give the scratch cell the stored models, as if it had been trained and not yet evaluated."""
+    for selection in SELECTIONS:
+        shutil.copyfile(run.model_path(selection), scratch.model_path(selection))
+    scratch.describe(**{name: recorded(run)[name] for name in ("identities",) if name in recorded(run)})
+    scratch.set_status("done")
+
+
+def render(certificates: Sequence[Certificate]) -> None:
+    """Print what was found for a person."""
+    for certificate in certificates:
+        print(
+            f"{certificate.store}: {len(certificate.checked)} of {certificate.finished} finished cells "
+            f"{certificate.mode}; the stored records of all of them checked"
+        )
+        for one in certificate.checked:
+            verdict = f"{len(one.differences)} differences" if one.differences else "the same"
+            print(f"  {one.cell}: {verdict}, {one.compared:,} queries compared ({one.expected.basis})")
+            for note in one.notes:
+                print(f"    since then: {note}")
+        for text in certificate.differences:
+            print(f"  differs: {text}")
+        print(f"  {certificate.plain()['verdict']}")

@@ -1,0 +1,292 @@
+"""The verb `why`: what makes a cell that cell, and what has changed since it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import environment
+from harness.context import Context, Machine
+from harness.data.records import DataError
+from harness.data.splits import file_list
+from harness.recall import cell_of, find_cell, machine_of, recorded, store_of
+from harness.store import CellRun, RunStore, StoreError
+from harness.study import Cell, load_study
+from harness.studyfile import StudyError
+
+Files = Sequence[Mapping[str, Any]] | None
+NAMED = 5
+"""Files named in a sentence; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not as it was: which part of the identity, and a sentence to act on."""
+
+    part: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `why` says about a cell."""
+
+    cell: str
+    made_of: list[str]
+    """What its identity is made of, one line each."""
+    changes: list[Change]
+    """What makes it another cell now; empty when it would be reused."""
+    beside: list[str]
+    """What changed outside the identity: the digits should stay, and may not to the last bit."""
+    compared_with: str
+
+    def plain(self) -> dict[str, Any]:
+        """The JSON object of `why --json`."""
+        changes = [{"part": change.part, "text": change.text} for change in self.changes]
+        return {**vars(self), "changes": changes}
+
+
+# -- differences between identities ---------------------------------------------------------------
+
+
+def changes_between(
+    then: Mapping[str, Any], now: Mapping[str, Any], files: tuple[Files, Files] = (None, None)
+) -> list[Change]:
+    """What differs between the parts of two identities; `files` are their datasets' lists, where known."""
+    found = [*_changed_values(then, now), *_changed_data(then, now, files), *_changed_code(then, now)]
+    return found
+
+
+def _changed_values(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    for part, word in (("method", "method"), ("settings", "setting"), ("protocol", "protocol")):
+        before, after = _mapping(then, part), _mapping(now, part)
+        for name in sorted({*before, *after}):
+            if before.get(name) != after.get(name):
+                yield Change(part, f"{word} {name}: {_moved(before, after, name)}")
+    if then.get("seed") != now.get("seed"):
+        yield Change("seed", f"seed: {_moved(then, now, 'seed')}")
+
+
+def _mapping(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = parts.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> str:
+    if name not in before:
+        return f"is {after[name]!r}, was not there"
+    return f"was {before[name]!r}, is {'no more' if name not in after else repr(after[name])}"
+
+
+def _changed_data(
+    then: Mapping[str, Any], now: Mapping[str, Any], files: tuple[Files, Files]
+) -> Iterator[Change]:
+    before, after = _mapping(then, "dataset"), _mapping(now, "dataset")
+    for name in ("name", "subset"):
+        if before.get(name) != after.get(name):
+            yield Change("data", f"dataset {name}: {_moved(before, after, name)}")
+    if before.get("fingerprint") != after.get("fingerprint") and before.get("name") == after.get("name"):
+        yield Change("data", f"the data of {before.get('name')} changed: {changed_files(*files)}")
+
+
+def changed_files(then: Files, now: Files) -> str:
+    """What happened to a dataset's files between two lists, in words."""
+    if then is None or now is None:
+        return "which files is not known, since no list of them was kept"
+    before, after = ({(row["split"], row["path"]): row for row in rows} for rows in (then, now))
+    both = [key for key in before if key in after]
+    kinds = {
+        "gone": [path for split, path in before if (split, path) not in after],
+        "new": [path for split, path in after if (split, path) not in before],
+        "of another size": [key[1] for key in both if before[key]["bytes"] != after[key]["bytes"]],
+        "with other captions": [key[1] for key in both if before[key]["captions"] != after[key]["captions"]],
+        "of another person": [key[1] for key in both if before[key]["person"] != after[key]["person"]],
+    }
+    told = [f"{len(paths):,} {kind} ({_some(paths)})" for kind, paths in kinds.items() if paths]
+    return "; ".join(told) or "the same files in another order"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+
+def _changed_code(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    before, after = _mapping(then, "code"), _mapping(now, "code")
+    for room in sorted({*before, *after}):
+        if before.get(room) != after.get(room):
+            where = ", ".join(environment.rooms().get(room, ()))
+            yield Change("code", f"the code of {room} changed" + (f" ({where})" if where else ""))
+
+
+# -- the verb -------------------------------------------------------------------------------------
+
+
+def why(name: str, other: str | None, machine: Machine) -> Answer:
+    """What a cell is made of, and how it differs from `other` (a cell, or a study file) or from the present.
+
+    Raises `StudyError` and `StoreError` for a cell that is not there or damaged.
+    """
+    run = find_cell(name)
+    if other is None:
+        return against_present(run, machine)
+    if Path(other).suffix in (".yaml", ".yml"):
+        return _against_study(run, Path(other), machine)
+    second = find_cell(other)
+    stores = store_of(run), store_of(second)
+    then, now = (_parts(each) for each in (run, second))
+    files = tuple(store.files_of(_data_of(parts)) for store, parts in zip(stores, (then, now), strict=True))
+    changes = changes_between(then, now, (files[0], files[1]))
+    beside = list(_environment_changes(recorded(run), recorded(second)))
+    return Answer(run.name, list(_made_of(run)), changes, beside, second.name)
+
+
+def against_present(run: CellRun, machine: Machine) -> Answer:
+    """How a cell differs from the same one run now, on the data, code, weights and packages of today."""
+    return _against(run, cell_of(run), machine, "the same cell run now")
+
+
+def _against_study(run: CellRun, path: Path, machine: Machine) -> Answer:
+    cell = cell_of(run)
+    for now in load_study(path, subset=cell.subset).cells():
+        if now.key == cell.key:
+            return _against(run, now, machine, str(path))
+    raise StudyError([f"{path}: has no cell {cell.key}, so there is nothing to compare {run.name} with"])
+
+
+def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> Answer:
+    context = Context(machine_of(run, machine))
+    then = _parts(run)
+    beside = list(_environment_changes(recorded(run), _present(context, cell, run)))
+    try:
+        now = context.parts(cell)
+        files = file_list(context.dataset(cell.dataset, cell.subset))
+    except DataError as error:
+        unreadable = Change("data", f"the data of {cell.dataset} cannot be read now: {error.problems[0]}")
+        return Answer(run.name, list(_made_of(run)), [unreadable], beside, what)
+    listed = store_of(run).files_of(_data_of(then))
+    changes = changes_between(then, now, (listed, files))
+    if any(change.part == "code" for change in changes):
+        beside += _compare_commits(run)
+    changes += _changed_targets(run, cell, context)
+    return Answer(run.name, list(_made_of(run)), changes, beside, what)
+
+
+def _changed_targets(run: CellRun, cell: Cell, context: Context) -> list[Change]:
+    """Targets whose data changed since they were evaluated; the cell is evaluated again, not trained."""
+    kept = {str(row.get("target")): row.get("fingerprint") for row in run.results}
+    found = []
+    for target in cell.targets:
+        try:
+            now = context.data_fingerprint(target, cell)
+        except DataError as error:
+            found.append(Change("target", f"the target {target} cannot be read now: {error.problems[0]}"))
+            continue
+        if target != cell.dataset and target in kept and kept[target] != now:
+            found.append(Change("target", f"the data of the target {target} changed: it is evaluated again"))
+    return found
+
+
+def _parts(run: CellRun) -> dict[str, Any]:
+    parts = run.description.get("parts")
+    if not isinstance(parts, dict):
+        raise StoreError(f"{run.directory / 'cell.json'}: says nothing about the cell's identity")
+    return parts
+
+
+def _data_of(parts: Mapping[str, Any]) -> str:
+    return str(_mapping(parts, "dataset").get("fingerprint"))
+
+
+def _made_of(run: CellRun) -> Iterator[str]:
+    parts = _parts(run)
+    method, dataset = _mapping(parts, "method"), _mapping(parts, "dataset")
+    yield f"identity  {run.description.get('identity')}"
+    yield f"method    {method.get('label')} (registered as {method.get('base')})"
+    subset = f", {dataset['subset']} identities per split" if dataset.get("subset") else ""
+    yield f"dataset   {dataset.get('name')}{subset}, fingerprint {str(dataset.get('fingerprint'))[:12]}"
+    yield f"seed      {parts.get('seed')}"
+    for part in ("settings", "protocol"):
+        told = ", ".join(f"{name}={value}" for name, value in sorted(_mapping(parts, part).items()))
+        yield f"{part:<9} {told}"
+    rooms = ", ".join(f"{room} {digest[:8]}" for room, digest in sorted(_mapping(parts, "code").items()))
+    yield f"code      {rooms}"
+
+
+def _present(context: Context, cell: Cell, run: CellRun) -> dict[str, Any]:
+    """What a cell run now would record beside its identity, where that can change a last digit."""
+    if "trained_on" not in recorded(run):
+        return {"commit": environment.commit()}
+    device = context.fabric(cell).device
+    return {"commit": environment.commit(), "trained_on": environment.arithmetic(device)}
+
+
+def _environment_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    before, after = _mapping(then, "trained_on"), _mapping(now, "trained_on")
+    packages = _mapping(before, "packages"), _mapping(after, "packages")
+    for old, new, names in ((before, after, ("device", "processor", "threads")), (*packages, packages[0])):
+        for name in names:
+            if old and new and old.get(name) != new.get(name):
+                yield f"environment: {name}: {_moved(old, new, name)}"
+
+
+def _compare_commits(run: CellRun) -> Iterator[str]:
+    then = str(recorded(run).get("commit") or "").rstrip("+")
+    if then:
+        yield f"to see the code's changes: git diff {then[:12]} -- harness methods"
+
+
+def render(answer: Answer) -> None:
+    """Print an answer for a person."""
+    print(answer.cell)
+    for line in answer.made_of:
+        print(f"  {line}")
+    if answer.changes:
+        print(f"Another cell than {answer.compared_with}, because:")
+    else:
+        print(f"The same cell as {answer.compared_with}: its results are reused.")
+    for change in answer.changes:
+        print(f"  {change.text}")
+    for line in answer.beside:
+        print(f"  ({line})")
+
+
+# -- what `run` says ------------------------------------------------------------------------------
+
+
+def not_reused(store: RunStore, left: Iterable[CellRun]) -> list[str]:
+    """Why finished cells of the same method, dataset and seed are not reused: a sentence for each reason."""
+    finished: dict[str, list[CellRun]] = {}
+    waiting = list(left)
+    for run in store.all_cells() if waiting else ():
+        finished.setdefault(_key(run), []).append(run)
+    reasons: dict[str, list[str]] = {}
+    for run in waiting:
+        others = [other for other in finished.get(_key(run), ()) if other.name != run.name]
+        done = [other for other in others if other.status.state == "done"]
+        if done and run.status.state == "queued" and not run.history:
+            latest = max(done, key=lambda other: (other.directory / "status.json").stat().st_mtime)
+            reason = _in_one_line(store, latest, run)
+            reasons.setdefault(reason, []).append(latest.name)
+    return [_sentence(names, reason) for reason, names in reasons.items()]
+
+
+def _key(run: CellRun) -> str:
+    """Dataset, method and seed: the folder's name without the identity."""
+    return run.name.rpartition(".")[0]
+
+
+def _in_one_line(store: RunStore, then: CellRun, now: CellRun) -> str:
+    try:
+        before, after = _parts(then), _parts(now)
+    except StoreError as error:
+        return str(error)
+    files = store.files_of(_data_of(before)), store.files_of(_data_of(after))
+    found = [change.text for change in changes_between(before, after, files)]
+    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _sentence(names: Sequence[str], reason: str) -> str:
+    who = names[0] if len(names) == 1 else f"{len(names)} finished cells ({names[0]}, …)"
+    return f"not reused: {who}: {reason}"
