@@ -117,10 +117,10 @@ def _certainty(context: Context) -> list[str]:
     fewest = min((len(one.cells) for one in trained), default=FEW_SEEDS)
     if fewest < FEW_SEEDS:
         all_few = all(len(one.cells) < FEW_SEEDS for one in trained)
+        who = "All" if all_few else "Some"
         lines.append(
-            f"{'All' if all_few else 'Some'} methods have only {plural(fewest, 'seed')}; fewer than 3 say "
-            "little "
-            f"about luck{', and one allows no verdict' if fewest == 1 else ''}."
+            f"{who} methods have fewer than {FEW_SEEDS} seeds, as few as {fewest}: that says little about luck"
+            + (", and a single one allows no verdict." if fewest == 1 else ".")
         )
     lines.append(
         "Intervals are 95 %, over test people and seeds; verdicts are corrected for the number of "

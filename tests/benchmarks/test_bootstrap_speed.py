@@ -1,4 +1,4 @@
-"""How long the statistics of a full-size table take: 10,000 resamples of 6,156 queries × 3 seeds × 6 methods."""
+"""How long a full-size table takes: 10,000 resamples of 6,156 queries × 3 seeds × 6 methods."""
 
 from __future__ import annotations
 
