@@ -1,0 +1,38 @@
+"""Stores of the light method, made in a second: what tests of verification and of faults start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from study_files import SMALL, write_study
+
+from harness import launch, registry
+from harness.context import Context, Machine
+from harness.launch import Options
+from harness.store import RunStore
+from harness.study import Study, load_study
+
+PLUGIN = Path(__file__).with_name("light_method.py")
+RECIPE = {**SMALL["train"], "epochs": 3, "batch_size": 8, "lr": 0.01, "warmup_epochs": 0}
+
+
+def light_study(folder: Path, **changes: Any) -> Study:
+    """A study of the light method on one dataset, written to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    registry.load_plugin(PLUGIN)
+    default = {"methods": ["light"], "datasets": ["cuhk-pedes"], "seeds": 2, "train": RECIPE}
+    return load_study(write_study(folder, **{**default, **changes}))
+
+
+def light_machine(data_root: Path) -> Machine:
+    """A CPU with one thread."""
+    return Machine(data_root=data_root, device="cpu", plugins=(PLUGIN,))
+
+
+def run_light(study: Study, out: Path, context: Context) -> RunStore:
+    """Run a study in this process."""
+    store = RunStore(out)
+    launch.prepare_study(study, store, context)
+    launch.run_cells(study.cells(), store, context, Options(context.machine, workers=1))
+    return store
