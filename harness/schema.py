@@ -137,8 +137,6 @@ class Search(Section):
     pruner: Literal["median", "hyperband", "none"] = "median"
     epochs: Count | None = None
     """Epochs of a trial; None trains as long as the study does."""
-    seeds: Count = 3
-    """Fresh seeds on which each winner is trained again before it enters a table."""
     methods: tuple[str, ...] = ()
     """The methods to search; none named means every method of the study that trains."""
     datasets: tuple[str, ...] = ()
