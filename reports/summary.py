@@ -119,7 +119,7 @@ def _certainty(context: Context) -> list[str]:
         all_few = all(len(one.cells) < FEW_SEEDS for one in trained)
         who = "All" if all_few else "Some"
         lines.append(
-            f"{who} methods have fewer than {FEW_SEEDS} seeds, as few as {fewest}: that says little about luck"
+            f"{who} methods have fewer than {FEW_SEEDS} seeds, as few as {fewest}; that says little of luck"
             + (", and a single one allows no verdict." if fewest == 1 else ".")
         )
     lines.append(

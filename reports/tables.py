@@ -91,9 +91,7 @@ def terminal(table: Table) -> RichTable:
 
     drawn = Rich(title=Text(table.title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in table.columns:
-        drawn.add_column(
-            Text(column.label), justify=column.align, header_style="bold", no_wrap=True, overflow="ignore"
-        )
+        drawn.add_column(Text(column.label), justify=column.align, header_style="bold", no_wrap=True)
     for row in table.rows:
         drawn.add_row(*(Text(visible(value.plain), style=_TERMINAL.get(value.kind, "")) for value in row))
     return drawn
