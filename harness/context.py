@@ -224,6 +224,8 @@ class Context:
         import torch
 
         from harness.devices import make_fabric
+        from harness.memory import keep_freed_memory
 
         torch.set_num_threads(self.machine.threads)
+        keep_freed_memory()
         return make_fabric(cell.train.precision, device=self.machine.device, devices=self.machine.devices)

@@ -36,6 +36,14 @@ def render(found: dict[str, Any]) -> None:
         print(f"  {problem}")
 
 
+def image_size_of(text: str) -> tuple[int, int]:
+    """Height and width in pixels, as typed: 384x128. Raises `StudyError` for anything else."""
+    match = re.fullmatch(r"(\d{1,4})[x×](\d{1,4})", text)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise StudyError([f"--size takes height×width like 384x128, not {text!r}"])
+    return int(match[1]), int(match[2])
+
+
 def cache_data(
     name: str, data_root: Path | None, size: str, subset: int | None, skip_broken: bool, progress: Progress
 ) -> list[str]:
@@ -43,10 +51,7 @@ def cache_data(
 
     Raises `StudyError` for a size that is none, `DataError` for damaged images.
     """
-    match = re.fullmatch(r"(\d{1,4})[x×](\d{1,4})", size)
-    if match is None or "0" in match.groups():
-        raise StudyError([f"--size takes height×width like 384x128, not {size!r}"])
-    shape = (int(match[1]), int(match[2]))
+    shape = image_size_of(size)
     dataset = load_dataset(name, data_root, subset=subset, skip_broken=skip_broken)
     lines = []
     for split in SPLIT_NAMES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ def run_study(study: Study, options: Options, out: Path, progress: Progress) -> 
             launch.prepare_study(study, store, context)
             tuned = _search(study, store, context, options)
             runs = launch.run_cells(study.cells(tuned), store, context, options)
-            _measure(study, store, context)
+            _measure(study, store, context, tuned)
             progress.close()
             return _conclude(runs, store)
     except Stopped as stopped:
@@ -55,10 +54,17 @@ def _search(
     return search_study(study, store, context, options)
 
 
-def _measure(study: Study, store: RunStore, context: Context) -> None:
+def _measure(
+    study: Study,
+    store: RunStore,
+    context: Context,
+    tuned: Mapping[tuple[str, str], Mapping[str, Any]] | None,
+) -> None:
     """What the methods cost, when the study asks for it."""
     if study.overhead is not None:
-        importlib.import_module("harness.overhead").measure_study(study, store, context)
+        from harness.overhead import measure_study
+
+        measure_study(study, store, context, tuned)
 
 
 def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> int:

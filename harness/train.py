@@ -32,7 +32,7 @@ from harness.seeds import seed_for
 from harness.store import CellRun
 from methods.base import Batch, Method, Noise
 
-__all__ = ["Options", "TrainingData", "TrainingDiverged", "train"]
+__all__ = ["Options", "Trainer", "TrainingData", "TrainingDiverged", "train"]
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
 
@@ -106,7 +106,7 @@ def train(
 
     Raises `TrainingDiverged`; the checkpoint is then still the last sound one.
     """
-    trainer = _Trainer(
+    trainer = Trainer(
         method,
         data,
         settings,
@@ -128,7 +128,7 @@ def train(
     return trainer.save_models()
 
 
-class _Trainer:
+class Trainer:
     """What the loop stands on: the state of the run, and everything that is not the step itself."""
 
     def __init__(

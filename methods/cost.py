@@ -4,7 +4,7 @@ timed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -60,6 +60,29 @@ def pairs_on_meta(method: DualEncoder, pairs: int) -> Batch:
         tokens = torch.zeros(pairs, method.clip.config.context_length, dtype=torch.int64)
         images, persons = torch.zeros(pairs, 3, *method.image_size), torch.zeros(pairs, dtype=torch.int64)
         return Batch(images, tokens, tokens, tokens.bool(), persons)
+
+
+def pass_gflop(
+    name: str,
+    backbone: str,
+    image_size: tuple[int, int],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    pairs: int = PAIRS,
+    backward: bool = False,
+) -> float:
+    """GFLOP per pair of a training step of `pairs` pairs, forward and backward; or of both encoders alone."""
+    method = build_on_meta(name, backbone, image_size, dict(overrides or {}))
+    batch = pairs_on_meta(method, pairs)
+    if not backward:
+        return gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions))) / pairs
+    noise = {key: value.to("meta") for key, value in method.draw(pairs, torch.Generator(), "cpu").items()}
+
+    def step() -> None:
+        total = torch.stack(list(method(batch, noise).values())).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+
+    return gflop(step) / pairs
 
 
 def part_costs(method: UIT) -> dict[str, float]:

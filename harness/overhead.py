@@ -1,0 +1,371 @@
+"""What methods cost beside each other, measured: time of a step and of its parts, memory, parameters,
+compute, and inference.
+
+Methods take turns in one process on one device, each doing exactly the step that training does; what is
+compared are ratios within a block of turns. The results go to `overhead.json` of the run, as the report reads
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from harness import environment, timing
+from harness.context import Context, Lens
+from harness.data.loader import Indices
+from harness.devices import autocast, to_precision
+from harness.evaluate import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
+from harness.files import atomic_json
+from harness.memory import held_bytes, peak_bytes
+from harness.schema import Overhead
+from harness.seeds import seed_for
+from harness.store import CellRun, RunStore
+from harness.study import Cell, Study, fingerprint
+from harness.train import Options, Trainer
+from methods.base import Method
+from methods.cost import parameters, pass_gflop
+
+FILE = "overhead.json"
+LEG = 5
+"""Steps in a row of one method before it is the next one's turn."""
+PARTS = ("data", "forward", "backward", "optimiser")
+
+log = logging.getLogger(__name__)
+
+Compiling = Literal["auto", "off", "on"]
+Tuned = Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+def measure_study(study: Study, store: RunStore, context: Context, tuned: Tuned | None = None) -> None:
+    """Measure every method of a study against each that its `overhead` names, unless that was done before.
+
+    All on one device, on the study's first dataset and seed, with the settings a search found, if any. A
+    measurement that fails (out of memory) is written down with its reason and does not end the study.
+    """
+    if study.overhead is None:
+        return
+    if context.machine.devices > 1:
+        context = Context(replace(context.machine, devices=1), context.progress)
+    dataset, seed = study.datasets[0], study.seeds[0]
+    cells = [study.cell(label, dataset, seed, (tuned or {}).get((label, dataset))) for label in study.methods]
+    path = store.directory / FILE
+    identity = _identity(cells, study.overhead, context)
+    if _is_current(path, identity):
+        return
+    try:
+        found = measure(cells, study.overhead, context)
+    except Exception as error:
+        log.exception("the overhead was not measured")
+        note = f"not measured: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        found = [
+            {"method": cell.method, "against": against, "quantity": "training step", "note": note}
+            for against in study.overhead.against
+            for cell in cells
+            if cell.method != against
+        ]
+        identity = ""  # tried again the next time
+    atomic_json(path, [{**entry, "identity": identity} for entry in found])
+
+
+def _identity(cells: Sequence[Cell], overhead: Overhead, context: Context) -> str:
+    parts = [context.parts(cell) for cell in cells]
+    device = device_name(context.fabric(cells[0]).device)
+    return fingerprint([parts, overhead.model_dump(mode="json"), device, context.machine.deterministic])
+
+
+def _is_current(path: Path, identity: str) -> bool:
+    try:
+        entries = json.loads(path.read_text())
+        return bool(entries) and all(entry["identity"] == identity for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def device_name(device: torch.device) -> str:
+    """What a reader calls the device."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    described = environment.describe()
+    return f"{described['processor']} ({torch.get_num_threads()} threads)"
+
+
+# -- one method, ready to step --------------------------------------------------------------------
+
+
+class Candidate:
+    """A method in training, taken one step at a time: the trainer's own step, with nothing stored.
+
+    Args:
+        cell: the method with its settings, on its dataset.
+        context: loads the data; methods of one cell's dataset and seed share it.
+        compiled: whether the step is compiled; `auto`: on a GPU, as in a run long enough for a table.
+    """
+
+    def __init__(self, cell: Cell, context: Context, *, compiled: Compiling = "auto") -> None:
+        fabric = context.fabric(cell)
+        self.cell, self.device = cell, fabric.device
+        data = context.training_data(cell, fabric.device)
+        self._size = cell.train.batch_size
+        if compiled == "auto":
+            compiled = "on" if fabric.device.type == "cuda" else "off"
+        with tempfile.TemporaryDirectory() as nothing_stored:
+            self.trainer = Trainer(
+                context.method(cell),
+                data,
+                cell.train,
+                CellRun(Path(nothing_stored)),
+                seed_for(cell.seed, cell.dataset, cell.base, "training"),
+                fabric,
+                Options(compile=compiled),
+            )
+        self.trainer.start_epoch(0)
+        self.batches = _full_batches(data.batches.epoch(0), self._size)
+        self.method: Method = self.trainer.method
+        self.steps = 0
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a step."""
+        return len(self.batches[0])
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the step runs compiled."""
+        return self.method._compiled_call_impl is not None
+
+    def upcoming(self, steps: int) -> Iterator[Indices]:
+        """The next batches, announced as training announces them."""
+        places = range(self.steps, self.steps + steps)
+        batches = [self.batches[place % len(self.batches)] for place in places]
+        self.trainer.data.train.schedule(batches)
+        for indices in batches:
+            yield indices
+            self.steps += 1
+
+    def run(self, steps: int) -> dict[str, float]:
+        """Seconds of a step, as training takes it: nothing waits for the device but the end."""
+        start = timing.clock(self.device)
+        for indices in self.upcoming(steps):
+            self._step(indices)
+        return {"training step": (timing.clock(self.device) - start) / steps}
+
+    def _step(self, indices: Indices) -> None:
+        trainer = self.trainer
+        batch, noise = trainer.inputs(indices, 0, self.steps)
+        trainer.optimiser.zero_grad(set_to_none=True)
+        losses = trainer.model(batch, noise)
+        trainer.fabric.backward(torch.stack(list(losses.values())).sum())
+        trainer.optimiser.step()
+        trainer.meter.add(losses, len(indices))
+
+    def run_in_parts(self, steps: int) -> dict[str, float]:
+        """Seconds of each part of a step, waiting for the device after each; with that, slower in all."""
+        seconds, trainer = dict.fromkeys(PARTS, 0.0), self.trainer
+        for indices in self.upcoming(steps):
+            moments = [timing.clock(self.device)]
+            batch, noise = trainer.inputs(indices, 0, self.steps)
+            moments.append(timing.clock(self.device))
+            trainer.optimiser.zero_grad(set_to_none=True)
+            total = torch.stack(list(trainer.model(batch, noise).values())).sum()
+            moments.append(timing.clock(self.device))
+            trainer.fabric.backward(total)
+            moments.append(timing.clock(self.device))
+            trainer.optimiser.step()
+            moments.append(timing.clock(self.device))
+            for part, begin, end in zip(PARTS, moments, moments[1:], strict=False):
+                seconds[part] += (end - begin) / steps
+        return seconds
+
+    def costs(self) -> dict[str, float]:
+        """What is counted and not timed, by quantity."""
+        memory = peak_bytes(lambda: self.run(1), self.device)
+        used = sum(weight.numel() for weight in self.method.parameters() if weight.grad is not None)
+        self.trainer.optimiser.zero_grad(set_to_none=True)
+        train, cell = self.cell.train, self.cell
+        at = (train.backbone, train.image_size, cell.given)
+        return {
+            "peak memory": (memory + held_bytes(self.method, self.trainer.adam)) / 1e9,
+            "parameters built": parameters(self.method) / 1e6,
+            "parameters used": used / 1e6,
+            "compute per pair": pass_gflop(cell.base, *at, pairs=self.pairs, backward=True),
+        }
+
+
+def _full_batches(batches: Sequence[Indices], size: int) -> list[Indices]:
+    """Batches of full size; of a dataset that has none, the largest there is."""
+    full = [indices for indices in batches if len(indices) == size]
+    return full or [max(batches, key=len)]
+
+
+class Encoders:
+    """A method at inference, at the batch sizes of evaluation."""
+
+    def __init__(self, cell: Cell, context: Context) -> None:
+        fabric = context.fabric(cell)
+        self.cell, self.device = cell, fabric.device
+        self.method = context.method(cell).to(fabric.device).eval()
+        to_precision(self.method, cell.train.precision)
+        data = context.split(cell.dataset, Lens.of(cell), "test", fabric.device)
+        self._images = next(iter(data.image_chunks(IMAGES_AT_ONCE)))
+        self._captions = next(iter(data.caption_chunks(CAPTIONS_AT_ONCE)))
+
+    def features(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of the first images and captions of the test split."""
+        with torch.inference_mode(), autocast(self.device, self.cell.train.precision):
+            return self.method.encode_image(self._images), self.method.encode_text(self._captions)
+
+    def run(self, times: int) -> dict[str, float]:
+        """Seconds to encode one batch of images, and one of captions."""
+        seconds = {}
+        work: dict[str, Callable[[], object]] = {
+            "image encoding": lambda: self.method.encode_image(self._images),
+            "text encoding": lambda: self.method.encode_text(self._captions),
+        }
+        with torch.inference_mode(), autocast(self.device, self.cell.train.precision):
+            for quantity, encode in work.items():
+                start = timing.clock(self.device)
+                for _ in range(times):
+                    encode()
+                seconds[quantity] = (timing.clock(self.device) - start) / times
+        return seconds
+
+
+# -- from candidates to measurements --------------------------------------------------------------
+
+_UNITS = {
+    "peak memory": "GB",
+    "parameters built": "M",
+    "parameters used": "M",
+    "compute per pair": "GFLOP",
+    "inference compute per pair": "GFLOP",
+}
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """Everything measured: per method and quantity, times by block (seconds) or one exact number."""
+
+    times: Mapping[str, Mapping[str, Sequence[float]]]
+    counts: Mapping[str, Mapping[str, float]]
+    notes: Mapping[str, str]
+    device: str
+
+
+def measure(cells: Sequence[Cell], overhead: Overhead, context: Context) -> list[dict[str, Any]]:
+    """Measure every cell's method against the named ones; entries as `reports.overhead` reads them."""
+    training = [cell for cell in cells if cell.trains]
+    times: dict[str, dict[str, Sequence[float]]] = {cell.method: {} for cell in cells}
+    counts: dict[str, dict[str, float]] = {cell.method: {} for cell in cells}
+    encoders = {cell.method: Encoders(cell, context) for cell in cells}
+    features = {label: encoder.features() for label, encoder in encoders.items()}
+    _time(encoders, ("run",), overhead, context, times, "inference")
+    del encoders
+    notes = _train(training, overhead, context, times, counts)
+    for cell in cells:
+        at = (cell.train.backbone, cell.train.image_size, cell.given)
+        counts[cell.method]["inference compute per pair"] = pass_gflop(cell.base, *at, pairs=1)
+    device = device_name(context.fabric(cells[0]).device)
+    found = _Findings(times, counts, notes, device)
+    return [
+        entry
+        for against in overhead.against
+        for cell in cells
+        if cell.method != against
+        for entry in (
+            *_entries(cell.method, against, found),
+            _same_features(cell.method, against, features, device),
+        )
+    ]
+
+
+def _train(
+    cells: Sequence[Cell],
+    overhead: Overhead,
+    context: Context,
+    times: dict[str, dict[str, Sequence[float]]],
+    counts: dict[str, dict[str, float]],
+) -> dict[str, str]:
+    """Steps of all methods that train, in turns; a note about each."""
+    candidates = {cell.method: Candidate(cell, context) for cell in cells}
+    if len({one.compiled for one in candidates.values()}) > 1:  # compiling failed for some: none is
+        candidates = {cell.method: Candidate(cell, context, compiled="off") for cell in cells}
+    _time(candidates, ("run", "run_in_parts"), overhead, context, times, "training")
+    notes = {}
+    for label, one in candidates.items():
+        counts[label].update(one.costs())
+        settings = one.cell.train
+        made = "compiled" if one.compiled else "eager"
+        notes[label] = f"{settings.backbone}, batch {one.pairs}, {settings.precision}, {made}"
+    return notes
+
+
+def _time(
+    candidates: Mapping[str, Any],
+    ways: Sequence[str],
+    overhead: Overhead,
+    context: Context,
+    times: dict[str, dict[str, Sequence[float]]],
+    what: str,
+) -> None:
+    """Let candidates take turns at each of their `ways` to run, after warming up."""
+    leg = max(1, min(LEG, overhead.steps // 2))
+    blocks = overhead.repeats * max(1, overhead.steps // (2 * leg))
+    for way in ways if candidates else ():
+        runs = {label: getattr(one, way) for label, one in candidates.items()}
+        for run in runs.values():
+            if overhead.warmup:
+                run(overhead.warmup)
+        legs = {label: partial(run, leg) for label, run in runs.items()}
+        shown = f"measuring {what}" + (" in parts" if way == "run_in_parts" else "")
+        found = timing.interleaved(legs, blocks, partial(context.progress.working, shown))
+        for label, per_block in found.items():
+            for quantity in per_block[0]:
+                times[label][quantity] = [seconds[quantity] for seconds in per_block]
+
+
+def _entries(method: str, against: str, found: _Findings) -> Iterator[dict[str, Any]]:
+    common = {"method": method, "against": against, "device": found.device}
+    for quantity, seconds in found.times[method].items():
+        mean, reference = _mean(seconds), found.times[against].get(quantity)
+        entry = {**common, "quantity": quantity, "unit": "ms", "value": 1e3 * mean}
+        entry["note"] = found.notes.get(method, "") if quantity == "training step" else ""
+        if reference is not None:
+            compared = timing.ratio(seconds, reference)
+            entry |= {"reference": 1e3 * _mean(reference), "blocks": len(seconds)}
+            entry |= {"ratio": compared.value, "low": compared.low, "high": compared.high}
+        yield entry
+    for quantity, value in found.counts[method].items():
+        entry = {**common, "quantity": quantity, "unit": _UNITS[quantity], "value": value}
+        other = found.counts[against].get(quantity)
+        if other:
+            exact = value / other
+            entry |= {"reference": other, "ratio": exact, "low": exact, "high": exact}
+        yield entry
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _same_features(
+    method: str, against: str, features: Mapping[str, Sequence[torch.Tensor]], device: str
+) -> dict[str, Any]:
+    """How far apart two methods' features are when their backbones have the same weights."""
+    pairs = list(zip(features[method], features[against], strict=True))
+    entry = {"method": method, "against": against, "device": device, "unit": "", "value": None}
+    entry["quantity"] = "largest difference of features"
+    if any(ours.shape != theirs.shape for ours, theirs in pairs):
+        return {**entry, "note": "features of different width"}
+    difference = max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+    same = all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    note = "bit for bit the same from the same backbone" if same else "before training, from the same recipe"
+    return {**entry, "value": difference, "note": note}
