@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Check a dataset, or build its cache of decoded images.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+bench_app = typer.Typer(help="How fast a training step is here, and what was measured.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, like studies/demo.yaml.")]
 DataRoot = Annotated[
@@ -374,6 +376,70 @@ def data_cache(
     print("\n".join(lines))
 
 
+@bench_app.command("step")
+def bench_step(
+    method: Annotated[str, typer.Option(help="A method's name.")] = "uit",
+    backbone: Annotated[str, typer.Option(help="tiny, or an open_clip model name.")] = "tiny",
+    dataset: Annotated[str, typer.Option(help="Whose training pairs are used.")] = "rendered-plaza",
+    subset: Annotated[int, typer.Option(min=2, help="Identities of it that are used.")] = 200,
+    image_size: Annotated[str | None, typer.Option("--size", help="Height×width, like 384x128.")] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pairs per step.")] = 128,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp32 or released.")] = None,
+    compiled: Annotated[str, typer.Option("--compile", help="auto (on a GPU), on or off.")] = "auto",
+    steps: Annotated[int, typer.Option(min=1, help="Steps in a row between turns.")] = 5,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks of turns.")] = 6,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that feed the plain step.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON object to this file.")] = None,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    deterministic: Deterministic = False,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """A training step beside a plain one, in turns: pairs per second, compute, memory, and the ratio."""
+    _one_of("--precision", precision, ("bf16", "fp32", "released"))
+    _one_of("--compile", compiled, ("auto", "on", "off"))
+    with refusals():
+        from harness.bench import StepBench, render
+        from harness.bench import bench_step as measured
+        from harness.context import Context
+        from harness.datatools import image_size_of
+        from harness.files import atomic_json
+
+        _load_plugins(plugin)
+        machine = _machine(data_root, device, 1, threads, deterministic, False, plugin)
+        size = None if image_size is None else image_size_of(image_size)
+        wanted = StepBench(
+            method=method,
+            backbone=backbone,
+            dataset=dataset,
+            subset=subset,
+            image_size=size,
+            batch_size=batch_size,
+            precision=cast(Any, precision),
+            compiled=cast(Any, compiled),
+            steps=steps,
+            blocks=blocks,
+            workers=workers,
+        )
+        found = measured(wanted, Context(machine))
+        if out is not None:
+            atomic_json(out, found)
+    _answer(found, as_json, lambda: render(found))
+
+
+@bench_app.command("table")
+def bench_table(
+    folder: Annotated[Path, typer.Argument(help="Of measurements.")] = Path("reports/benchmarks"),
+) -> None:
+    """Measurements that were kept, as Markdown."""
+    with refusals():
+        from harness.bench import table
+
+        print(table(folder))
+
+
 # -- what verbs share -----------------------------------------------------------------------------
 
 
@@ -411,6 +477,11 @@ def _data_root(option: Path | None) -> Path | None:
     from harness import paths
 
     return paths.data_root(option)
+
+
+def _one_of(option: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise typer.BadParameter(f"{option} is one of {', '.join(choices)}, not {value!r}")
 
 
 def _listed(text: str | None) -> list[str]:
