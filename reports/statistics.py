@@ -21,9 +21,9 @@ estimated as
 
 Assumed: people are independent, seed effects are roughly normal, and runs of different methods share no
 randomness. (In this harness runs of one seed see the same batches; what they have in common because of that
-makes the intervals a little too wide, never too narrow.) Measured on simulated hits with people, captions,
-seeds and runs all varying, 95 % intervals cover the true difference in 94.0 to 97.2 % of studies with 3 seeds,
-95.0 to 97.0 % with 5, and up to 98 % with 2 (``tests/reports/test_statistics.py``).
+makes the intervals a little too wide, never too narrow.) Measured on simulated hits
+with people, captions, seeds and runs all varying, 95 % intervals cover the true difference in 94.0 to 97.2 %
+of studies with 3 seeds, 95.0 to 97.0 % with 5, and up to 98 % with 2 (``tests/reports/test_statistics.py``).
 
 A p-value must survive two tests, so the larger counts: the t-test above, which also charges for the seeds,
 and a permutation test that swaps the two methods' scores person by person, which assumes no distribution but
