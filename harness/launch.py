@@ -408,12 +408,12 @@ _contexts: dict[Machine, Context] = {}
 
 def _in_worker(cell: Cell, identity: str, directory: Path, machine: Machine) -> Status:
     """Run a cell in a worker's process, which keeps its context for the next one."""
-    from harness.progress import LogProgress
+    from harness.progress import WorkerProgress
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     if machine not in _contexts:
         machine.prepare()
-        _contexts[machine] = Context(machine, LogProgress())
+        _contexts[machine] = Context(machine, WorkerProgress())
     context = _contexts[machine]
     if fingerprint(context.parts(cell)) != identity:
         raise RuntimeError("code, data or weights changed while the study was running; run it again")

@@ -18,7 +18,7 @@ DRAW_SECONDS = 0.1
 
 
 class Progress:
-    """Reports of a running study; this one says nothing (tests, workers of a search).
+    """Reports of a running study; this one says nothing.
 
     `on_step` and `on_epoch` are what the training loop calls; the others are called around it.
     """
@@ -97,6 +97,13 @@ class LogProgress(Progress):
         """Say how it ended and what is left."""
         self._count.finished += 1
         self.say(f"{name}: {outcome} ({self._count.shown()})")
+
+
+class WorkerProgress(LogProgress):
+    """A worker's lines; how a cell ended is for its parent to say, who counts them."""
+
+    def end_cell(self, name: str, outcome: str) -> None:
+        """Nothing."""
 
 
 class LiveProgress(Progress):

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness import checking, launch
 from harness.context import Context
+from harness.illustrating import illustrate
 from harness.launch import Options, Stopped
 from harness.progress import Progress
 from harness.store import CellRun, RunStore
@@ -35,6 +36,7 @@ def run_study(study: Study, options: Options, out: Path, progress: Progress) -> 
             tuned = _search(study, store, context, options)
             runs = launch.run_cells(study.cells(tuned), store, context, options)
             _measure(study, store, context, tuned)
+            illustrate(runs, store, context)
             progress.close()
             return _conclude(runs, store)
     except Stopped as stopped:

@@ -1,7 +1,8 @@
-"""The program as a person uses it: exit codes, what it prints where, and a study that outlives being killed."""
+"""The program as a person uses it: exit codes, what goes where, and a study that outlives being killed."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from factories import write_cuhk, write_rstp
+from PIL import Image
 from study_files import SMALL, write_study
 from typer.testing import CliRunner, Result
 
@@ -49,7 +52,7 @@ def light_study(folder: Path, **changes: Any) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small finished run of a method of ours."""
     folder = tmp_path_factory.mktemp("finished")
-    path = light_study(folder, methods=["baseline"], train={**RECIPE, "epochs": 1})
+    path = light_study(folder, methods=["uit"], train={**RECIPE, "epochs": 1})
     done = invoke("run", path, "--out", folder / "run", "--device", "cpu", "--workers", 1)
     assert done.exit_code == 0, done.output
     return folder / "run"
@@ -134,6 +137,19 @@ def test_a_run_ends_with_the_table_and_the_report(finished: Path) -> None:
     again = invoke("report", finished)
     assert again.exit_code == 0
     assert f"report: {finished / 'report.html'}" in again.stdout
+
+
+def test_a_run_leaves_the_pictures_its_report_shows(finished: Path) -> None:
+    (restored,) = (finished / "cells").glob("*/restorations.parquet")
+    rows = pd.read_parquet(restored)
+    assert len(rows) == 6
+    assert (rows["caption"] != rows["wrong_caption"]).all()
+    assert all(Image.open(io.BytesIO(picture)).size == (32, 96) for picture in rows["right"])
+    queries = pd.read_parquet(finished / "pictures" / "cuhk-pedes.queries.parquet")
+    assert queries["chosen"].sum() == 6
+    pruned = json.loads((finished / "pictures" / "cuhk-pedes.pruned.json").read_text())["examples"]
+    assert all(len(example["pruned"]) < len(example["caption"]) for example in pruned)
+    assert (finished / "report.html").read_text().count("data:image/webp;base64,") >= 4 * 6
 
 
 def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
