@@ -26,6 +26,8 @@ class Examination:
     notes: list[str] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
+    detectable: dict[str, float] = field(default_factory=dict)
+    """By test set: the true difference in points of R1 that these seeds show in four studies of five."""
     states: dict[str, str] = field(default_factory=dict)
     """By a cell's key: how it stands in the store, when there is one."""
 
@@ -38,6 +40,7 @@ class Examination:
             "problems": self.problems,
             "notes": self.notes,
             "cost": self.cost,
+            "detectable_difference": self.detectable,
             "cells": [
                 {
                     "method": cell.method,
@@ -63,6 +66,7 @@ def examine(study: Study, context: Context, options: Options, out: Path) -> Exam
         found.problems += _size_problems(found.cells, context)
         found.problems += _search_problems(study, context, out)
         found.cost = expected_cost(found.cells, context)
+        found.detectable = detectable_differences(study, context)
         found.states = _states(found.cells, context, out)
     return found
 
@@ -149,6 +153,22 @@ def expected_cost(cells: list[Cell], context: Context) -> dict[str, Any]:
     return {"cells": len(cells), "epochs": epochs, "training_pairs": pairs}
 
 
+def detectable_differences(study: Study, context: Context) -> dict[str, float]:
+    """By dataset of the study: which difference in R1 its test split and the study's seeds could show.
+
+    From the assumptions of `reports.power.Assumptions`; a finished study's report uses what it measured.
+    """
+    from reports.power import Design, plan
+
+    found = {}
+    for name in study.datasets:
+        test = context.dataset(name, study.file.subset).splits["test"].counts()
+        design = Design(test["captions"], test["person_ids"], len(study.seeds))
+        if design.people and design.queries:
+            found[name] = plan(design)
+    return found
+
+
 def _states(cells: list[Cell], context: Context, out: Path) -> dict[str, str]:
     from harness.study import fingerprint
 
@@ -184,6 +204,11 @@ def render(found: Examination, study: Study) -> None:
         )
     console.print(table)
     console.print(f"{study.name} ({study.preset}): " + ", ".join(f"{n:,} {w}" for w, n in _costs(found)))
+    for name, points in found.detectable.items():
+        console.print(
+            f"{name}: {len(study.seeds)} seeds would show a true difference of {points:.1f} points R1 "
+            "in four studies of five (assumed variances)"
+        )
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
 

@@ -31,7 +31,7 @@ _ROOMS = {
     "data": ("harness/data/*.py",),
     "train": (
         *("harness/train.py", "harness/optimiser.py", "harness/checkpoint.py", "harness/devices.py"),
-        "harness/context.py",
+        *("harness/context.py", "harness/meter.py"),
     ),
     "evaluate": ("harness/evaluate.py", "harness/metrics.py"),
     "seeds": ("harness/seeds.py",),

@@ -1,0 +1,37 @@
+"""Before a transfer is measured: has a model seen its target's test images under another name?"""
+
+from __future__ import annotations
+
+from harness import paths
+from harness.context import Context
+from harness.data.leakage import transfer_leakage
+from harness.files import atomic_json
+from harness.store import RunStore
+from harness.study import Study
+
+FILE = "leakage.json"
+
+
+def check_leakage(study: Study, store: RunStore, context: Context) -> None:
+    """Compare what each source trains on with each other target's test images; the findings go to the store.
+
+    DIR/leakage.json is a list of `{"source", "target", **LeakageReport.as_dict()}`. Hashes of images are
+    cached, so a second run costs seconds. Nothing is stopped: a report prints what was found.
+
+    Raises `DataError` when an image cannot be read.
+    """
+    crossings = {
+        (cell.dataset, target): cell.subset
+        for cell in study.cells()
+        for target in cell.targets
+        if target != cell.dataset
+    }
+    findings = []
+    for (source, target), subset in crossings.items():
+        report = transfer_leakage(
+            context.dataset(source, subset), context.dataset(target, subset), paths.cache_dir()
+        )
+        context.progress.say(report.sentence())
+        findings.append({"source": source, "target": target, **report.as_dict()})
+    if findings:
+        atomic_json(store.directory / FILE, findings)
