@@ -11,7 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -130,10 +130,11 @@ def is_finished(run: CellRun, cell: Cell, context: Context) -> bool:
 
 
 def _missing(run: CellRun, cell: Cell, context: Context) -> list[str]:
-    """Targets without a full set of results on the data as it is now."""
+    """Targets without a full set of results on the data as it is now, or whose records are gone or cut."""
     have = {
         (row.get("target"), row.get("selection"), row.get("direction"), row.get("fingerprint"))
         for row in run.results
+        if run.has_records(row)
     }
     return [
         target
@@ -166,8 +167,10 @@ def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch
         run.set_status("queued", detail="stopped; resumes from its last checkpoint")
         raise
     except Exception as error:
-        atomic_write(run.directory / "error.txt", traceback.format_exc())
-        run.fail(reason_of(error), f"{type(error).__name__}: {error}")
+        # Where even this cannot be written, the cell stays cut off, and resumes.
+        with suppress(OSError):
+            atomic_write(run.directory / "error.txt", traceback.format_exc())
+            run.fail(reason_of(error), f"{type(error).__name__}: {error}")
     status = run.status
     outcome = f"failed ({status.reason}): {status.detail}" if status.state == "failed" else status.state
     context.progress.end_cell(run.name, outcome)
@@ -266,6 +269,10 @@ class _Watch:
 def _evaluate(cell: Cell, run: CellRun, context: Context) -> None:
     """Evaluate the model of every selection on every target that lacks results, and keep all of it."""
     missing = _missing(run, cell, context)
+    for row in run.results:
+        if row["target"] in missing and not run.has_records(row):
+            place = f"{row['target']}.{row['selection']}.{row['direction']}"
+            run.note(f"records of {place} were missing or cut short; evaluated again")
     rows = [row for row in run.results if row["target"] in cell.targets and row["target"] not in missing]
     epochs = {selection: run.model_epoch(selection) for selection in SELECTIONS}
     work = [
@@ -307,8 +314,9 @@ def _evaluated(
         frame = records_frame(records, data.split, direction)
         for selection in chosen_by:
             seal = run.save_records(target, selection, direction, frame)
+            size = run.records_path(target, selection, direction).stat().st_size
             row = result_row(records, target=target, selection=selection, direction=direction, epoch=epoch)
-            yield {**row, **beside, "records": seal}
+            yield {**row, **beside, "records": seal, "bytes": size}
 
 
 # -- all cells ------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 def lines_of(error: Exception) -> list[str] | None:
     """One line per mistake, or None when the error is ours and deserves a traceback.
@@ -22,4 +25,15 @@ def lines_of(error: Exception) -> list[str] | None:
         return str(error).splitlines()
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
         return [f"{error.filename}: {error.strerror}"] if error.filename else [str(error)]
-    return None
+    return [no_room(error)] if is_no_room(error) else None
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether a disk is full, its quota used up, or it can only be read."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def no_room(error: BaseException) -> str:
+    """A sentence about a disk that takes no more."""
+    place = getattr(error, "filename", None)
+    return f"{place}: {os.strerror(getattr(error, 'errno', 0))}" if place else str(error)

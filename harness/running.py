@@ -12,6 +12,7 @@ from harness.context import Context
 from harness.illustrating import illustrate
 from harness.launch import Options, Stopped
 from harness.progress import Progress
+from harness.refusing import is_no_room, no_room
 from harness.store import CellRun, RunStore
 from harness.study import Cell, Study, StudyError
 
@@ -43,6 +44,13 @@ def run_study(study: Study, options: Options, out: Path, progress: Progress) -> 
         progress.close()
         print(f"stopped; nothing finished is lost. To go on: {options.machine.command}", file=sys.stderr)
         return stopped.code
+    except OSError as error:
+        if not is_no_room(error):
+            raise
+        progress.close()
+        again = f"nothing finished is lost. Make room, then: {options.machine.command}"
+        print(f"{no_room(error)}; {again}", file=sys.stderr)
+        return ERROR
 
 
 def _search(

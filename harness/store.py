@@ -27,7 +27,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from harness import files
 from harness.files import LockedError, atomic_file, atomic_json, atomic_write
@@ -204,8 +204,8 @@ class CellRun:
         import torch
 
         folder = self.directory / "checkpoint"
-        with atomic_file(folder / "new") as file:
-            torch.save(dict(state), file)
+        with atomic_file(folder / "new") as file, _true_cause(file) as watched:
+            torch.save(dict(state), watched)
         digest = _sha256(folder / "new")
         path = folder / f"epoch-{epoch:05d}-{digest[:32]}.pt"
         os.replace(folder / "new", path)
@@ -293,14 +293,14 @@ class CellRun:
 
     def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> str:
         """Keep one row per query of an evaluation; the SHA-256 of the file, a seal for the results."""
-        with atomic_file(self._records_path(target, selection, direction)) as file:
+        with atomic_file(self.records_path(target, selection, direction)) as file:
             frame.to_parquet(file, index=False, write_page_checksum=True)
         return self.seal(target, selection, direction)
 
     def seal(self, target: str, selection: str, direction: str) -> str:
         """SHA-256 of an evaluation's file as it is now. Raises `StoreError` when it cannot be read."""
         try:
-            return _sha256(self._records_path(target, selection, direction))
+            return _sha256(self.records_path(target, selection, direction))
         except OSError as error:
             raise StoreError(str(error)) from error
 
@@ -308,14 +308,24 @@ class CellRun:
         """The rows of an evaluation. Raises `StoreError` when they are missing or damaged."""
         import pandas as pd
 
-        path = self._records_path(target, selection, direction)
+        path = self.records_path(target, selection, direction)
         try:
             return pd.read_parquet(path, page_checksum_verification=True)
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
             raise StoreError(f"{path}: {error}") from error
 
-    def _records_path(self, target: str, selection: str, direction: str) -> Path:
+    def records_path(self, target: str, selection: str, direction: str) -> Path:
+        """Where the records of an evaluation lie."""
         return self.directory / "records" / f"{target}.{selection}.{direction}.parquet"
+
+    def has_records(self, row: Mapping[str, Any]) -> bool:
+        """Whether the records behind a row of results are there in full length; one look, nothing is read."""
+        path = self.records_path(str(row.get("target")), str(row.get("selection")), str(row.get("direction")))
+        try:
+            size = path.stat().st_size
+        except OSError:
+            return False
+        return bool(row.get("bytes", size) == size)
 
     def write_results(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep the scores, one row per target, selection and direction, with the target's fingerprint."""
@@ -477,6 +487,36 @@ def _asked(cell: Cell) -> dict[str, Any]:
         "own": dict(cell.own),
         "given": dict(cell.given),
     }
+
+
+class _Watched:
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+@contextlib.contextmanager
+def _true_cause(file: IO[bytes]) -> Iterator[Any]:
+    """Of a full disk torch says `unexpected pos 334720 vs 334640`; raise what the disk said instead."""
+    watched = _Watched(file)
+    try:
+        yield watched
+    except RuntimeError:
+        if watched.error is not None:
+            raise watched.error from None
+        raise
 
 
 def _read_json(path: Path) -> Any:
