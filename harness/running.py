@@ -11,6 +11,7 @@ from harness import checking, launch
 from harness.context import Context
 from harness.illustrating import illustrate
 from harness.launch import Options, Stopped
+from harness.leakcheck import check_leakage
 from harness.progress import Progress
 from harness.refusing import is_no_room, no_room
 from harness.store import CellRun, RunStore
@@ -34,6 +35,7 @@ def run_study(study: Study, options: Options, out: Path, progress: Progress) -> 
     try:
         with launch.stopping_at_signals():
             launch.prepare_study(study, store, context)
+            check_leakage(study, store, context)
             tuned = _search(study, store, context, options)
             runs = launch.run_cells(study.cells(tuned), store, context, options)
             _measure(study, store, context, tuned)
