@@ -65,7 +65,7 @@ def test_trials_train_as_cells_and_never_see_the_test_split(
 
     monkeypatch.setattr(TrialContext, "images", watched)
     small, store = study(tmp_path), RunStore(tmp_path / "out")
-    tuned = search_study(small, store, context, Options(context.machine))
+    tuned = search_study(small, store, context, Options(context.machine, workers=1))
     assert set(seen) == {"train", "val"}
     trials = RunStore(tmp_path / "out" / "trials").cells()
     assert len(trials) == 2
@@ -95,7 +95,10 @@ def test_trials_train_as_cells_and_never_see_the_test_split(
     assert "train.lr: was 1e-05, is now 2e-05" in longer[0]
     with pytest.raises(StorageError, match="trials: was 2, is now 3"):
         search_study(
-            study(tmp_path, "search.trials=3"), RunStore(tmp_path / "out"), context, Options(context.machine)
+            study(tmp_path, "search.trials=3"),
+            RunStore(tmp_path / "out"),
+            context,
+            Options(context.machine, workers=1),
         )
 
 
@@ -132,7 +135,9 @@ def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(
 
     monkeypatch.setattr("harness.search.objective.CellObjective.__call__", diverges)
     with pytest.raises(SearchIncomplete) as caught:
-        search_study(study(tmp_path), RunStore(tmp_path / "out"), context, Options(context.machine))
+        search_study(
+            study(tmp_path), RunStore(tmp_path / "out"), context, Options(context.machine, workers=1)
+        )
     assert caught.value.code == 3
     errors = capsys.readouterr().err
     assert "small/baseline/cuhk-pedes: 0 of 2 trials finished, 4 failed" in errors
