@@ -18,7 +18,7 @@ def check_leakage(study: Study, store: RunStore, context: Context) -> None:
     DIR/leakage.json is a list of `{"source", "target", **LeakageReport.as_dict()}`. Hashes of images are
     cached, so a second run costs seconds. Nothing is stopped: a report prints what was found.
 
-    Raises `DataError` when an image cannot be read.
+    Images that cannot be read are counted, not compared. Raises `DataError` when a dataset cannot be used.
     """
     crossings = {
         (cell.dataset, target): cell.subset
