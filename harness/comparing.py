@@ -11,7 +11,8 @@ import numpy as np
 
 from harness import environment
 from harness.recall import recorded
-from harness.store import SCORES, CellRun, RunStore, StoreError
+from harness.resultstable import SCORES
+from harness.store import CellRun, RunStore, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
@@ -12,6 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+
+class StoreError(Exception):
+    """A store that cannot be used: unreadable, unwritable, or of another kind; says which file and why."""
 
 
 @contextlib.contextmanager
@@ -46,6 +51,20 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 def atomic_json(path: Path, value: Any) -> None:
     """Replace `path` by a value as indented JSON with sorted keys."""
     atomic_write(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's value. Raises `StoreError` when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

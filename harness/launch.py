@@ -23,6 +23,7 @@ from harness.data.splits import file_list
 from harness.files import atomic_json, atomic_write
 from harness.launchers import Resources, WorkerDied, open_launcher
 from harness.progress import Progress
+from harness.resultstable import write_results_table
 from harness.seeds import seed_for
 from harness.store import DIRECTIONS, SELECTIONS, CellRun, LockedError, Reason, RunStore, Status
 from harness.study import Cell, Study, fingerprint
@@ -335,13 +336,13 @@ def run_cells(
     context.progress.begin_study(len(opened), len(opened) - len(left))
     for sentence in not_reused(store, [run for _, run in left]):
         context.progress.say(sentence)
-    store.write_results()
+    write_results_table(store)
     written = time.monotonic()
     for _ in _outcomes([cell for cell, _ in left], store, context, options):
         if time.monotonic() - written > RESULTS_SECONDS:
-            store.write_results()
+            write_results_table(store)
             written = time.monotonic()
-    store.write_results()
+    write_results_table(store)
     return opened
 
 

@@ -16,10 +16,7 @@ DIR/cells/<dataset>.<method>.<seed>.<identity>/
 from __future__ import annotations
 
 import contextlib
-import csv
 import gzip
-import hashlib
-import io
 import json
 import os
 import time
@@ -27,44 +24,23 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from harness import files
-from harness.files import LockedError, atomic_file, atomic_json, atomic_write
+from harness import files, savedstate, weights
+from harness.files import LockedError, StoreError, atomic_file, atomic_json, atomic_write, read_json
 from harness.study import Cell, Study, fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = [
-    "CellRun",
-    "LockedError",
-    "RunStore",
-    "Status",
-    "StoreError",
-    "atomic_write",
-    "results_rows",
-    "results_sha256",
-]
+__all__ = ["CellRun", "LockedError", "RunStore", "Status", "StoreError"]
 
 State = Literal["queued", "running", "done", "failed", "pruned"]
 Reason = Literal["", "oom", "nan", "data", "timeout", "error"]
 SELECTIONS = ("val", "last", "test")
 DIRECTIONS = ("t2i", "i2t")
-SCORES = ("R1", "R5", "R10", "mAP", "mINP")
-COUNTS = ("queries", "gallery")
-RESULT_COLUMNS = (
-    *("method", "dataset", "target", "seed", "preset", "selection", "direction", "status", "reason"),
-    *SCORES,
-    *COUNTS,
-    "cell",
-)
 FORMAT = 1
-
-
-class StoreError(Exception):
-    """A store that cannot be used: unreadable, unwritable, or of another kind; says which file and why."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +77,7 @@ class CellRun:
 
         Raises `StoreError` when it is missing or damaged.
         """
-        description = _read_json(self.directory / "cell.json")
+        description = read_json(self.directory / "cell.json")
         if not isinstance(description, dict):
             raise StoreError(f"{self.directory / 'cell.json'}: not a description of a cell")
         return description
@@ -132,7 +108,7 @@ class CellRun:
 
     def _written_status(self) -> Status:
         try:
-            written = _read_json(self.directory / "status.json")
+            written = read_json(self.directory / "status.json")
             return Status(**{name: written[name] for name in Status.__dataclass_fields__})
         except (StoreError, KeyError, TypeError):
             # Rewritten by the next run from what is beside it; until then the cell is not finished.
@@ -200,42 +176,16 @@ class CellRun:
             atomic_write(self.directory / "history.jsonl", "".join(lines))
 
     def save_checkpoint(self, state: Mapping[str, Any], epoch: int) -> None:
-        """Keep the full state after `epoch`; the one before goes when this one is safe on the disk."""
-        import torch
-
-        folder = self.directory / "checkpoint"
-        with atomic_file(folder / "new") as file, _true_cause(file) as watched:
-            torch.save(dict(state), watched)
-        digest = _sha256(folder / "new")
-        path = folder / f"epoch-{epoch:05d}-{digest[:32]}.pt"
-        os.replace(folder / "new", path)
-        files.sync_folder(folder)
-        for older in folder.glob("epoch-*.pt"):
-            if older != path:
-                older.unlink()
+        """Keep the full state after `epoch`, in place of the one before."""
+        savedstate.save(self.directory / "checkpoint", state, epoch)
 
     def load_checkpoint(self, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
-        """The newest full state that is sound, or None. A damaged one is named and set aside, never used.
-
-        Only tensors and plain values are read: a checkpoint cannot bring code along.
-        """
-        import torch
-
-        for path in sorted((self.directory / "checkpoint").glob("epoch-*.pt"), reverse=True):
-            if not path.stem.endswith(_sha256(path)[:32]):
-                self.set_aside(path, "its content does not match its name")
-                continue
-            try:
-                state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-                return state
-            except Exception as error:  # torch raises many kinds over foreign content
-                self.set_aside(path, f"cannot be read ({type(error).__name__})")
-        return None
+        """The newest full state that is sound, or None. A damaged one is named and set aside, never used."""
+        return savedstate.load(self.directory / "checkpoint", map_location, self.set_aside)
 
     def drop_checkpoint(self) -> None:
         """Free the disk of a finished cell's optimiser state; its models stay."""
-        for path in (self.directory / "checkpoint").glob("epoch-*.pt"):
-            path.unlink()
+        savedstate.drop(self.directory / "checkpoint")
 
     # -- models, records, results -----------------------------------------------------------------
 
@@ -251,45 +201,16 @@ class CellRun:
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Keep a model's weights for a selection; a hard link when another selection has this epoch."""
-        from safetensors.torch import save
-
-        path = self.model_path(selection)
-        for other in SELECTIONS:
-            if (
-                other != selection
-                and self.model_epoch(other) == epoch
-                and _linked(self.model_path(other), path)
-            ):
-                return
-        weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-        with atomic_file(path) as file:
-            label = {"epoch": str(epoch), "sha256": _weights_sha256(weights), **(metadata or {})}
-            file.write(save(weights, metadata=label))
+        others = [self.model_path(other) for other in SELECTIONS if other != selection]
+        weights.save(self.model_path(selection), state, epoch, metadata, others)
 
     def model_epoch(self, selection: str) -> int | None:
         """The epoch after which a selection's model was kept, or None when there is no sound one."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(self.model_path(selection)), "pt") as file:
-                return int(file.metadata()["epoch"])
-        except (FileNotFoundError, SafetensorError, KeyError, ValueError, TypeError, OSError):
-            return None
+        return weights.epoch_of(self.model_path(selection))
 
     def load_model(self, selection: str) -> dict[str, torch.Tensor]:
         """The weights kept for a selection. Raises `StoreError` when they are missing or damaged."""
-        from safetensors import SafetensorError, safe_open
-
-        path = self.model_path(selection)
-        try:
-            with safe_open(str(path), "pt") as file:
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-                expected = (file.metadata() or {}).get("sha256")
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"{path}: {error}") from error
-        if expected != _weights_sha256(weights):
-            raise StoreError(f"{path}: its weights are not the ones that were written")
-        return weights
+        return weights.load(self.model_path(selection))
 
     def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> str:
         """Keep one row per query of an evaluation; the SHA-256 of the file, a seal for the results."""
@@ -300,7 +221,7 @@ class CellRun:
     def seal(self, target: str, selection: str, direction: str) -> str:
         """SHA-256 of an evaluation's file as it is now. Raises `StoreError` when it cannot be read."""
         try:
-            return _sha256(self.records_path(target, selection, direction))
+            return files.sha256(self.records_path(target, selection, direction))
         except OSError as error:
             raise StoreError(str(error)) from error
 
@@ -335,7 +256,7 @@ class CellRun:
     def results(self) -> list[dict[str, Any]]:
         """The scores kept so far; none when the file is missing or damaged."""
         try:
-            rows = _read_json(self.directory / "results.json")
+            rows = read_json(self.directory / "results.json")
         except StoreError:
             return []
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
@@ -361,7 +282,7 @@ class RunStore:
 
     def _current(self) -> dict[str, str]:
         try:
-            current = _read_json(self.directory / "current.json")
+            current = read_json(self.directory / "current.json")
         except StoreError:
             return {}
         return current if isinstance(current, dict) else {}
@@ -431,50 +352,6 @@ class RunStore:
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
         atomic_write(self.directory / "study.yaml", header + text)
 
-    def write_results(self) -> Path:
-        """Write `results.csv`, sorted and free of times, so that two runs compare with `diff`."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, RESULT_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(results_rows(self))
-        path = self.directory / "results.csv"
-        atomic_write(path, text.getvalue())
-        return path
-
-
-def results_rows(store: RunStore) -> list[dict[str, Any]]:
-    """One row per cell, target, selection and direction, sorted; a cell without results has one, unscored."""
-    rows = [row for run in store.cells() for row in _rows_of(run)]
-    keys = ("dataset", "method", "seed", "target", "selection", "direction", "cell")
-    return sorted(rows, key=lambda row: [(isinstance(row[key], str), row[key]) for key in keys])
-
-
-def results_sha256(store: RunStore) -> str:
-    """Hash of all that `results.csv` says: whether something said about a store is still about this one."""
-    return hashlib.sha256(json.dumps(results_rows(store), sort_keys=True).encode()).hexdigest()
-
-
-def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
-    try:
-        asked = run.description["cell"]
-    except (StoreError, KeyError):
-        return
-    status = run.status
-    common = {
-        **{name: asked[name] for name in ("method", "dataset", "seed", "preset")},
-        "status": status.state,
-        "reason": status.reason,
-        "cell": run.name,
-    }
-    scored = run.results if status.state == "done" else []
-    for result in scored:
-        scores = {name: f"{result[name]:.4f}" for name in SCORES}
-        places = {name: result[name] for name in ("target", "selection", "direction", *COUNTS)}
-        yield {**common, **places, **scores}
-    if not scored:
-        blank = dict.fromkeys(("target", "selection", "direction", *SCORES, *COUNTS), "")
-        yield {**common, **blank, "target": asked["dataset"]}
-
 
 def _asked(cell: Cell) -> dict[str, Any]:
     """What a study asked for, without what is in the identity's settings."""
@@ -487,72 +364,3 @@ def _asked(cell: Cell) -> dict[str, Any]:
         "own": dict(cell.own),
         "given": dict(cell.given),
     }
-
-
-class _Watched:
-    """A file that remembers why it could not be written."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-@contextlib.contextmanager
-def _true_cause(file: IO[bytes]) -> Iterator[Any]:
-    """Of a full disk torch says `unexpected pos 334720 vs 334640`; raise what the disk said instead."""
-    watched = _Watched(file)
-    try:
-        yield watched
-    except RuntimeError:
-        if watched.error is not None:
-            raise watched.error from None
-        raise
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: {error}") from error
-
-
-def _linked(source: Path, path: Path) -> bool:
-    """Make `path` another name of `source`; False where the file system has no hard links."""
-    temporary = path.with_name(f".{path.name}.link.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        return False
-    os.replace(temporary, path)
-    # Renaming one name of a file over another of its names leaves both.
-    temporary.unlink(missing_ok=True)
-    files.sync_folder(path.parent)
-    return True
-
-
-def _weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
-    """Hash of names, shapes, types and bits: a safetensors file carries no checksum of its own."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name]
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\0".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

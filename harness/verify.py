@@ -27,14 +27,12 @@ from harness.files import atomic_json
 from harness.launch import run_cell
 from harness.progress import Progress
 from harness.recall import cell_of, machine_of, recorded
+from harness.resultstable import RESULT_COLUMNS, results_rows, results_sha256
 from harness.store import (
-    RESULT_COLUMNS,
     SELECTIONS,
     CellRun,
     RunStore,
     StoreError,
-    results_rows,
-    results_sha256,
 )
 from harness.studyfile import StudyError
 from harness.why import against_present

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harness.files import atomic_write
+from harness.resultstable import write_results_table
 from harness.store import RunStore
 from reports import (
     ablation,
@@ -70,7 +71,7 @@ def build(
     frames = read(run_dirs)
     for directory in run_dirs:
         with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
-            RunStore(directory).write_results()
+            write_results_table(RunStore(directory))
     chosen = options or Options()
     context = Context(frames, tuple(arenas(frames, chosen)), chosen, published(), Studio(beside / "figures"))
     sections = _sections(context)

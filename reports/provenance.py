@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from harness.store import RunStore, StoreError, results_sha256
+from harness.resultstable import results_sha256
+from harness.store import RunStore, StoreError
 from reports.cells import shown
 from reports.context import Context
 from reports.document import Block, Fragment, Prose, Section

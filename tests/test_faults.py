@@ -23,6 +23,7 @@ from harness.files import atomic_write
 from harness.launch import Options, run_cell
 from harness.progress import Progress
 from harness.refusing import lines_of
+from harness.resultstable import write_results_table
 from harness.running import run_study
 from harness.store import CellRun, RunStore
 from reports.assemble import build
@@ -50,7 +51,7 @@ def context(data_root: Path) -> Context:
 
 
 def assert_same_table(store: RunStore, untroubled: Path) -> None:
-    assert store.write_results().read_text() == (untroubled / "results.csv").read_text()
+    assert write_results_table(store).read_text() == (untroubled / "results.csv").read_text()
 
 
 def notes_of(store: RunStore) -> str:

@@ -18,14 +18,13 @@ import torch
 from study_files import write_study
 
 from harness import files
+from harness.files import atomic_write
+from harness.resultstable import RESULT_COLUMNS, results_rows, write_results_table
 from harness.store import (
-    RESULT_COLUMNS,
     CellRun,
     LockedError,
     RunStore,
     StoreError,
-    atomic_write,
-    results_rows,
 )
 from harness.study import Cell, load_study
 
@@ -257,7 +256,7 @@ def test_results_csv_has_one_row_per_score_and_one_for_a_cell_without(
     runs[0].write_results(rows)
     runs[0].finish()
     runs[1].fail("nan", "diverged at step 3")
-    with store.write_results().open() as file:
+    with write_results_table(store).open() as file:
         table = list(csv.DictReader(file))
     assert list(table[0]) == list(RESULT_COLUMNS)
     assert [row["status"] for row in table] == ["done"] * 4 + ["failed", "queued"]
@@ -277,7 +276,7 @@ def test_results_do_not_depend_on_the_order_in_which_cells_ran(tmp_path: Path, c
             run = store.open(cell, cell.parts("data", {}), host=name)
             run.write_results([result(cell.dataset, R1=cell.seed + 0.5)])
             run.finish()
-        texts.append(store.write_results().read_text())
+        texts.append(write_results_table(store).read_text())
     assert texts[0] == texts[1]
 
 

@@ -1,0 +1,85 @@
+"""A trained model's weights on disk: a safetensors file that knows its epoch and its own SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.files import StoreError, atomic_file, sync_folder
+
+if TYPE_CHECKING:
+    import torch
+
+
+def save(
+    path: Path,
+    state: Mapping[str, torch.Tensor],
+    epoch: int,
+    metadata: Mapping[str, str] | None = None,
+    others: Iterable[Path] = (),
+) -> None:
+    """Keep a model's weights after `epoch`; a hard link when one of `others` has those of this epoch."""
+    from safetensors.torch import save as packed
+
+    if any(epoch_of(other) == epoch and _linked(other, path) for other in others):
+        return
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    with atomic_file(path) as file:
+        label = {"epoch": str(epoch), "sha256": _sha256(weights), **(metadata or {})}
+        file.write(packed(weights, metadata=label))
+
+
+def epoch_of(path: Path) -> int | None:
+    """The epoch after which a model was kept, or None when there is no sound one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            return int(file.metadata()["epoch"])
+    except (FileNotFoundError, SafetensorError, KeyError, ValueError, TypeError, OSError):
+        return None
+
+
+def load(path: Path) -> dict[str, torch.Tensor]:
+    """A model's weights. Raises `StoreError` when they are missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            expected = (file.metadata() or {}).get("sha256")
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path}: {error}") from error
+    if expected != _sha256(weights):
+        raise StoreError(f"{path}: its weights are not the ones that were written")
+    return weights
+
+
+def _linked(source: Path, path: Path) -> bool:
+    """Make `path` another name of `source`; False where the file system has no hard links."""
+    temporary = path.with_name(f".{path.name}.link.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        return False
+    os.replace(temporary, path)
+    # Renaming one name of a file over another of its names leaves both.
+    temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
+def _sha256(weights: Mapping[str, torch.Tensor]) -> str:
+    """Hash of names, shapes, types and bits: a safetensors file carries no checksum of its own."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name]
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\0".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
