@@ -39,6 +39,9 @@ AfterEpoch = Callable[[int, Mapping[str, float]], None]
 COMPILED_FROM = 2000
 """Steps below which compiling, a minute or so, cannot pay."""
 
+COMPILED_STEPS = 10_000
+"""Steps of different methods, sizes and settings that one process may compile."""
+
 log = logging.getLogger(__name__)
 
 
@@ -120,7 +123,7 @@ def train(
         for step, indices in trainer.remaining_batches(epoch):
             batch, noise = trainer.inputs(indices, epoch, step)
             trainer.optimiser.zero_grad(set_to_none=True)
-            losses = trainer.model(batch, noise)
+            losses = trainer.losses(batch, noise)
             trainer.fabric.backward(torch.stack(list(losses.values())).sum())
             trainer.optimiser.step()
             trainer.end_step(losses, len(indices), epoch, step)
@@ -155,8 +158,7 @@ class Trainer:
         self.meter = Meter(fabric.device)
         self.model, self.optimiser = fabric.setup(method, self.adam)
         self.model.train()
-        if self.position.epoch < self.epochs:
-            self._compile()
+        self.compiled = self.position.epoch < self.epochs and self._compile()
 
     def _resumed(self) -> Position:
         state = self.run.load_checkpoint()
@@ -166,17 +168,18 @@ class Trainer:
         self.fabric.barrier()
         return position
 
-    def _compile(self) -> None:
+    def _compile(self) -> bool:
         """Compile the step where it pays, tried on the first batch; where that fails, say so and go on
         without."""
         if not self._worth_compiling():
-            return
-        inputs = next(self.remaining_batches(self.position.epoch), None)
-        if inputs is None:
-            return
+            return False
+        step, indices = next(self.remaining_batches(self.position.epoch), (0, None))
+        if indices is None:
+            return False
+        allow_many_compiled_steps()
         self.method.compile(dynamic=False)
         try:
-            losses = self.model(*self.inputs(inputs[1], self.position.epoch, inputs[0]))
+            losses = self.model(*self.inputs(indices, self.position.epoch, step))
             self.fabric.backward(torch.stack(list(losses.values())).sum())
         except torch.OutOfMemoryError:
             raise
@@ -186,6 +189,7 @@ class Trainer:
             )
             self.method._compiled_call_impl = None
         self.optimiser.zero_grad(set_to_none=True)
+        return self.method._compiled_call_impl is not None
 
     def _worth_compiling(self) -> bool:
         if self.options.compile != "auto":
@@ -236,6 +240,17 @@ class Trainer:
 
     def _generator(self, purpose: str, epoch: int, step: int) -> torch.Generator:
         return self.generator.manual_seed(seed_for(self.seed, purpose, epoch, step))
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Named losses of a batch; an epoch's last, smaller one is not worth compiling for."""
+        if self.compiled and len(batch.images) < self.settings.batch_size:
+            with torch.compiler.set_stance("force_eager"):
+                return self._losses(batch, noise)
+        return self._losses(batch, noise)
+
+    def _losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.model(batch, noise)
+        return found
 
     def end_step(self, losses: Mapping[str, Tensor], pairs: int, epoch: int, step: int) -> None:
         """Note the step; now and then report progress, look for NaN, and write a checkpoint in a long
@@ -312,6 +327,17 @@ class Trainer:
                 self.run.save_model(selection, weights[epoch], epoch)
         self.fabric.barrier()
         return chosen
+
+
+def allow_many_compiled_steps() -> None:
+    """Let one process compile the step of every method, size and setting that its cells and trials have.
+
+    By default the compiler gives up on code that it has compiled for eight kinds of input, and the ninth
+    method of a study would run other kernels than the first.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = config.accumulated_recompile_limit = COMPILED_STEPS
 
 
 def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:
