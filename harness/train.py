@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,7 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from harness import devices
-from harness.checkpoint import Pace, Position, pack, unpack
+from harness.checkpoint import Pace, Position, Writer, pack, unpack
 from harness.data.augment import draw_augmentation
 from harness.data.loader import DeviceData, Indices
 from harness.data.sampler import IdentityBatches
@@ -118,17 +119,18 @@ def train(
         fabric or devices.make_fabric(settings.precision),
         options or Options(),
     )
-    for epoch in range(trainer.position.epoch, trainer.epochs):
-        trainer.start_epoch(epoch)
-        for step, indices in trainer.remaining_batches(epoch):
-            batch, noise = trainer.inputs(indices, epoch, step)
-            trainer.optimiser.zero_grad(set_to_none=True)
-            losses = trainer.losses(batch, noise)
-            trainer.fabric.backward(torch.stack(list(losses.values())).sum())
-            trainer.optimiser.step()
-            trainer.end_step(losses, len(indices), epoch, step)
-        trainer.end_epoch(epoch)
-    return trainer.save_models()
+    with closing(trainer.writer):
+        for epoch in range(trainer.position.epoch, trainer.epochs):
+            trainer.start_epoch(epoch)
+            for step, indices in trainer.remaining_batches(epoch):
+                batch, noise = trainer.inputs(indices, epoch, step)
+                trainer.optimiser.zero_grad(set_to_none=True)
+                losses = trainer.losses(batch, noise)
+                trainer.fabric.backward(torch.stack(list(losses.values())).sum())
+                trainer.optimiser.step()
+                trainer.end_step(losses, len(indices), epoch, step)
+            trainer.end_epoch(epoch)
+        return trainer.save_models()
 
 
 class Trainer:
@@ -149,7 +151,7 @@ class Trainer:
         self.epochs = settings.epochs if method.trains else 0
         self.rates = schedule(settings.epochs, settings.warmup_epochs, settings.warmup_factor)
         self.generator = torch.Generator(fabric.device)
-        self.pace = Pace(options.checkpoint_minutes)
+        self.pace, self.writer = Pace(options.checkpoint_minutes), Writer(run.save_checkpoint)
         devices.to_precision(method.to(fabric.device), settings.precision)
         if fabric.world_size > 1:
             method.gather = devices.gather_with_gradients
@@ -313,7 +315,7 @@ class Trainer:
 
     def _save_checkpoint(self) -> None:
         start = time.monotonic()
-        self.run.save_checkpoint(pack(self.position, self.method, self.adam), self.position.epoch)
+        self.writer.write(pack(self.position, self.method, self.adam), self.position.epoch)
         self.pace.written(start)
 
     def save_models(self) -> dict[str, int]:
@@ -322,6 +324,7 @@ class Trainer:
         weights = {self.position.epoch: self.method.state_dict(), **self.position.kept}
         chosen = {name: best.epoch or self.position.epoch for name, best in self.position.best.items()}
         chosen["last"] = self.position.epoch
+        self.writer.wait()
         if self.fabric.is_global_zero:
             for selection, epoch in chosen.items():
                 self.run.save_model(selection, weights[epoch], epoch)
