@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import environment
+from harness.cellrun import HISTORY, place_of
 from harness.context import Context, Lens, Machine
 from harness.data.records import DataError
 from harness.data.splits import file_list
 from harness.files import atomic_json, atomic_write
 from harness.launchers import Resources, WorkerDied, open_launcher
 from harness.progress import Progress
+from harness.refusing import in_words, is_of_the_machine
 from harness.resultstable import write_results_table
 from harness.seeds import seed_for
 from harness.store import DIRECTIONS, SELECTIONS, CellRun, LockedError, Reason, RunStore, Status
@@ -111,8 +113,9 @@ def run_cell(
     A finished cell is not touched, one that was cut off resumes from its checkpoint, one that failed before
     is tried again. A failure becomes the cell's status. A cell that another process trains is left to it.
 
-    Raises what `after_epoch` raises (`Pruned` leaves the cell as pruned, another exception as queued), and
-    `DataError` when the dataset cannot even be read.
+    Raises what `after_epoch` raises (`Pruned` leaves the cell as pruned, another exception as queued),
+    `DataError` when the dataset cannot even be read, and OSError when the machine fails (a full disk), which
+    is no failure of the cell: it stays queued.
     """
     run = store.open(cell, context.parts(cell), **_recorded(context))
     if not is_finished(run, cell, context):
@@ -126,16 +129,16 @@ def run_cell(
 
 
 def is_finished(run: CellRun, cell: Cell, context: Context) -> bool:
-    """Whether a cell is done and its results are those of the targets as they are now."""
-    return run.status.state == "done" and not _missing(run, cell, context)
+    """Whether a cell is done, as it was when it finished, with results on the targets as they are now."""
+    return run.status.state == "done" and not run.altered() and not _missing(run, cell, context)
 
 
 def _missing(run: CellRun, cell: Cell, context: Context) -> list[str]:
-    """Targets without a full set of results on the data as it is now, or whose records are gone or cut."""
+    """Targets without a full set of results and records on the data as it is now."""
     have = {
-        (row.get("target"), row.get("selection"), row.get("direction"), row.get("fingerprint"))
+        (*place_of(row), row.get("fingerprint"))
         for row in run.results
-        if run.has_records(row)
+        if run.records_path(*place_of(row)).exists()
     }
     return [
         target
@@ -149,15 +152,32 @@ def _missing(run: CellRun, cell: Cell, context: Context) -> list[str]:
     ]
 
 
+def _mend(run: CellRun) -> bool:
+    """Set aside what of a finished cell is not as it was when it finished; whether training must mend it.
+
+    Models and history come back from the last checkpoint, or from training again where that is gone too.
+    """
+    altered = run.altered()
+    for name, what in altered.items():
+        if (run.directory / name).exists():
+            run.set_aside(run.directory / name, what)
+        else:
+            run.note(f"{name} {what}; made again")
+    has_models = all(run.model_epoch(selection) is not None for selection in SELECTIONS)
+    return not has_models or HISTORY in altered
+
+
 def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None) -> None:
-    done_before = run.status.state == "done"
+    was_finished = run.was_finished
+    to_train = _mend(run) or not was_finished
+    rows = run.results if was_finished else []
     run.set_status("running")
     run.describe(**_recorded(context))
     context.progress.begin_cell(run.name, cell.train.epochs if cell.trains else 0)
     try:
-        if not done_before or any(run.model_epoch(selection) is None for selection in SELECTIONS):
+        if to_train:
             _train(cell, run, context, after_epoch)
-        _evaluate(cell, run, context)
+        _evaluate(cell, run, context, rows)
         (run.directory / "error.txt").unlink(missing_ok=True)
         run.finish()
     except _EndedByCaller as ended:
@@ -168,10 +188,13 @@ def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch
         run.set_status("queued", detail="stopped; resumes from its last checkpoint")
         raise
     except Exception as error:
-        # Where even this cannot be written, the cell stays cut off, and resumes.
-        with suppress(OSError):
-            atomic_write(run.directory / "error.txt", traceback.format_exc())
-            run.fail(reason_of(error), f"{type(error).__name__}: {error}")
+        if is_of_the_machine(error):
+            # Where even this cannot be written, the cell stays cut off, and resumes just the same.
+            with suppress(OSError):
+                run.set_status("queued", detail=f"{in_words(error)}; resumes from its last checkpoint")
+            raise
+        atomic_write(run.directory / "error.txt", traceback.format_exc())
+        run.fail(reason_of(error), f"{type(error).__name__}: {error}")
     status = run.status
     outcome = f"failed ({status.reason}): {status.detail}" if status.state == "failed" else status.state
     context.progress.end_cell(run.name, outcome)
@@ -267,14 +290,10 @@ class _Watch:
                 raise _EndedByCaller(error) from error
 
 
-def _evaluate(cell: Cell, run: CellRun, context: Context) -> None:
-    """Evaluate the model of every selection on every target that lacks results, and keep all of it."""
-    missing = _missing(run, cell, context)
-    for row in run.results:
-        if row["target"] in missing and not run.has_records(row):
-            place = f"{row['target']}.{row['selection']}.{row['direction']}"
-            run.note(f"records of {place} were missing or cut short; evaluated again")
-    rows = [row for row in run.results if row["target"] in cell.targets and row["target"] not in missing]
+def _evaluate(cell: Cell, run: CellRun, context: Context, before: Sequence[Mapping[str, Any]]) -> None:
+    """Evaluate the model of every selection on every target that `before` lacks, and keep all of it."""
+    missing = _missing(run, cell, context) if before else list(cell.targets)
+    rows = [dict(row) for row in before if row["target"] in cell.targets and row["target"] not in missing]
     epochs = {selection: run.model_epoch(selection) for selection in SELECTIONS}
     work = [
         (epoch, target)
@@ -314,10 +333,9 @@ def _evaluated(
     for direction, records in found.items():
         frame = records_frame(records, data.split, direction)
         for selection in chosen_by:
-            seal = run.save_records(target, selection, direction, frame)
-            size = run.records_path(target, selection, direction).stat().st_size
+            run.save_records(target, selection, direction, frame)
             row = result_row(records, target=target, selection=selection, direction=direction, epoch=epoch)
-            yield {**row, **beside, "records": seal, "bytes": size}
+            yield {**row, **beside}
 
 
 # -- all cells ------------------------------------------------------------------------------------
@@ -406,6 +424,8 @@ def _landed(
         )
         status = run.status
     except Exception as error:
+        if is_of_the_machine(error):
+            raise
         run.fail(reason_of(error), f"{type(error).__name__}: {error}")
         status = run.status
     context.progress.end_cell(run.name, f"{status.state} {status.reason} {status.detail}".strip())
