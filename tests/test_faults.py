@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import write_cuhk
 from light_runs import light_machine, light_study, run_light
 from study_files import write_study
 
@@ -35,24 +34,15 @@ from reports.assemble import build
 
 
 @pytest.fixture(scope="module")
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("data")
-    write_cuhk(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield root
-
-
-@pytest.fixture(scope="module")
-def untroubled(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def untroubled(cuhk_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on which nothing fell."""
     folder = tmp_path_factory.mktemp("untroubled")
-    return run_light(light_study(folder), folder / "out", Context(light_machine(data_root))).directory
+    return run_light(light_study(folder), folder / "out", Context(light_machine(cuhk_root))).directory
 
 
 @pytest.fixture
-def context(data_root: Path) -> Context:
-    return Context(light_machine(data_root))
+def context(cuhk_root: Path) -> Context:
+    return Context(light_machine(cuhk_root))
 
 
 def assert_same_table(store: RunStore, untroubled: Path) -> None:
@@ -292,9 +282,9 @@ def test_a_finished_cell_with_a_damaged_file_ends_with_the_same_table(
 
 
 def test_a_dataset_that_vanishes_during_training_costs_nothing_and_is_missed_by_the_next_run(
-    tmp_path: Path, data_root: Path, untroubled: Path
+    tmp_path: Path, cuhk_root: Path, untroubled: Path
 ) -> None:
-    shutil.copytree(data_root, tmp_path / "data")
+    shutil.copytree(cuhk_root, tmp_path / "data")
     context, store = Context(light_machine(tmp_path / "data")), RunStore(tmp_path / "out")
     first, second = light_study(tmp_path / "in").cells()
 
@@ -304,7 +294,7 @@ def test_a_dataset_that_vanishes_during_training_costs_nothing_and_is_missed_by_
     assert run_cell(first, store, context, after_epoch=vanish).state == "done"
     with pytest.raises(DataError):
         run_cell(second, store, Context(context.machine))
-    shutil.copytree(data_root, tmp_path / "data", dirs_exist_ok=True)
+    shutil.copytree(cuhk_root, tmp_path / "data", dirs_exist_ok=True)
     assert_same_table(run_light(light_study(tmp_path / "in"), tmp_path / "out", context), untroubled)
 
 
@@ -324,12 +314,12 @@ def test_a_clock_that_jumps_changes_no_digit_and_ends_no_cell(
 
 @pytest.mark.slow
 def test_two_runs_of_one_study_at_once_train_every_cell_once_and_agree(
-    tmp_path: Path, data_root: Path, untroubled: Path
+    tmp_path: Path, cuhk_root: Path, untroubled: Path
 ) -> None:
     light_study(tmp_path / "in")
     plugin = Path(__file__).with_name("light_method.py")
     command: list[Any] = [sys.executable, "-m", "harness", "run", tmp_path / "in" / "study.yaml"]
-    command += ["--out", tmp_path / "out", "--data-root", data_root, "--plugin", plugin, "--workers", "1"]
+    command += ["--out", tmp_path / "out", "--data-root", cuhk_root, "--plugin", plugin, "--workers", "1"]
     runs = [subprocess.Popen([*command, "--device", "cpu"], cwd=Path(__file__).parent.parent) for _ in "ab"]
     codes = sorted(run.wait() for run in runs)
     # The one that comes to a cell second may find it still being trained, and says so by exit code 3.
