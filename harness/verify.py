@@ -25,10 +25,10 @@ from harness.comparing import Expectation
 from harness.context import Context, Machine
 from harness.data.records import DataError
 from harness.files import atomic_json
-from harness.launch import run_cell
 from harness.progress import Progress
 from harness.recall import cell_of, machine_of, recorded
 from harness.resultstable import RESULT_COLUMNS, results_rows, results_sha256
+from harness.runcell import run_cell
 from harness.store import (
     SELECTIONS,
     CellRun,

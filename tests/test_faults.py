@@ -23,10 +23,11 @@ from harness import environment, evaluate, savedstate
 from harness.context import Context
 from harness.data.records import DataError
 from harness.files import atomic_write
-from harness.launch import Options, run_cell, run_cells
+from harness.launch import Options, run_cells
 from harness.progress import Progress
 from harness.refusing import lines_of
 from harness.resultstable import write_results_table
+from harness.runcell import run_cell
 from harness.running import run_study
 from harness.store import CellRun, RunStore
 from harness.train import Trainer
