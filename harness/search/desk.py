@@ -153,7 +153,7 @@ class SearchDesk:
 
     def budget(self) -> Budget:
         """How far the search is, by the database."""
-        return _budget(self.search, self._trials())
+        return patiently(lambda: _budget(self.search, self._trials()), self.search.url)
 
     def claim(self) -> Claim | Answer:
         """Take the next trial of the budget: one whose owner died, else a queued one, else a new one."""

@@ -234,6 +234,7 @@ def test_broken_images_that_were_left_out_are_counted_on_the_page(tmp_path: Path
     store = stores.write(tmp_path, Truth(r1={"uit": 60.0, "baseline": 50.0}, seeds=2, people=20))
     for run in store.cells():
         run.write_results([{**row, "skipped": 3} for row in run.results])
+        run.finish()
     assert "3 broken images of rendered-plaza" in reports.build([tmp_path], options=QUICK).path.read_text()
 
 
