@@ -96,7 +96,6 @@ def _budgets(found: Sequence[Search]) -> Table:
         Column("Method", "left"),
         Column("Dataset", "left"),
         *(Column(label) for label in ("Finished", "Pruned", "Failed")),
-        Column("Resumed", help="Times that a trial was taken up again after its worker died"),
         Column("Epochs", help="Trained in all, also by pruned and failed trials"),
         Column("Hours", help="Of all workers together"),
         Column("Recipe", help="Validation score of the recipe's own values, the first trial"),
@@ -113,7 +112,6 @@ def _row(one: Search) -> tuple[Value, ...]:
         one["finished"],
         sum(trial["state"] == "pruned" for trial in trials),
         one["failed"],
-        sum(trial["resumed"] for trial in trials),
         one["epochs_trained"],
     )
     return (

@@ -189,8 +189,9 @@ def interaction(studio: Studio, search: Search, key: str, shares: Sequence[Impor
             [place[1](terms[up]["recipe"])],
             "+",
             color=PALETTE[1],
-            ms=16,
+            ms=18,
             mew=1.6,
+            zorder=0,
         )
         _scale(axes, "x", terms[across])
         _scale(axes, "y", terms[up])

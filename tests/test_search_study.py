@@ -144,7 +144,7 @@ def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(
         )
     assert caught.value.code == 3
     errors = capsys.readouterr().err
-    assert "small/baseline/cuhk-pedes: 0 of 2 trials finished, 4 failed" in errors
+    assert "small/baseline/cuhk-pedes: 0 of 2 trials finished, 4 failed, the last one with nan" in errors
     assert "unequal budgets" in errors
     (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
     assert [trial["reason"] for trial in record["trials"]] == ["nan"] * 4

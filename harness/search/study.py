@@ -190,14 +190,18 @@ def _winner(search: Search) -> Mapping[str, Scalar] | None:
 
 
 def _require_equal_budgets(end: Sequence[SearchProgress]) -> None:
-    short = [
-        f"{each.search.name}: {each.budget.finished} of {each.search.trials} trials finished, "
-        f"{each.budget.failed} failed"
-        for each in end
-        if each.budget.finished < each.search.trials
-    ]
+    short = [each for each in end if each.budget.finished < each.search.trials]
     if short:
-        raise SearchIncomplete([*short, "no winner is compared: methods would have had unequal budgets"])
+        last = "no winner is compared: methods would have had unequal budgets; run again to try as many more"
+        raise SearchIncomplete([*map(_shortfall, short), last])
+
+
+def _shortfall(each: SearchProgress) -> str:
+    text = f"{each.search.name}: {each.budget.finished} of {each.search.trials} trials finished"
+    failed = [one for one in map(record.trial_record, desk_for(each.search).trials()) if one["reason"]]
+    if failed:
+        text += f", {len(failed)} failed, the last one with {failed[-1]['reason']}: {failed[-1]['detail']}"
+    return text
 
 
 class _Watch:
@@ -212,7 +216,11 @@ class _Watch:
 
     def __call__(self, progress: Sequence[SearchProgress], outcome: Outcome | None) -> None:
         if outcome is not None and outcome.end not in (End.NOTHING, End.LOST):
-            self._progress.end_cell(f"{outcome.search} trial {outcome.number}", self._described(outcome))
+            name, described = f"{outcome.search} trial {outcome.number}", self._described(outcome)
+            if outcome.end is End.FAILED:  # another takes its place, so it brings the end no nearer
+                self._progress.say(f"{name}: {described}")
+            else:
+                self._progress.end_cell(name, described)
         if outcome is not None and time.monotonic() - self._written > RECORD_SECONDS:
             self.write()
         self.draw()
