@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
+    from rich.console import RenderableType
     from rich.progress import TaskID
 
 LOG_SECONDS = 15.0
@@ -23,8 +23,11 @@ class Progress:
     `on_step` and `on_epoch` are what the training loop calls; the others are called around it.
     """
 
-    def begin_study(self, cells: int, finished: int) -> None:
-        """So many cells in all, so many of them finished before."""
+    shows_tables = False
+    """Whether `show` has any effect; making a table of thousands of trials takes a while."""
+
+    def begin_study(self, cells: int, finished: int, what: str = "cells") -> None:
+        """So many cells (or trials of a search) in all, so many of them finished before."""
 
     def begin_cell(self, name: str, epochs: int) -> None:
         """A cell starts, or resumes."""
@@ -42,6 +45,9 @@ class Progress:
 
     def end_cell(self, name: str, outcome: str) -> None:
         """A cell ended: `done`, or `failed (oom): …`."""
+
+    def show(self, table: RenderableType | None) -> None:
+        """A table that stands above the bars until the next one, or None, takes its place."""
 
     def say(self, text: str) -> None:
         """A sentence for the log."""
@@ -66,10 +72,10 @@ class LogProgress(Progress):
         print(text, file=self._stream, flush=True)
         self._spoke = time.monotonic()
 
-    def begin_study(self, cells: int, finished: int) -> None:
+    def begin_study(self, cells: int, finished: int, what: str = "cells") -> None:
         """Say how much there is to do."""
-        self._count = Count(cells, finished)
-        self.say(f"{cells} cells, {finished} finished before")
+        self._count = Count(cells, finished, what)
+        self.say(f"{cells} {what}, {finished} finished before")
 
     def begin_cell(self, name: str, epochs: int) -> None:
         """Say which cell starts."""
@@ -109,6 +115,8 @@ class WorkerProgress(LogProgress):
 class LiveProgress(Progress):
     """Bars of rich: the study's and the running cell's, with what it loses and what it scores."""
 
+    shows_tables = True
+
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import (
@@ -120,7 +128,16 @@ class LiveProgress(Progress):
         )
         from rich.progress import Progress as RichProgress
 
-        self._bars: Bars = RichProgress(
+        class Board(RichProgress):
+            """Bars with a table above them."""
+
+            table: RenderableType | None = None
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield from () if self.table is None else (self.table,)
+                yield from super().get_renderables()
+
+        self._bars = Board(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
@@ -140,9 +157,9 @@ class LiveProgress(Progress):
         """Print above the bars; what looks like markup in it is text."""
         self._bars.console.print(text, markup=False, highlight=False)
 
-    def begin_study(self, cells: int, finished: int) -> None:
+    def begin_study(self, cells: int, finished: int, what: str = "cells") -> None:
         """Show the study's bar."""
-        self._study = self._bars.add_task("cells", total=cells, completed=finished, note="")
+        self._study = self._bars.add_task(what, total=cells, completed=finished, note="")
 
     def begin_cell(self, name: str, epochs: int) -> None:
         """Show the cell's bar."""
@@ -183,7 +200,15 @@ class LiveProgress(Progress):
             self._cell = None
         if self._study is not None:
             self._bars.advance(self._study)
-        self.say(f"{name}: {outcome} {self._score}".rstrip())
+        if self._bars.table is None:
+            self.say(f"{name}: {outcome} {self._score}".rstrip())
+
+    def show(self, table: RenderableType | None) -> None:
+        """Draw the table now; what the last one said stays on the terminal when there is no next."""
+        if table is None and self._bars.table is not None:
+            self._bars.console.print(self._bars.table)
+        self._bars.table = table
+        self._bars.refresh()
 
     def close(self) -> None:
         """Stop drawing."""
@@ -193,12 +218,12 @@ class LiveProgress(Progress):
 class Count:
     """Cells in all and finished."""
 
-    def __init__(self, cells: int = 0, finished: int = 0) -> None:
-        self.cells, self.finished = cells, finished
+    def __init__(self, cells: int = 0, finished: int = 0, what: str = "cells") -> None:
+        self.cells, self.finished, self.what = cells, finished, what
 
     def shown(self) -> str:
         """As in `3 of 12 cells`."""
-        return f"{self.finished} of {self.cells} cells"
+        return f"{self.finished} of {self.cells} {self.what}"
 
 
 def _losses(losses: Mapping[str, Any]) -> str:

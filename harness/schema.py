@@ -103,6 +103,11 @@ class Range(Section):
             raise ValueError("a log scale takes no step")
         if self.step is not None and self.step > self.high - self.low:
             raise ValueError(f"step {self.step:g} is wider than the range")
+        if self.step is not None and (rest := _remainder(self.high - self.low, self.step)):
+            reached = self.high - rest
+            raise ValueError(
+                f"steps of {self.step:g} from {self.low:g} miss {self.high:g}; let high be {reached:g}"
+            )
         return self
 
     def ends(self) -> tuple[int | float, int | float]:
@@ -110,14 +115,22 @@ class Range(Section):
         return self.low, self.high
 
 
+def _remainder(width: float, step: float) -> float:
+    """What is left of `width` after whole steps; 0 when rounding alone leaves something."""
+    steps = width / step
+    return 0.0 if abs(steps - round(steps)) < 1e-6 else width - int(steps) * step
+
+
 class Choices(Section):
     """A categorical parameter of a search."""
 
-    choices: tuple[str | bool | int | float, ...] = Field(min_length=1)
+    choices: tuple[str | bool | int | float, ...]
 
     @field_validator("choices")
     @classmethod
     def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not values:
+            raise ValueError("must not be empty")
         if len({(type(value), value) for value in values}) < len(values):
             raise ValueError("lists a choice twice")
         return values
@@ -128,22 +141,21 @@ class Choices(Section):
 
 
 class Search(Section):
-    """A search of hyper-parameters: the same budget for every method, judged on validation only."""
+    """A search of hyper-parameters: the same budget for every method that trains, on validation only."""
 
-    trials: Count
+    trials: int = Field(ge=1, le=100_000)
+    """Finished trials of every method, complete or pruned."""
     space: dict[str, dict[str, Any]] = Field(min_length=1)
     """By name of a setting, a `Range` or `Choices`; `ranges()` gives them typed."""
     sampler: Literal["tpe", "cmaes", "random", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
     epochs: Count | None = None
     """Epochs of a trial; None trains as long as the study does."""
-    methods: tuple[str, ...] = ()
-    """The methods to search; none named means every method of the study that trains."""
     datasets: tuple[str, ...] = ()
     """The datasets to search on; none named means every dataset of the study."""
     storage: str | None = None
     """An SQLAlchemy URL that several machines reach; None keeps a database file below `--out`."""
-    points: Count = 8
+    points: int = Field(default=8, ge=2, le=1000)
     """Points per range without a step, for the grid sampler."""
 
     def ranges(self) -> dict[str, Range | Choices]:

@@ -326,16 +326,8 @@ class _Checker:
     # -- search, overhead, claims -----------------------------------------------------------------
 
     def search(self, plans: list[MethodPlan]) -> None:
-        """Every searched method must have every parameter, and take both ends of its range."""
-        labels = {plan.label: plan for plan in plans}
-        named = list(self._names(("search", "methods")))
-        for index, name in named:
-            if plans and name not in labels:
-                self._no_such_method(("search", "methods", index), name, labels)
-            elif plans and not labels[name].entry.trains:
-                self.document.complain(("search", "methods", index), f"{name!r} does not train")
-        wanted = [name for _, name in named] or list(labels)
-        searched = [plan for plan in plans if plan.label in wanted and plan.entry.trains]
+        """Every method that trains must have every parameter, and take both ends of its range."""
+        searched = [plan for plan in plans if plan.entry.trains]
         written = self.values.get("search")
         space = written.get("space") if isinstance(written, dict) else None
         for name, value in space.items() if isinstance(space, dict) else ():
@@ -348,22 +340,31 @@ class _Checker:
         self.document.complain(key, f"{name!r} is not a method of this study{hint}")
 
     def _parameter(self, key: Key, name: str, value: dict[str, Any], searched: list[MethodPlan]) -> None:
+        if name == "epochs":
+            self.document.complain(key, "epochs are the budget, the same for every trial; set search.epochs")
+            return
         for plan in searched:
             has = TrainSettings.model_fields.keys() | plan.entry.parameters(plan.given)
             if name not in has:
                 somewhere = any(name in entry.settings.model_fields for entry in registry.methods().values())
                 lacks = (
-                    f"{plan.label!r} does not have it; leave it out, or name in search.methods those that do"
+                    f"{plan.label!r} does not have it, and every method of a study is searched over the same "
+                    "settings; leave out the one or the other"
                 )
                 self.document.complain(key, lacks if somewhere else unknown_key(name, has))
                 return
+        model = Choices if "choices" in value else Range
         try:
-            ends = parameter(value).ends()
+            asked = parameter(value)
         except ValidationError as error:
-            self.document.complain_about(error, key, {*Range.model_fields, *Choices.model_fields})
+            self.document.complain_about(error, key, model.model_fields)
             return
-        for plan, end in itertools.product(searched, ends):
+        for plan, end in itertools.product(searched, asked.ends()):
             self._try_end(key, plan, name, end)
+        for plan in searched:
+            recipe = {**plan.train.model_dump(), **plan.own}.get(name)
+            if isinstance(recipe, int) and isinstance(asked, Range) and asked.step and asked.step % 1:
+                self.document.complain((*key, "step"), f"must be a whole number, got {asked.step:g}")
 
     def _try_end(self, key: Key, plan: MethodPlan, name: str, end: Any) -> None:
         try:

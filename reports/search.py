@@ -49,7 +49,7 @@ def section(context: Context) -> Section | None:
 
 
 def budget_statement(found: Sequence[Search]) -> str:
-    """Whether every method got the same budget, and what the scores here are for."""
+    """Whether every method got the same budget, what was spent of it, and what the scores here are for."""
     finished = {one["finished"] for one in found}
     epochs = {one["epochs_allotted"] for one in found}
     promised = {one["trials_allotted"] for one in found}
@@ -59,13 +59,28 @@ def budget_statement(found: Sequence[Search]) -> str:
             f"{plural(epochs.pop(), 'epoch')} for every method and dataset."
         )
     else:
-        lines = (f"{_name(one)} {one['finished']} of {one['trials_allotted']}" for one in found)
-        budget = f"Budgets are not equal yet (finished trials: {'; '.join(lines)}), so no winner is compared."
+        lines = (
+            f"{_name(one)} {one['finished']} of {one['trials_allotted']} trials of "
+            f"{plural(one['epochs_allotted'], 'epoch')}"
+            for one in found
+        )
+        budget = f"Budgets are not equal yet ({'; '.join(lines)}), so no winner is compared."
     return (
-        f"{budget} A trial counts when it is complete or pruned; a failed one is shown and replaced. Trials "
-        "are scored on validation only, at the best epoch of one seed, so their scores are optimistic: "
-        "winners are trained again on fresh seeds before they enter a table."
+        f"{budget} A trial counts when it is complete or pruned; a failed one is shown and replaced. "
+        f"{_cost(found)} Trials are scored on validation only, at the best epoch of one seed, so their "
+        "scores are optimistic: winners are trained again on fresh seeds before they enter a table."
     )
+
+
+def _cost(found: Sequence[Search]) -> str:
+    """What was really spent: pruning and failures make methods differ here, and a reader must know it."""
+    hours = sum(one["seconds"] for one in found) / 3600
+    epochs = [one["epochs_trained"] for one in found]
+    spent = plural(sum(epochs), "epoch")
+    if len(found) > 1:
+        least, most = min(epochs), max(epochs)
+        spent += f" ({least} each)" if least == most else f" (from {least} to {most} a search)"
+    return f"Trained in all: {spent} in {number(hours, 2)} hours of all workers together."
 
 
 def _name(one: Search) -> str:
@@ -78,11 +93,13 @@ def _key(one: Search) -> str:
 
 def _budgets(found: Sequence[Search]) -> Table:
     columns = (
-        *(Column(label, "left") for label in ("Method", "Dataset", "Sampler", "Pruner")),
-        *(Column(label) for label in ("Finished", "Pruned", "Failed", "Resumed", "Epochs", "Hours")),
+        Column("Method", "left"),
+        Column("Dataset", "left"),
+        *(Column(label) for label in ("Finished", "Pruned", "Failed")),
+        Column("Epochs", help="Trained in all, also by pruned and failed trials"),
+        Column("Hours", help="Of all workers together"),
         Column("Recipe", help="Validation score of the recipe's own values, the first trial"),
         Column("Winner", help="Validation score of the best complete trial"),
-        Column("Winning settings", "left"),
     )
     return Table(
         "search-budgets", "What every search was given and what it cost", columns, tuple(map(_row, found))
@@ -91,23 +108,28 @@ def _budgets(found: Sequence[Search]) -> Table:
 
 def _row(one: Search) -> tuple[Value, ...]:
     trials = one["trials"]
-    recipe = next((trial for trial in trials if trial["recipe"]), None)
-    winner = next((trial for trial in trials if trial["number"] == one["winner"]), None)
     counts = (
         one["finished"],
         sum(trial["state"] == "pruned" for trial in trials),
         one["failed"],
-        sum(trial["resumed"] for trial in trials),
         one["epochs_trained"],
     )
     return (
-        *(Value(one[name], one[name]) for name in ("method", "dataset", "sampler", "pruner")),
+        *(Value(one[name], one[name]) for name in ("method", "dataset")),
         *(Value(number(count, 0), count) for count in counts),
         Value(number(one["seconds"] / 3600, 2), one["seconds"]),
-        _score(recipe),
-        _score(winner),
-        Value(_settings(winner["params"]), None) if winner else missing("no complete trial"),
+        _score(_recipe(one)),
+        _score(_winner(one)) if _winner(one) else missing("no complete trial"),
     )
+
+
+def _winner(one: Search) -> Mapping[str, Any] | None:
+    return next((trial for trial in one["trials"] if trial["number"] == one["winner"]), None)
+
+
+def _recipe(one: Search) -> Mapping[str, Any] | None:
+    """The trial of the recipe's own values: the last one, as one that failed is tried again."""
+    return next((trial for trial in reversed(one["trials"]) if trial["recipe"]), None)
 
 
 def _score(trial: Mapping[str, Any] | None) -> Value:
@@ -125,7 +147,8 @@ def _short(value: Any) -> str:
 
 
 def _chapter(context: Context, one: Search) -> list[Block]:
-    blocks: list[Block] = [Prose(f"{_name(one)}: {_verdict(one)}", "lead")]
+    how = f"Sampler {one['sampler']}, pruner {one['pruner']}."
+    blocks: list[Block] = [Prose(f"{_name(one)}: {_verdict(one)} {how}", "lead")]
     complete = [trial for trial in one["trials"] if trial["state"] == "complete"]
     if complete:
         shares = importances(
@@ -146,13 +169,12 @@ def _chapter(context: Context, one: Search) -> list[Block]:
 
 
 def _verdict(one: Search) -> str:
-    winner = next((trial for trial in one["trials"] if trial["number"] == one["winner"]), None)
+    winner, recipe = _winner(one), _recipe(one)
     if winner is None:
         return "no trial is complete."
-    recipe = next((trial for trial in one["trials"] if trial["recipe"]), None)
-    text = f"trial {winner['number']} wins with {_settings(winner['params'])}"
     if winner["recipe"]:
         return "the recipe's own values win."
+    text = f"trial {winner['number']} wins with {_settings(winner['params'])}"
     if recipe is not None and recipe["value"] is not None:
         gain = winner["value"] - recipe["value"]
         text += f", {number(gain, 2)} points of validation {one.get('metric', 'R1')} above the recipe"
@@ -163,22 +185,26 @@ def _trials(one: Search) -> Table:
     names = list(one["space"])
     columns = (
         Column("Trial"),
-        Column("State", "left"),
-        *(Column(name) for name in names),
+        Column("How it ended", "left"),
+        *(Column(_breakable(name)) for name in names),
         Column(f"Validation {one.get('metric', 'R1')}"),
         Column("Epochs"),
         Column("Seconds"),
-        Column("Remark", "left"),
     )
     rows = tuple(_trial(trial, names, one["winner"]) for trial in one["trials"])
     return Table(f"search-trials-{_key(one)}", f"All trials: {_name(one)}", columns, rows)
+
+
+def _breakable(name: str) -> str:
+    """A setting's name that a narrow heading may break into words."""
+    return name.replace("_", " ")
 
 
 def _trial(trial: Mapping[str, Any], names: Sequence[str], winner: int | None) -> tuple[Value, ...]:
     params = trial["params"]
     return (
         Value(str(trial["number"]), trial["number"], kind="strong" if trial["number"] == winner else ""),
-        Value(trial["state"], trial["state"], kind="worse" if trial["state"] == "failed" else ""),
+        Value(_ending(trial, winner), trial["state"], kind="worse" if trial["state"] == "failed" else ""),
         *(
             Value(_short(params[name]), params[name]) if name in params else missing("not drawn")
             for name in names
@@ -186,20 +212,20 @@ def _trial(trial: Mapping[str, Any], names: Sequence[str], winner: int | None) -
         _score(trial),
         Value(str(trial["epochs"]), trial["epochs"]),
         Value(number(trial["seconds"], 1), trial["seconds"]),
-        Value(_remark(trial, winner)),
     )
 
 
-def _remark(trial: Mapping[str, Any], winner: int | None) -> str:
-    remarks = []
+def _ending(trial: Mapping[str, Any], winner: int | None) -> str:
+    ended = trial["state"]
+    if trial["pruned_at"] is not None:
+        ended = f"pruned after epoch {trial['pruned_at']}"
+    if trial["reason"]:
+        ended = f"failed ({trial['reason']}): {trial['detail']}"
+    remarks = [ended]
     if trial["number"] == winner:
         remarks.append("winner")
     if trial["recipe"]:
         remarks.append("the recipe")
-    if trial["pruned_at"] is not None:
-        remarks.append(f"pruned after epoch {trial['pruned_at']}")
-    if trial["reason"]:
-        remarks.append(f"failed ({trial['reason']}): {trial['detail']}")
     if trial["resumed"]:
         remarks.append(f"taken up again {plural(trial['resumed'], 'time')} after its worker died")
     return "; ".join(remarks)

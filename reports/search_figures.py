@@ -16,8 +16,16 @@ Trial = Mapping[str, Any]
 _PER_ROW = 3
 _LINES = 300
 """Trials on parallel coordinates; of more, every so many by rank."""
-_COLOURS = "cividis"
-"""From low to high scores; told apart by colour-blind readers and in print."""
+_COLOURS = ("viridis", 0.3, 0.9)
+"""From low to high scores: the part of the map that stands out from white paper and from a dark screen."""
+
+
+def _colours() -> Any:
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    name, low, high = _COLOURS
+    return ListedColormap(matplotlib.colormaps[name]([low + (high - low) * at / 63 for at in range(64)]))
 
 
 def _scored(search: Search) -> list[Trial]:
@@ -34,7 +42,7 @@ def _metric(search: Search) -> str:
 
 def history(studio: Studio, search: Search, key: str) -> Figure:
     """Score by number of trial, and the best so far; failed trials stand on the floor."""
-    with studio.axes(1, 1, (6.4, 2.8)) as (drawing, grid):
+    with studio.axes(1, 1, (7.6, 2.8)) as (drawing, grid):
         axes = grid[0, 0]
         complete = [trial for trial in search["trials"] if trial["state"] == "complete"]
         pruned = [
@@ -50,7 +58,7 @@ def history(studio: Studio, search: Search, key: str) -> Figure:
             axes.plot(
                 [t["number"] for t in pruned], values, "o", ms=4.5, mfc="none", color=MUTED, label="pruned"
             )
-        if failed:
+        if failed and (complete or pruned):
             floor = min(trial["value"] for trial in (*complete, *pruned))
             axes.plot(
                 [t["number"] for t in failed], [floor] * len(failed), "x", color=PALETTE[1], label="failed"
@@ -59,18 +67,17 @@ def history(studio: Studio, search: Search, key: str) -> Figure:
         axes.set_xlabel("trial")
         axes.set_ylabel(_metric(search))
         axes.grid(axis="y")
-        axes.legend(loc="lower right")
+        # Beside the drawing: scores may lie anywhere in it.
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         alt = f"Optimisation history of {_named(search)}: {len(search['trials'])} trials"
-        caption = "Score of every trial in the order they were drawn; the dashed line is the recipe's."
+        caption = "Score of every trial in the order they were drawn; of pruned ones, the last before it."
         return studio.finish(drawing, f"search-history-{key}", alt, f"{_named(search)}. {caption}")
 
 
 def _recipe_line(axes: Any, search: Search) -> None:
-    recipe = next(
-        (trial for trial in search["trials"] if trial["recipe"] and trial["value"] is not None), None
-    )
+    recipe = next((trial for trial in _scored(search) if trial["recipe"]), None)
     if recipe is not None:
-        axes.axhline(recipe["value"], color=MUTED, lw=0.9, ls="--", zorder=0)
+        axes.axhline(recipe["value"], color=MUTED, lw=0.9, ls="--", zorder=0, label="recipe")
 
 
 def slices(studio: Studio, search: Search, key: str) -> Figure:
@@ -86,8 +93,13 @@ def slices(studio: Studio, search: Search, key: str) -> Figure:
             axes.set_visible(False)
         drawing.supylabel(_metric(search), fontsize=9)
         alt = f"Score against each setting of {_named(search)}: {', '.join(names)}"
-        caption = "Filled: complete; hollow: pruned. The dashed line marks the recipe's value."
+        recipe = ", ".join(f"{name} {_short(search['space'][name]['recipe'])}" for name in names)
+        caption = f"Filled: complete; hollow: pruned. The dashed line marks the recipe's value ({recipe})."
         return studio.finish(drawing, f"search-slices-{key}", alt, f"{_named(search)}. {caption}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _slice(axes: Any, search: Search, name: str) -> None:
@@ -101,6 +113,7 @@ def _slice(axes: Any, search: Search, name: str) -> None:
     _scale(axes, "x", terms)
     axes.set_xlabel(visible(name))
     axes.grid(axis="y")
+    axes.margins(y=0.12)
 
 
 def _places(terms: Mapping[str, Any]) -> Any:
@@ -120,6 +133,15 @@ def _scale(axes: Any, side: str, terms: Mapping[str, Any]) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
+    if "choices" not in terms:
+        # The whole range, not only where trials happen to lie: what was left out shows, too.
+        low, high = terms["low"], terms["high"]
+        if terms.get("log"):
+            spare = (high / low) ** 0.05
+            axes.set(**{f"{side}lim": (low / spare, high * spare)})
+        else:
+            spare = (high - low) * 0.05
+            axes.set(**{f"{side}lim": (low - spare, high + spare)})
 
 
 def importance(studio: Studio, search: Search, key: str, shares: Sequence[Importance]) -> Figure | None:
@@ -155,16 +177,21 @@ def interaction(studio: Studio, search: Search, key: str, shares: Sequence[Impor
     with studio.axes(1, 1, (5.2, 3.8)) as (drawing, grid):
         axes = grid[0, 0]
         place = [_places(terms[name]) for name in pair]
+        for trial in _scored(search):
+            if trial["state"] == "pruned":
+                at = [[at(trial["params"][name])] for at, name in zip(place, pair, strict=True)]
+                axes.plot(*at, "o", ms=5, mfc="none", mec=MUTED, zorder=1)
         x, y = ([at(trial["params"][name]) for trial in trials] for at, name in zip(place, pair, strict=True))
         scores = [trial["value"] for trial in trials]
-        dots = axes.scatter(x, y, c=scores, cmap=_COLOURS, s=46, edgecolors=INK, linewidths=0.6)
+        dots = axes.scatter(x, y, c=scores, cmap=_colours(), s=46, edgecolors=INK, linewidths=0.6)
         axes.plot(
             [place[0](terms[across]["recipe"])],
             [place[1](terms[up]["recipe"])],
             "+",
             color=PALETTE[1],
-            ms=16,
+            ms=18,
             mew=1.6,
+            zorder=0,
         )
         _scale(axes, "x", terms[across])
         _scale(axes, "y", terms[up])
@@ -172,7 +199,7 @@ def interaction(studio: Studio, search: Search, key: str, shares: Sequence[Impor
         axes.set_ylabel(visible(up))
         drawing.colorbar(dots, ax=axes, label=_metric(search))
         alt = f"{across} against {up} of {_named(search)}, coloured by score"
-        caption = "Complete trials, lighter is better; the cross marks the recipe."
+        caption = "Complete trials, lighter is better; hollow ones were pruned; the cross marks the recipe."
         return studio.finish(drawing, f"search-interaction-{key}", alt, f"{_named(search)}. {caption}")
 
 
@@ -190,16 +217,16 @@ def parallel(studio: Studio, search: Search, key: str) -> Figure | None:
     trials = sorted((t for t in _scored(search) if t["state"] == "complete"), key=lambda t: float(t["value"]))
     if len(names) < 2 or len(trials) < 2:
         return None
-    import matplotlib
-
     low, high = trials[0]["value"], trials[-1]["value"]
-    colours = matplotlib.colormaps[_COLOURS]
+    colours = _colours()
     with studio.axes(1, 1, (1.6 + 1.5 * len(names), 3.0)) as (drawing, grid):
         axes = grid[0, 0]
         for trial in trials[:: -(-len(trials) // _LINES)]:
             height = (trial["value"] - low) / ((high - low) or 1.0)
             heights = [_share(search["space"][name], trial["params"][name]) for name in names]
-            axes.plot(range(len(names) + 1), [*heights, height], color=colours(height), lw=1.2, alpha=0.9)
+            # Better trials are thicker as well as lighter, so that print shows them, too.
+            width = 0.8 + 1.4 * height
+            axes.plot(range(len(names) + 1), [*heights, height], color=colours(height), lw=width)
         for index, name in enumerate(names):
             axes.axvline(index, color=RULE, lw=0.8, zorder=0)
             axes.plot(
@@ -207,6 +234,8 @@ def parallel(studio: Studio, search: Search, key: str) -> Figure | None:
                 [_share(search["space"][name], search["space"][name]["recipe"])],
                 "_",
                 color=PALETTE[1],
+                ms=14,
+                mew=2.2,
             )
             for at, text in zip((-0.04, 1.04), _ends(search["space"][name]), strict=True):
                 axes.text(index, at, visible(text), ha="center", va="top" if at < 0 else "bottom", fontsize=8)
@@ -221,7 +250,9 @@ def parallel(studio: Studio, search: Search, key: str) -> Figure | None:
         axes.set_ylim(-0.05, 1.05)
         axes.spines[["left", "bottom"]].set_visible(False)
         alt = f"Parallel coordinates of the {len(trials)} complete trials of {_named(search)}"
-        caption = "One line per complete trial, lighter is better; short marks are the recipe's values."
+        caption = (
+            "One line per complete trial, lighter and thicker is better; short marks are the recipe's values."
+        )
         return studio.finish(drawing, f"search-parallel-{key}", alt, f"{_named(search)}. {caption}")
 
 

@@ -144,11 +144,8 @@ def test_a_key_written_twice_is_an_error_that_names_both_lines(tmp_path: Path) -
     assert errors == [f"{tmp_path / 'study.yaml'}:4: methods: written twice, first in line 2"]
 
 
-SEARCH = "search={{trials: 1, methods: [{methods}], space: {{{name}: {{{values}}}}}}}"
-
-
-def search(name: str, values: str, methods: str = "uit") -> str:
-    return SEARCH.format(methods=methods, name=name, values=values)
+def search(name: str, values: str) -> str:
+    return f"search={{trials: 1, space: {{{name}: {{{values}}}}}}}"
 
 
 @pytest.mark.parametrize(
@@ -185,28 +182,52 @@ def search(name: str, values: str, methods: str = "uit") -> str:
         ("name=3", "name", "must be text, got 3"),
         ("timeout_minutes=-1", "timeout_minutes", "must be more than 0"),
         ("search={trials: 1, space: {}}", "search.space", "must not be empty"),
+        ("search={trials: 100001, space: {lr: {low: 1, high: 2}}}", "search.trials", "at most 100000"),
         (
-            search("mask_ratio", "low: 0.1, high: 0.5", "uit, baseline"),
+            search("mask_ratio", "low: 0.1, high: 0.5"),
             "search.space.mask_ratio",
-            "'baseline' does",
+            "'uit-no-tir' does not have it",
         ),
+        (search("lr", "low: 0, high: 1, log: true"), "search.space.lr", "log scale needs low above 0"),
+        (search("lr", "low: 2, high: 1"), "search.space.lr", "low must be less than high, got 2 and 1"),
+        (search("lr", "low: 1, high: 2, log: true, step: 1"), "search.space.lr", "a log scale takes no step"),
+        (search("lr", "low: 1, high: 2, step: 0.3"), "search.space.lr", "let high be 1.9"),
         (
-            search("margin", "low: 0, high: 1, log: true"),
-            "search.space.margin",
-            "log scale needs low above 0",
+            search("weight_decay", "low: -1, high: 1"),
+            "search.space.weight_decay",
+            "must be at least 0, got -1",
         ),
-        (search("margin", "low: -1, high: 1"), "search.space.margin", "must be at least 0, got -1"),
-        (search("mask_ratio", "low: 0.1, high: 0.999"), "search.space.mask_ratio", "0.999 leaves 0 of"),
         (search("lr", "low: 1, hgh: 2"), "search.space.lr.hgh", "did you mean 'high'"),
+        (search("lr", "low: 1, choices: [1]"), "search.space.lr.low", "unknown key (known: choices)"),
+        (search("lr", "choices: []"), "search.space.lr.choices", "must not be empty"),
         (search("precision", "choices: [fp32, fp64]"), "search.space.precision", "got 'fp64'"),
         (search("precision", "choices: [fp32, fp32]"), "search.space.precision.choices", "a choice twice"),
         (search("batch_size", "low: 2.5, high: 9"), "search.space.batch_size", "a whole number"),
-        (search("lr", "low: 1, high: 2", "clip-zero-shot"), "search.methods.0", "does not train"),
-        (search("lr", "low: 1, high: 2", "irra"), "search.methods.0", "is not a method of this study"),
+        (
+            search("batch_size", "low: 2, high: 9, step: 0.5"),
+            "search.space.batch_size.step",
+            "a whole number",
+        ),
+        (search("epochs", "low: 1, high: 9"), "search.space.epochs", "the same for every trial"),
     ],
 )
 def test_one_mistake_is_told_in_one_sentence(tmp_path: Path, change: str, key: str, message: str) -> None:
     assert message in the_error(errors_of(write_study(tmp_path), change), key)
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ("low: 0.1, high: 0.999", "0.999 leaves 0 of"),
+        ("low: 0.001, high: 0.9", "patches visible; some must be visible, some hidden"),
+        ("low: 0.1, high: 1.0", "must be less than 1, got 1.0"),
+    ],
+)
+def test_a_searched_mask_ratio_must_leave_a_visible_and_a_hidden_patch(
+    tmp_path: Path, ends: str, message: str
+) -> None:
+    errors = errors_of(write_study(tmp_path, methods=["uit"]), search("mask_ratio", ends))
+    assert message in the_error(errors, "search.space.mask_ratio")
 
 
 def test_a_setting_that_no_method_of_the_study_has_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 import json
 import os
 import sqlite3
@@ -23,6 +24,7 @@ from harness.search.record import best, search_record, write_record
 from harness.search.run import run_searches
 from harness.search.space import Parameter, same_point
 from harness.search.storage import StorageError, open_database, search_url
+from harness.search.table import ROWS, trial_table
 from harness.search.trial import End, attempt_next
 
 
@@ -156,6 +158,32 @@ def test_a_search_in_which_everything_fails_is_given_up_and_says_so(tmp_path: Pa
     assert {t["reason"] for t in search_record(search, desk_for(search).trials())["trials"]} == {"nan"}
 
 
+def test_a_search_given_up_for_a_passing_reason_is_finished_by_the_next_run(tmp_path: Path) -> None:
+    broken = stub.search(tmp_path, trials=4, objective=_NoScore(tmp_path), sampler="random")
+    (given_up,) = run(broken)
+    assert (given_up["finished"], given_up["failed"]) == (0, broken.failures_allowed + 1)
+    (again,) = run(replace(broken, objective=stub.Hill(tmp_path / "cells")))
+    assert again["finished"] == 4
+    assert again["failed"] == given_up["failed"]
+    finished = [trial for trial in again["trials"] if trial["state"] == "complete"]
+    assert [trial["recipe"] for trial in finished] == [True, False, False, False]
+
+
+def test_failed_points_of_a_grid_are_run_again_by_the_next_run(tmp_path: Path) -> None:
+    space = {
+        "mask_ratio": Parameter("mask_ratio", choices=(0.3, 0.7, 0.9)),
+        "temperature": Parameter("temperature", choices=(0.02,)),
+    }
+    hill = stub.Hill(tmp_path / "cells", fails="oom")
+    broken = stub.search(tmp_path, sampler="grid", space=space, trials=3, objective=hill)
+    (record,) = run(broken)
+    assert [trial["state"] for trial in record["trials"]] == ["complete", "complete", "failed"]
+    (again,) = run(replace(broken, objective=stub.Hill(tmp_path / "cells")))
+    assert [trial["state"] for trial in again["trials"]] == ["complete", "complete", "failed", "complete"]
+    assert again["trials"][3]["params"] == again["trials"][2]["params"]
+    assert run(broken) == [again]
+
+
 def test_a_pruned_trial_says_at_which_epoch_and_counts_as_finished(tmp_path: Path) -> None:
     hill = stub.Hill(tmp_path / "cells", epochs=6)
     (record,) = run(
@@ -170,6 +198,28 @@ def test_a_pruned_trial_says_at_which_epoch_and_counts_as_finished(tmp_path: Pat
         assert trial["value"] == trial["intermediate"][-1][1]
     assert record["trials"][record["winner"]]["state"] == "complete"
     assert record["epochs_trained"] == sum(trial["epochs"] for trial in record["trials"]) < 16 * 6
+
+
+def test_a_trial_is_never_pruned_after_its_last_epoch(tmp_path: Path) -> None:
+    # Two epochs, judged after both: the worse half would be pruned when nothing is left to save.
+    hill = stub.Hill(tmp_path / "cells", epochs=2, late=True)
+    (record,) = run(
+        stub.search(tmp_path, trials=12, epochs=2, objective=hill, sampler="random", pruner="median")
+    )
+    assert {trial["state"] for trial in record["trials"]} == {"complete"}
+    assert record["epochs_trained"] == 12 * 2
+
+
+def test_a_small_space_is_never_tried_twice_in_different_brackets_of_hyperband(tmp_path: Path) -> None:
+    space = {
+        "mask_ratio": Parameter("mask_ratio", choices=(0.3, 0.5, 0.7)),
+        "temperature": Parameter("temperature", choices=(0.01, 0.02, 0.05, 0.1)),
+    }
+    hill = stub.Hill(tmp_path / "cells", epochs=27)
+    (record,) = run(
+        stub.search(tmp_path, trials=12, epochs=27, objective=hill, space=space, pruner="hyperband")
+    )
+    assert len({tuple(sorted(trial["params"].items())) for trial in record["trials"]}) == 12
 
 
 def test_hyperband_prunes_too(tmp_path: Path) -> None:
@@ -308,6 +358,45 @@ def test_the_record_discloses_every_trial_and_needs_no_database(tmp_path: Path) 
     assert written == json.loads(json.dumps(record))
     assert [trial["number"] for trial in written["trials"]] == list(range(6 + written["failed"]))
     assert written["space"]["mask_ratio"] == {"low": 0.3, "high": 0.9, "log": False, "recipe": 0.7}
+
+
+def test_the_live_table_shows_what_runs_what_is_best_and_how_the_latest_ended(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    searches = [
+        stub.search(tmp_path, trials=40, sampler="random", about={"method": method, "dataset": "hill"})
+        for method in ("uit", "baseline")
+    ]
+    searches[1] = replace(
+        searches[1], name="stub/baseline/hill", objective=stub.Hill(tmp_path / "bad", fails="oom")
+    )
+    tried = run(*searches)
+    running = stub.search(tmp_path, name="stub/irra/hill", about={"method": "irra", "dataset": "hill"})
+    prepare(running)
+    assert isinstance(desk_for(running).claim(), Claim)
+    shown = [*searches, running]
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(trial_table(shown, [desk_for(search).trials() for search in shown]))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert lines[0] == f"trials: 80 complete, 1 running, {tried[1]['failed']} failed".split()
+    for search, record in zip(searches, tried, strict=True):
+        best = record["trials"][record["winner"]]
+        mine = [line for line in lines if search.about["method"] in line]
+        assert str(best["number"]) in [line[0] for line in mine]
+        assert mine[-1][0] == str(record["trials"][-1]["number"])
+        assert len(mine) <= ROWS + 1
+        assert any(f"{best['value']:.2f}" in line for line in mine)
+    assert ["0", "irra", "hill", "running", "0.7", "0.02", "0/3", "0"] in lines
+
+
+def test_the_record_keeps_searches_that_a_narrowed_run_did_not_touch(tmp_path: Path) -> None:
+    first, second = (stub.search(tmp_path, name=f"s/{name}/d", trials=2) for name in ("uit", "baseline"))
+    run(first, second)
+    write_record([first, second], tmp_path)
+    whole = json.loads((tmp_path / "search.json").read_text())
+    write_record([second], tmp_path)
+    assert json.loads((tmp_path / "search.json").read_text()) == whole
+    assert [search["name"] for search in whole["searches"]] == ["s/baseline/d", "s/uit/d"]
 
 
 # -- databases that cannot be used ---------------------------------------------------------------

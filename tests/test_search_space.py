@@ -9,10 +9,17 @@ from harness.search.urls import masked, split_password
 
 
 def test_a_stepped_range_has_the_values_a_person_would_write() -> None:
-    assert Parameter("mask_ratio", 0.3, 0.9, step=0.2).values() == (0.3, 0.5, 0.7, 0.9)
-    assert Parameter("mask_ratio", 0.3, 0.95, step=0.2).values() == (0.3, 0.5, 0.7, 0.9)
-    assert Parameter("epochs", 1, 4, integer=True).values() == (1, 2, 3, 4)
-    assert Parameter("lr", 1e-5, 1e-3, log=True).values() is None
+    assert Parameter("mask_ratio", 0.3, 0.9, step=0.2).grid(8) == (0.3, 0.5, 0.7, 0.9)
+    assert Parameter("decoder_depth", 1, 4, integer=True).grid(8) == (1, 2, 3, 4)
+    assert Parameter("lr", 1e-5, 1e-3, log=True).count is None
+
+
+def test_a_range_of_a_billion_steps_is_counted_and_not_listed() -> None:
+    fine = Parameter("lr", 0.0, 1.0, step=1e-9)
+    assert size({"lr": fine, "margin": Parameter("margin", choices=(0.1, 0.2))}) == 2 * (10**9 + 1)
+    assert fine.grid_count(8) == 10**9 + 1
+    assert fine.is_on_grid(0.123456789, 8)
+    assert not fine.is_on_grid(0.1234567895, 8)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +43,7 @@ def test_optuna_draws_only_values_that_the_parameter_admits() -> None:
     import optuna
 
     space = [
-        Parameter("a", 0.3, 0.95, step=0.2),
+        Parameter("a", 0.3, 0.9, step=0.2),
         Parameter("b", 0.01, 0.1, log=True),
         Parameter("c", 2, 9, integer=True),
         Parameter("d", choices=("x", "y")),
@@ -61,6 +68,23 @@ def test_a_grid_visits_every_combination_and_spreads_endless_ranges_on_their_sca
     assert size(space) is None
     assert size({"a": space["a"], "d": Parameter("d", 0, 1, step=0.5)}) == 6
     assert Parameter("n", 1, 100, integer=True).grid(3) == (1, 50, 100)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        Parameter("a", choices=("x", "y")),
+        Parameter("b", 0.01, 1.0, log=True),
+        Parameter("c", 0.3, 0.9, step=0.2),
+        Parameter("d", 1, 9, log=True, integer=True),
+        Parameter("e", 1, 100, integer=True),
+        Parameter("f", 2, 20, step=6, integer=True),
+    ],
+)
+def test_a_grid_is_counted_as_it_is_listed(parameter: Parameter) -> None:
+    listed = parameter.grid(8)
+    assert parameter.grid_count(8) == len(listed) == len(set(listed))
+    assert all(parameter.is_on_grid(value, 8) and parameter.admits(value) for value in listed)
 
 
 def test_points_are_one_when_they_train_the_same_model() -> None:

@@ -194,14 +194,14 @@ def test_the_command_line_narrows_a_study(tmp_path: Path) -> None:
 def test_narrowing_takes_search_and_overhead_along(tmp_path: Path) -> None:
     path = write_study(
         tmp_path,
-        search={"trials": 2, "space": {"lr": {"low": 1e-6, "high": 1e-4}}, "methods": ["uit", "baseline"]},
+        search={"trials": 2, "space": {"lr": {"low": 1e-6, "high": 1e-4}}, "datasets": ["cuhk-pedes"]},
         overhead={"against": ["uit-no-tir", "baseline"]},
     )
     study = load_study(path, methods=["uit", "baseline"])
     assert study.search is not None
     assert study.overhead is not None
     assert study.overhead.against == ("baseline",)
-    assert load_study(path, methods=["clip-zero-shot"]).search is None
+    assert load_study(path, datasets=["rstpreid"]).search is None
 
 
 def test_set_overrides_any_value_and_makes_sections_that_are_not_there(tmp_path: Path) -> None:

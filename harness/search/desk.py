@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -86,7 +87,7 @@ class Search:
 
     @property
     def failures_allowed(self) -> int:
-        """Failed trials that are replaced before the search is given up: half the budget, at least 3."""
+        """Failed trials that one run replaces before it gives the search up: half the budget, at least 3."""
         return max(3, self.trials // 2)
 
     @property
@@ -102,6 +103,14 @@ class Search:
             **({"points": self.grid_points} if self.sampler == "grid" else {}),
             **self.terms,
         }
+
+    @property
+    def grid_size(self) -> int:
+        """The points of a grid and the recipe, without listing them."""
+        points = self.grid_points
+        listed = math.prod(parameter.grid_count(points) for parameter in self.space.values())
+        on_it = all(each.is_on_grid(self.recipe[name], points) for name, each in self.space.items())
+        return listed + (not on_it)
 
     def grid(self) -> list[dict[str, Scalar]]:
         """The points of a grid search that are not the recipe's; none for other samplers."""
@@ -153,7 +162,10 @@ class SearchDesk:
 
     def budget(self) -> Budget:
         """How far the search is, by the database."""
-        return patiently(lambda: _budget(self.search, self._trials()), self.search.url)
+        return patiently(lambda: self._budget(self._trials()), self.search.url)
+
+    def _budget(self, trials: list[FrozenTrial]) -> Budget:
+        return _budget(self.search, trials, self.study.user_attrs.get("forgiven", 0))
 
     def claim(self) -> Claim | Answer:
         """Take the next trial of the budget: one whose owner died, else a queued one, else a new one."""
@@ -168,7 +180,7 @@ class SearchDesk:
                         trials = self._trials()
                         continue
                     return self._own(Trial(self.study, trial._trial_id), resumed=True)
-            budget = _budget(self.search, trials)
+            budget = self._budget(trials)
             if budget.missing == 0:
                 return Answer.DONE
             free = budget.missing - budget.running
@@ -238,7 +250,8 @@ class SearchDesk:
                 return False
             claim.trial.report(value, epoch)
             claim.trial.set_user_attr("seconds", round(seconds, 3))
-            return claim.trial.should_prune()
+            # After its last epoch there is nothing left to save, and a complete trial may win.
+            return epoch < self.search.epochs and claim.trial.should_prune()
 
         return patiently(act, self.search.url)
 
@@ -350,7 +363,9 @@ def changes(search: Search, stored: Mapping[str, Any]) -> list[str]:
 def prepare(search: Search) -> None:
     """Make the search in its database, or check that the stored one has the same terms; safe to repeat.
 
-    The recipe is queued first, so it is trial 0; a grid is queued whole. Raises `StorageError`.
+    The recipe is queued first, so it is trial 0; a grid is queued whole. When the search is short of its
+    budget, earlier failures (a full disk, a broken driver) are forgiven: those of the recipe and of a grid
+    are queued again, and as many others may fail as in the first run. Raises `StorageError`.
     """
     database = open_database(search.url, create=True)
     with database.desk():
@@ -361,18 +376,26 @@ def prepare(search: Search) -> None:
             study_name=search.name, storage=database.storage, direction="maximize", load_if_exists=True
         )
         desk = _opened(search, database)
-        queued = {trial.user_attrs.get("point") for trial in desk._trials()}
-        for point, params in enumerate([dict(search.recipe), *search.grid()]):
-            if point not in queued:
-                desk.study.enqueue_trial(params, user_attrs={"point": point})
+        trials = desk._trials()
+        if sum(finished(trial.state) for trial in trials) < search.trials:
+            _queue(desk, trials)
+            desk.study.set_user_attr("forgiven", sum(trial.state is TrialState.FAIL for trial in trials))
         desk.study.set_user_attr("terms", search.fingerprint)
+
+
+def _queue(desk: SearchDesk, trials: Sequence[FrozenTrial]) -> None:
+    """Queue the recipe and the points of a grid, save those that are queued, running or finished."""
+    alive = {trial.user_attrs.get("point") for trial in trials if trial.state is not TrialState.FAIL}
+    for point, params in enumerate([dict(desk.search.recipe), *desk.search.grid()]):
+        if point not in alive:
+            desk.study.enqueue_trial(params, user_attrs={"point": point})
 
 
 def _last_epoch(trial: FrozenTrial) -> int:
     return max(trial.intermediate_values, default=0)
 
 
-def _budget(search: Search, trials: list[FrozenTrial]) -> Budget:
+def _budget(search: Search, trials: list[FrozenTrial], forgiven: int) -> Budget:
     done = sum(finished(trial.state) for trial in trials)
     failed = sum(trial.state is TrialState.FAIL for trial in trials)
     running = sum(trial.state is TrialState.RUNNING for trial in trials)
@@ -381,7 +404,7 @@ def _budget(search: Search, trials: list[FrozenTrial]) -> Budget:
     if search.sampler == "grid":
         # A grid has no other point to put in the place of one that failed.
         missing = min(missing, running + waiting)
-    given_up = missing > 0 and failed > search.failures_allowed
+    given_up = missing > 0 and failed - forgiven > search.failures_allowed
     if given_up:
         missing = 0
     return Budget(done, failed, running, waiting, missing, exhausted=done < search.trials and missing == 0)

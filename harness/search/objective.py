@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from harness import registry
 from harness.context import Context, Lens, Machine
 from harness.progress import Progress
 from harness.runcell import run_cell
-from harness.search.desk import ReportEpoch, TrialFailed
+from harness.search.desk import Pruned, ReportEpoch, TrialFailed
 from harness.search.space import Scalar
-from harness.store import CellRun, RunStore
+from harness.store import SELECTIONS, CellRun, RunStore
 from harness.study import Cell
 from harness.validation import MethodPlan
 
@@ -37,14 +38,25 @@ class TrialContext(Context):
 
 
 class TrialProgress(Progress):
-    """Passes on what a trial does; how it ended is the search's to say."""
+    """Passes on what a trial does; how it ended is the search's to say.
 
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
-        self.begin_cell = outer.begin_cell  # type: ignore[method-assign]
+    `refresh` is called when something about the trial has changed.
+    """
+
+    def __init__(self, outer: Progress, refresh: Callable[[], None]) -> None:
+        self._outer, self._refresh = outer, refresh
         self.on_step = outer.on_step  # type: ignore[method-assign]
-        self.on_epoch = outer.on_epoch  # type: ignore[method-assign]
         self.working = outer.working  # type: ignore[method-assign]
+
+    def begin_cell(self, name: str, epochs: int) -> None:
+        """A trial starts."""
+        self._outer.begin_cell(name, epochs)
+        self._refresh()
+
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch is complete."""
+        self._outer.on_epoch(record)
+        self._refresh()
 
 
 @dataclass(frozen=True)
@@ -76,13 +88,18 @@ class CellObjective:
                     _keep(report_epoch, before, score)
                     reported.add(before)
             reported.add(epoch)
-            report_epoch(epoch, float(scores[cell.select.metric]))
+            try:
+                report_epoch(epoch, float(scores[cell.select.metric]))
+            except Pruned:
+                _keep_numbers_only(run)
+                raise
 
         status = run_cell(cell, store, context, after_epoch=after_epoch)
         while status.state == "running":
             # The worker that had it is being killed, or trains on a machine cut off from the database.
             time.sleep(_LOCKED_SECONDS)
             status = run_cell(cell, store, context, after_epoch=after_epoch)
+        _keep_numbers_only(run)
         if status.state != "done":
             raise TrialFailed(status.reason or "error", status.detail or f"its cell is {status.state}")
         scored = self._scores(run)
@@ -100,12 +117,15 @@ class CellObjective:
         ]
 
 
+def _keep_numbers_only(run: CellRun) -> None:
+    """Free the disk of what an ended trial leaves: its winner is trained anew, so nobody reads its models."""
+    run.drop_checkpoint()
+    for selection in SELECTIONS:
+        run.model_path(selection).unlink(missing_ok=True)
+
+
 def _keep(report_epoch: ReportEpoch, epoch: int, score: float) -> None:
     """Report an epoch that is long past; a pruner's verdict on it comes too late to matter."""
-    from contextlib import suppress
-
-    from harness.search.desk import Pruned
-
     with suppress(Pruned):
         report_epoch(epoch, score)
 
@@ -121,6 +141,6 @@ def _context(machine: Machine) -> TrialContext:
     return _contexts[machine]
 
 
-def adopt(machine: Machine, progress: Progress) -> None:
+def adopt(machine: Machine, progress: Progress, refresh: Callable[[], None]) -> None:
     """Let trials that run in this process show what they do on `progress`."""
-    _context(machine).progress = TrialProgress(progress)
+    _context(machine).progress = TrialProgress(progress, refresh)

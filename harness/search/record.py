@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.files import atomic_json
+from harness.files import StoreError, atomic_json, read_json
 from harness.search.desk import Search, desk_for
 from harness.search.urls import masked
 
@@ -75,7 +75,19 @@ def search_record(search: Search, trials: Sequence[FrozenTrial]) -> dict[str, An
 
 
 def write_record(searches: Sequence[Search], run_dir: Path) -> list[dict[str, Any]]:
-    """Write `search.json` below the run's folder, and return what it says."""
-    records = [search_record(search, desk_for(search).trials()) for search in searches]
-    atomic_json(run_dir / FILE, {"searches": records})
-    return records
+    """Write `search.json` below the run's folder, and return what it says.
+
+    Searches that were recorded there before and are not among these (a run of one method of several) stay.
+    """
+    records = {search.name: search_record(search, desk_for(search).trials()) for search in searches}
+    kept = [record for record in _recorded(run_dir / FILE) if record.get("name") not in records]
+    everything = sorted([*kept, *records.values()], key=lambda record: str(record.get("name")))
+    atomic_json(run_dir / FILE, {"searches": everything})
+    return everything
+
+
+def _recorded(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [record for record in read_json(path)["searches"] if isinstance(record, dict)]
+    except (StoreError, KeyError, TypeError):
+        return []

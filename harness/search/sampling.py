@@ -46,7 +46,9 @@ class PerTrialSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A point that no other trial has."""
-        tried = [other.params for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        # Hyperband shows a sampler the trials of one bracket only; a point tried in another is tried, too.
+        every = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        tried = [other.params for other in every if other.number != trial.number]
         for attempt in range(_REDRAWS):
             # Experience first; when it insists on what is known, chance.
             kind = self._kind if attempt < _REDRAWS // 2 else "random"

@@ -34,39 +34,59 @@ class Parameter:
             raise ValueError(f"{self.name} is no range")
         return self.low, self.high
 
-    def values(self) -> tuple[Scalar, ...] | None:
-        """Every value it can take, or None when there is no end of them."""
+    @property
+    def _spacing(self) -> float | None:
+        return self.step if self.step is not None else (1.0 if self.integer else None)
+
+    @property
+    def count(self) -> int | None:
+        """How many values it can take, or None when there is no end of them."""
+        if self.choices:
+            return len(self.choices)
+        low, high = self.ends
+        return None if self._spacing is None else round((high - low) / self._spacing) + 1
+
+    def grid(self, points: int) -> tuple[Scalar, ...]:
+        """The values a grid visits: every one, or of a range without a step `points`, even on its scale."""
         if self.choices:
             return self.choices
         low, high = self.ends
-        step = self.step if self.step is not None else (1.0 if self.integer else None)
-        if step is None:
-            return None
-        count = math.floor((high - low) / step + 1e-9) + 1
-        points = [round(low + index * step, 12) for index in range(count)]
-        return tuple(int(point) for point in points) if self.integer else tuple(points)
-
-    def grid(self, count: int) -> tuple[Scalar, ...]:
-        """The values a grid visits: every one, or of a range without a step `count`, even on its scale."""
-        values = self.values()
-        if values is not None and (self.choices or self.step is not None or len(values) <= count):
-            return values
-        low, high = self.ends
-        shares = [index / max(count - 1, 1) for index in range(count)]
-        spread = [low * (high / low) ** share if self.log else low + (high - low) * share for share in shares]
+        if self.count is not None and self._spacing is not None and self._is_visited_whole(points):
+            spread = [round(low + index * self._spacing, 12) for index in range(self.count)]
+        else:
+            shares = [index / max(points - 1, 1) for index in range(points)]
+            spread = [low * (high / low) ** at if self.log else low + (high - low) * at for at in shares]
         # Ten digits: the same grid on every machine, and numbers a person can read.
         return tuple(
             dict.fromkeys(round(value) if self.integer else float(f"{value:.10g}") for value in spread)
         )
 
+    def _is_visited_whole(self, points: int) -> bool:
+        return self.step is not None or (self.count is not None and self.count <= points)
+
+    def grid_count(self, points: int) -> int:
+        """How many values a grid visits; a range of a billion steps is counted, not listed."""
+        if self.count is not None and self._is_visited_whole(points):
+            return self.count
+        return len(self.grid(points))
+
+    def is_on_grid(self, value: object, points: int) -> bool:
+        """Whether a grid visits `value`."""
+        if self._is_visited_whole(points):
+            return self.admits(value)
+        return any(_same(value, candidate) for candidate in self.grid(points))
+
     def admits(self, value: object) -> bool:
         """Whether `value` is one the search could draw."""
-        values = self.values()
-        if values is not None:
-            return any(_same(value, candidate) for candidate in values)
+        if self.choices:
+            return any(_same(value, candidate) for candidate in self.choices)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        return self.ends[0] <= value <= self.ends[1]
+        low, high = self.ends
+        if self._spacing is not None:
+            index = round((value - low) / self._spacing)
+            return 0 <= index < (self.count or 0) and _same(value, low + index * self._spacing)
+        return low <= value <= high
 
     def distribution(self) -> BaseDistribution:
         """The same thing in Optuna's words."""
@@ -75,10 +95,6 @@ class Parameter:
         if self.choices:
             return CategoricalDistribution(self.choices)
         low, high = self.ends
-        values = self.values()
-        if values is not None:
-            # Optuna warns when the range is no multiple of the step; ending on the last value says the same.
-            high = float(values[-1])
         if self.integer:
             return IntDistribution(int(low), int(high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(low, high, log=self.log, step=self.step)
@@ -99,17 +115,17 @@ def _same(one: object, other: object) -> bool:
     return one == other
 
 
-def grid(space: Mapping[str, Parameter], count: int) -> Iterator[dict[str, Scalar]]:
-    """Every point of the grid, first parameter slowest; `count` values for each range without a step."""
-    axes = [parameter.grid(count) for parameter in space.values()]
+def grid(space: Mapping[str, Parameter], points: int) -> Iterator[dict[str, Scalar]]:
+    """Every point of the grid, first parameter slowest; `points` values for each range without a step."""
+    axes = [parameter.grid(points) for parameter in space.values()]
     for point in product(*axes):
         yield dict(zip(space, point, strict=True))
 
 
 def size(space: Mapping[str, Parameter]) -> int | None:
     """How many points the space has, or None when it is endless."""
-    counts = [parameter.values() for parameter in space.values()]
-    return math.prod(len(values) for values in counts if values is not None) if None not in counts else None
+    counts = [parameter.count for parameter in space.values()]
+    return math.prod(count for count in counts if count is not None) if None not in counts else None
 
 
 def same_point(one: Mapping[str, object], other: Mapping[str, object]) -> bool:

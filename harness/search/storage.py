@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -100,6 +101,25 @@ class Database:
                     yield
                 finally:
                     connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), key)
+
+
+def is_there(url: str, run_dir: Path) -> bool:
+    """Whether a search's database can hold something already; nothing is made.
+
+    Raises `StorageError` for a missing SQLite file that could not be made either: only the run's own folder
+    is made when it is missing.
+    """
+    if not url.startswith("sqlite"):
+        return True
+    path = _sqlite_path(url)
+    if not path.exists() and path.parent != run_dir.absolute():
+        try:
+            # Permissions do not tell: the folder may lie on a read-only or a special file system.
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise StorageError(f"{path}: the search database cannot be made: {error.strerror}") from None
+    return path.exists()
 
 
 @contextmanager

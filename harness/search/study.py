@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,14 @@ from harness.search.objective import FOLDER, CellObjective, adopt
 from harness.search.run import Progress as SearchProgress
 from harness.search.run import run_searches
 from harness.search.space import Parameter, Scalar, size
-from harness.search.storage import NoSearchYetError, StorageError, open_database, search_url
+from harness.search.storage import (
+    NoSearchYetError,
+    StorageError,
+    is_there,
+    open_database,
+    search_url,
+)
+from harness.search.table import trial_table
 from harness.search.trial import End, Outcome
 from harness.store import RunStore
 from harness.study import Study
@@ -59,15 +67,11 @@ def searches_of(study: Study, context: Context, out: Path) -> list[Search]:
     url = search_url(study.search.storage, out)
     datasets = study.search.datasets or study.datasets
     return [
-        _search(study, study.search, label, dataset, context, out, url)
+        _search(study, study.search, plan.label, dataset, context, out, url)
         for dataset in datasets
-        for label in _searched(study, study.search)
+        for plan in study.plans
+        if plan.entry.trains
     ]
-
-
-def _searched(study: Study, section: SearchSection) -> list[str]:
-    wanted = section.methods or study.methods
-    return [plan.label for plan in study.plans if plan.label in wanted and plan.entry.trains]
 
 
 def _search(
@@ -110,7 +114,7 @@ def search_problems(study: Study, context: Context, out: Path) -> list[str]:
     except StorageError as error:
         return [str(error)]
     problems = list(dict.fromkeys(problem for search in searches for problem in _problems(search)))
-    return problems or _stored_problems(searches)
+    return problems or _stored_problems(searches, out)
 
 
 def _problems(search: Search) -> Iterator[str]:
@@ -121,18 +125,22 @@ def _problems(search: Search) -> Iterator[str]:
                 f"(of {search.about['method']!r}), which the space must admit"
             )
     if search.sampler == "grid":
-        points = 1 + len(search.grid())
-        if points != search.trials:
+        if (points := search.grid_size) != search.trials:
             yield f"search.trials: the grid has {points} points, the recipe's included; ask for {points}"
     elif (points := size(search.space) or search.trials) < search.trials:
         yield f"search.trials: the space has only {points} points; {search.trials} trials would repeat some"
+    if search.sampler == "cmaes" and sum(not parameter.choices for parameter in search.space.values()) < 2:
+        yield "search.sampler: cmaes learns from two ranges or more; with fewer it draws at random: take tpe"
 
 
-def _stored_problems(searches: Sequence[Search]) -> list[str]:
-    if not searches or not _is_there(searches[0].url):
+def _stored_problems(searches: Sequence[Search], out: Path) -> list[str]:
+    if not searches:
         return []
+    url = searches[0].url
     try:
-        database = open_database(searches[0].url, create=False)
+        if not is_there(url, out):
+            return []
+        database = open_database(url, create=False)
         return [
             change
             for search in searches
@@ -142,11 +150,6 @@ def _stored_problems(searches: Sequence[Search]) -> list[str]:
         return []
     except StorageError as error:
         return [str(error)]
-
-
-def _is_there(url: str) -> bool:
-    prefix = "sqlite:///"
-    return not url.startswith(prefix) or Path(url.removeprefix(prefix)).exists()
 
 
 def search_study(study: Study, store: RunStore, context: Context, options: Options) -> Tuned:
@@ -161,16 +164,20 @@ def search_study(study: Study, store: RunStore, context: Context, options: Optio
     if problems:
         raise StorageError("\n".join(problems))
     searches = searches_of(study, context, store.directory)
+    if not searches:
+        return {}
     for search in searches:
         prepare(search)
     watch = _Watch(searches, store.directory, context.progress)
     launcher = open_launcher(options.launcher, _resources(options, store))
     if getattr(launcher, "slots", 1) == 1:
-        adopt(context.machine, context.progress)
+        adopt(context.machine, context.progress, watch.draw)
     try:
         end = run_searches(searches, launcher, watch)
     except StorageError as error:
         raise SearchIncomplete([f"{error}; what was finished is kept, run again to continue"]) from error
+    finally:
+        context.progress.show(None)
     launcher.shutdown()
     watch.write()
     _require_equal_budgets(end)
@@ -191,14 +198,18 @@ def _winner(search: Search) -> Mapping[str, Scalar] | None:
 
 
 def _require_equal_budgets(end: Sequence[SearchProgress]) -> None:
-    short = [
-        f"{each.search.name}: {each.budget.finished} of {each.search.trials} trials finished, "
-        f"{each.budget.failed} failed"
-        for each in end
-        if each.budget.finished < each.search.trials
-    ]
+    short = [each for each in end if each.budget.finished < each.search.trials]
     if short:
-        raise SearchIncomplete([*short, "no winner is compared: methods would have had unequal budgets"])
+        last = "no winner is compared: methods would have had unequal budgets; run again to try as many more"
+        raise SearchIncomplete([*map(_shortfall, short), last])
+
+
+def _shortfall(each: SearchProgress) -> str:
+    text = f"{each.search.name}: {each.budget.finished} of {each.search.trials} trials finished"
+    failed = [one for one in map(record.trial_record, desk_for(each.search).trials()) if one["reason"]]
+    if failed:
+        text += f", {len(failed)} failed, the last one with {failed[-1]['reason']}: {failed[-1]['detail']}"
+    return text
 
 
 class _Watch:
@@ -208,13 +219,26 @@ class _Watch:
         self._searches, self._out, self._progress = searches, out, progress
         self._written = 0.0
         done = sum(desk_for(search).budget().finished for search in searches)
-        progress.begin_study(sum(search.trials for search in searches), done)
+        progress.begin_study(sum(search.trials for search in searches), done, "trials")
+        self.draw()
 
     def __call__(self, progress: Sequence[SearchProgress], outcome: Outcome | None) -> None:
         if outcome is not None and outcome.end not in (End.NOTHING, End.LOST):
-            self._progress.end_cell(f"{outcome.search} trial {outcome.number}", self._described(outcome))
+            name, described = f"{outcome.search} trial {outcome.number}", self._described(outcome)
+            if outcome.end is End.FAILED:  # another takes its place, so it brings the end no nearer
+                self._progress.say(f"{name}: {described}")
+            else:
+                self._progress.end_cell(name, described)
         if outcome is not None and time.monotonic() - self._written > RECORD_SECONDS:
             self.write()
+        self.draw()
+
+    def draw(self) -> None:
+        """Show the trials as they stand, where somebody looks and the database answers."""
+        if self._progress.shows_tables:
+            with suppress(StorageError):
+                trials = [desk_for(search).trials() for search in self._searches]
+                self._progress.show(trial_table(self._searches, trials))
 
     def _described(self, outcome: Outcome) -> str:
         search = next(search for search in self._searches if search.name == outcome.search)

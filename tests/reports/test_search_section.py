@@ -90,7 +90,7 @@ def test_every_trial_is_disclosed_with_its_state_and_reason(tmp_path: Path) -> N
     assert section is not None
     table = section.tables[-1]
     assert [row[0].text for row in table.rows] == [str(number) for number in range(14)]
-    remarks = {row[0].text: row[-1].text for row in table.rows}
+    remarks = {row[0].text: row[1].text for row in table.rows}
     assert "failed (oom): CUDA out of memory" in remarks["9"]
     assert "pruned after epoch 2" in remarks["4"]
     assert "taken up again 1 time after its worker died" in remarks["11"]
@@ -106,7 +106,21 @@ def test_equal_budgets_are_stated_and_unequal_ones_are_named(tmp_path: Path) -> 
     other["finished"] = 12
     text = search.budget_statement([one, other])
     assert "not equal" in text
-    assert "uit-mlm on rendered-plaza 12 of 13" in text
+    assert "uit-mlm on rendered-plaza 12 of 13 trials of 4 epochs" in text
+
+
+def test_what_pruning_saved_one_method_and_not_another_is_said(tmp_path: Path) -> None:
+    searches = [entry(planted(), epochs_trained=54), entry(planted(), method="irra", epochs_trained=40)]
+    text = search.budget_statement(searches)
+    assert "Trained in all: 94 epochs (from 40 to 54 a search) in 0.70 hours" in text
+    assert "(54 each)" in search.budget_statement([searches[0], searches[0]])
+
+
+def test_a_recipe_that_failed_and_was_tried_again_is_shown_with_its_score(tmp_path: Path) -> None:
+    trials = [trial(0, "failed", None, reason="oom", detail="x"), trial(1, recipe=True), trial(2, value=45.0)]
+    section = search.section(context(tmp_path, [entry(trials)]))
+    assert section is not None
+    assert section.tables[0].rows[0][-2].text == "40.00"
 
 
 def test_the_chapter_shows_every_figure_with_the_recipe_and_the_interaction(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""A search of 5,000 trials stays usable: how long it takes to find what is left, and to make a report."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import search_stub as stub
+import stores
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from harness.launchers import InProcess
+from harness.search.desk import Search, desk_for, prepare
+from harness.search.record import write_record
+from harness.search.run import run_searches
+from reports.assemble import ReportResult, build
+
+TRIALS = 5000
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, Path]:
+    """A run whose search is short of one trial in 5,000."""
+    folder = tmp_path_factory.mktemp("grown")
+    search = stub.search(folder, trials=TRIALS + 1)
+    prepare(search)
+    rng = np.random.default_rng(0)
+    distributions = {name: parameter.distribution() for name, parameter in stub.SPACE.items()}
+    trials = []
+    for number in range(TRIALS - 1):
+        point = {"mask_ratio": rng.uniform(0.3, 0.9), "temperature": float(10 ** rng.uniform(-2, -1))}
+        score = stub.height(point)
+        pruned = number % 3 == 0
+        trials.append(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE,
+                params=point,
+                distributions=distributions,
+                value=score,
+                intermediate_values={1: score / 2} if pruned else {1: score / 2, 2: score},
+                user_attrs={"seconds": 60.0, **({"pruned_at": 1} if pruned else {})},
+            )
+        )
+    desk_for(search).study.add_trials(trials)
+    run_searches([search], InProcess(), lambda progress, outcome: None)
+    return search, folder
+
+
+def test_finding_what_is_left_of_a_search_of_five_thousand_trials(
+    benchmark: BenchmarkFixture, grown: tuple[Search, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wanted: under 5 s, from an unopened database."""
+    search, _ = grown
+
+    def left() -> int:
+        monkeypatch.setattr("harness.search.desk._desks", {})
+        prepare(search)
+        return desk_for(search).budget().missing
+
+    assert benchmark.pedantic(left, rounds=3) == 0
+
+
+def test_drawing_one_more_trial_after_five_thousand(
+    benchmark: BenchmarkFixture, grown: tuple[Search, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What TPE takes to learn from all of them."""
+    search, _ = grown
+    sampler: Any = desk_for(search).study.sampler
+    study = desk_for(search).study
+    last = study.get_trials(deepcopy=False)[-1]
+    space = sampler.infer_relative_search_space(study, last)
+    point = benchmark.pedantic(lambda: sampler.sample_relative(study, last, space), rounds=3)
+    assert all(stub.SPACE[name].admits(point[name]) for name in stub.SPACE)
+
+
+def test_a_report_over_a_search_of_five_thousand_trials(
+    benchmark: BenchmarkFixture, grown: tuple[Search, Path], tmp_path: Path
+) -> None:
+    """Wanted: under a minute; only the page's size and the memory can fail."""
+    search, _ = grown
+    stores.write(tmp_path, stores.Truth(r1={"uit": 50.0}, seeds=2, people=20))
+    write_record([search], tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    made: ReportResult = benchmark.pedantic(lambda: build([tmp_path]), rounds=1)
+    benchmark.extra_info["page_bytes"] = made.path.stat().st_size
+    benchmark.extra_info["grown_mebibytes"] = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    ) / 1024
+    assert benchmark.extra_info["page_bytes"] < 20_000_000
+    assert benchmark.extra_info["grown_mebibytes"] < 1024
