@@ -64,7 +64,8 @@ def build(
 
     ``out`` is the page's file (default: ``report.html`` in the first run directory); tables (CSV, Markdown,
     LaTeX) and figures (PNG, PDF) go to a folder named like it beside it. ``check`` judges the claims into the
-    exit code. Raises FileNotFoundError when a directory holds no run.
+    exit code. Raises FileNotFoundError when a directory holds no run, RunError and ClaimsError when its
+    study or claims cannot be read.
     """
     page = out or run_dirs[0] / "report.html"
     beside = page.with_suffix("")

@@ -99,12 +99,13 @@ def _effects_table(arena: Arena, grid: Grid, metric: str) -> Table:
         Column("p, Holm"),
         Column("Verdict", "left"),
     )
+    link = f"table-{metric.lower()}-{arena.place.key}"  # the eight means, which lead on to their runs
     rows = tuple(
         (
             Value(name, name),
-            Value(signed(estimate.value, 2), estimate.value),
-            Value(interval(estimate, 2), estimate.low),
-            Value(p_value(p), p),
+            Value(signed(estimate.value, 2), estimate.value, link),
+            Value(interval(estimate, 2), estimate.low, link),
+            Value(p_value(p), p, link),
             Value(_WORDS[verdict], _WORDS[verdict], kind=KINDS[verdict]),
         )
         for name, estimate, p, verdict in _judged(arena, effects(arena, grid, metric))

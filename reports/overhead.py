@@ -98,7 +98,7 @@ def _table(against: str, found: Sequence[Measurement]) -> Table:
         Column("Value"),
         Column(f"÷ {against}" if against else "Ratio"),
         Column("95 % interval"),
-        *(Column(name, "left") for name in ("Device", "Note")),
+        *(Column(name, "text") for name in ("Device", "Note")),
     )
     title = f"Cost against {against}" if against else "Cost"
     return Table(f"overhead-{against or 'alone'}", title, columns, tuple(_row(one) for one in found))

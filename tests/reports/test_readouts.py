@@ -18,7 +18,7 @@ from reports.comparison import Arena, Contestant, Options, Place
 from reports.context import Context
 from reports.document import Table
 from reports.frames import CellView, Frames, Run
-from reports.power import Assumptions, Design, detectable, detectable_difference, plan, standard_error
+from reports.power import Assumptions, Design, assumed, detectable, detectable_difference, plan
 from reports.published import backbone_family, published
 from reports.statistics import Estimate
 
@@ -246,7 +246,7 @@ def test_three_seeds_on_the_largest_benchmark_cannot_settle_a_gain_of_1_6_points
 
 
 def test_the_assumed_standard_error_is_that_of_a_simulation_under_the_assumptions() -> None:
-    assumed, design = Assumptions(seed=0.85, disagreement=0.2, people=0.0), Design(2000, 2000, 3)
+    planned = assumed(Design(2000, 2000, 3), Assumptions(seed=0.85, disagreement=0.2, people=0.0))
     rng = np.random.default_rng(1)
     means = []
     for _ in range(1500):
@@ -254,7 +254,7 @@ def test_the_assumed_standard_error_is_that_of_a_simulation_under_the_assumption
         runs = rng.normal(0, np.sqrt(0.1), (3, 2000))
         seeds = rng.normal(0, 0.0085 * np.sqrt(2), 3)
         means.append(100 * ((lasting + runs).mean() + seeds.mean()))
-    assert standard_error(design, assumed)[0] == pytest.approx(float(np.std(means)), rel=0.06)
+    assert planned.standard_error(3, 2000)[0] == pytest.approx(float(np.std(means)), rel=0.06)
 
 
 def test_the_detectable_difference_of_a_study_follows_its_measured_standard_error() -> None:
