@@ -163,7 +163,8 @@ def test_main_effects_and_interactions_are_those_that_were_planted() -> None:
         "TIR × CMT × text pruning": 0.0,
     }
     for name, value in expected.items():
-        assert abs(effects[name].value - value) < 3 * effects[name].se < 1.5, name
+        found_effect = effects[name].estimate
+        assert abs(found_effect.value - value) < 3 * found_effect.se < 1.5, name
 
 
 def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
@@ -176,8 +177,8 @@ def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
     with_cmt = np.mean([mean[True, True, p] - mean[False, True, p] for p in (True, False)])
     without = np.mean([mean[True, False, p] - mean[False, False, p] for p in (True, False)])
     effects = factorial.effects(found, cells, "R1")
-    assert effects["TIR"].value == pytest.approx(tir)
-    assert effects["TIR × CMT"].value == pytest.approx((with_cmt - without) / 2)
+    assert effects["TIR"].estimate.value == pytest.approx(tir)
+    assert effects["TIR × CMT"].estimate.value == pytest.approx((with_cmt - without) / 2)
 
 
 def test_an_incomplete_grid_has_no_effects() -> None:
