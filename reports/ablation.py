@@ -80,13 +80,13 @@ def _notes(arena: Arena) -> tuple[str, ...]:
     few = sorted(
         {len(one.cells) for one in arena.contestants.values() if not one.seedless and len(one.cells) < 3}
     )
-    notes = [
-        "± is the standard deviation over seeds. Verdicts: paired bootstrap over people crossed with seeds "
-        "and a "
-        f"paired permutation test, Holm over the {len(arena.planned) // len(METRICS)} comparisons of this "
-        "table; "
-        f"tied means the whole interval lies within ±{arena.options.margin:g} points."
-    ]
+    notes = ["± is the standard deviation over seeds."]
+    if arena.planned:
+        family = plural(len(arena.planned) // len(METRICS), "comparison")
+        notes[0] += (
+            " Verdicts: paired bootstrap over people crossed with seeds and a paired permutation test, Holm "
+            f"over {family}; tied means the whole interval lies within ±{arena.options.margin:g} points."
+        )
     if few:
         notes.append(
             "Numbers marked with their seeds come from fewer than 3: their spread is a guess"

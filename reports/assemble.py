@@ -22,6 +22,7 @@ from reports import (
     overhead,
     power,
     provenance,
+    published,
     search,
     sheets,
     summary,
@@ -33,7 +34,6 @@ from reports.context import Context
 from reports.document import Section, Table
 from reports.figures import Studio
 from reports.frames import Frames, read
-from reports.published import published
 
 SectionMaker = Callable[[Context], Section | None]
 
@@ -74,7 +74,9 @@ def build(
         with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
             write_results_table(RunStore(directory))
     chosen = options or Options()
-    context = Context(frames, tuple(arenas(frames, chosen)), chosen, published(), Studio(beside / "figures"))
+    context = Context(
+        frames, tuple(arenas(frames, chosen)), chosen, published.published(), Studio(beside / "figures")
+    )
     sections = _sections(context)
     title = " + ".join(dict.fromkeys(run.name for run in frames.runs))
     atomic_write(
@@ -108,6 +110,7 @@ MAKERS: tuple[SectionMaker, ...] = (
     power.section,
     curves.section,
     sheets.section,
+    published.section,
     cells.section,
     provenance.section,
     provenance.method_section,

@@ -17,13 +17,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reports.context import Context
+from reports.context import Context, runs_anchor
 from reports.document import Block, Column, Figure, Prose, Section, Table, Value, visible
 from reports.figures import PALETTE
+from reports.frames import Run
 from reports.phrases import NOTHING, missing, number
 
 FILE = "overhead.json"
@@ -43,6 +44,8 @@ class Measurement:
     high: float | None
     device: str
     note: str
+    link: str = ""
+    """Anchor of the method's runs."""
 
 
 def measurements(path: Path) -> list[Measurement]:
@@ -74,13 +77,17 @@ def _number(value: Any) -> float | None:
 
 def section(context: Context) -> Section | None:
     """One table and figure for each method that others are measured against."""
-    found = [one for run in context.frames.runs for one in measurements(run.path / FILE)]
+    found = [
+        replace(one, link=_link(context, run, one.method))
+        for run in context.frames.runs
+        for one in measurements(run.path / FILE)
+    ]
     if not found:
         return None
     blocks: list[Block] = [
         Prose(
             "Ratios of cost, method ÷ reference, with 95 % intervals over repeated measurements; above 1 is "
-            "dearer."
+            "dearer. Counts, such as parameters, are exact: their interval is the ratio itself."
         )
     ]
     for against in dict.fromkeys(one.against for one in found):
@@ -91,36 +98,46 @@ def section(context: Context) -> Section | None:
     return Section("overhead", "What it costs", tuple(blocks))
 
 
+def _link(context: Context, run: Run, method: str) -> str:
+    for cell in context.frames.cells:
+        if cell.run.path == run.path and cell.label == method:
+            return runs_anchor(cell.preset, cell.dataset, cell.method, cell.population)
+    return ""
+
+
 def _table(against: str, found: Sequence[Measurement]) -> Table:
+    devices = list(dict.fromkeys(one.device for one in found if one.device))
     columns = (
         Column("Quantity", "left"),
         Column("Method", "left"),
         Column("Value"),
         Column(f"÷ {against}" if against else "Ratio"),
         Column("95 % interval"),
-        *(Column(name, "text") for name in ("Device", "Note")),
+        *([Column("Device", "text")] if len(devices) > 1 else []),
+        *([Column("Note", "text")] if any(one.note for one in found) else []),
     )
+    rows = tuple(_row(one, len(devices) > 1, any(other.note for other in found)) for one in found)
     title = f"Cost against {against}" if against else "Cost"
-    return Table(f"overhead-{against or 'alone'}", title, columns, tuple(_row(one) for one in found))
+    notes = (f"Measured on {devices[0]}.",) if len(devices) == 1 else ()
+    return Table(f"overhead-{against or 'alone'}", title, columns, rows, notes)
 
 
-def _row(one: Measurement) -> tuple[Value, ...]:
-    none = missing("not measured")
-    span = (
-        none
-        if one.low is None or one.high is None
-        else Value(f"[{number(one.low, 3)}, {number(one.high, 3)}]", one.low)
-    )
+def _row(one: Measurement, with_device: bool, with_note: bool) -> tuple[Value, ...]:
+    none = missing("not measured", one.link)
+    span = none
+    if one.low is not None and one.high is not None:
+        span = Value(f"[{number(one.low, 3)}, {number(one.high, 3)}]", one.low, one.link)
+    value = none
+    if one.value is not None:
+        value = Value(f"{number(one.value, _digits(one.value))} {one.unit}".strip(), one.value, one.link)
     return (
         Value(one.quantity, one.quantity),
-        Value(one.method, one.method),
-        none
-        if one.value is None
-        else Value(f"{number(one.value, _digits(one.value))} {one.unit}".strip(), one.value),
-        none if one.ratio is None else Value(f"{number(one.ratio, 3)}×", one.ratio),
+        Value(one.method, one.method, one.link),
+        value,
+        none if one.ratio is None else Value(f"{number(one.ratio, 3)}×", one.ratio, one.link),
         span,
-        Value(one.device or NOTHING, one.device or None),
-        Value(one.note, one.note or None, kind="quiet"),
+        *([Value(one.device or NOTHING, one.device or None)] if with_device else []),
+        *([Value(one.note, one.note or None, kind="quiet")] if with_note else []),
     )
 
 

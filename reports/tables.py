@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from reports.document import Table, Value, visible
@@ -57,7 +58,7 @@ def latex(table: Table) -> str:
     graphicx."""
     alignment = "".join(_LATEX_COLUMNS[column.align] for column in table.columns)
     head = " & ".join(_latex(column.label) for column in table.columns)
-    body = "\n".join("    " + " & ".join(_latex(value.plain) for value in row) + r" \\" for row in table.rows)
+    body = "\n".join(f"    {_latex_row(table, row)} \\\\" for row in table.rows)
     notes = "".join(f"\n  \\par\\smallskip\\footnotesize {_latex(note)}" for note in table.notes)
     return (
         "\\begin{table}\n  \\centering\n"
@@ -65,6 +66,15 @@ def latex(table: Table) -> str:
         "  \\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
         f"  \\begin{{tabular}}{{{alignment}}}\n    \\toprule\n    {head} \\\\\n    \\midrule\n{body}\n"
         f"    \\bottomrule\n  \\end{{tabular}}}}{notes}\n\\end{{table}}\n"
+    )
+
+
+def _latex_row(table: Table, row: Sequence[Value]) -> str:
+    texts = [_latex(value.plain) for value in row]
+    # A group of its own, for \\raggedright changes what ends a row.
+    return " & ".join(
+        rf"{{\raggedright {text}\par}}" if column.align == "text" else text
+        for column, text in zip(table.columns, texts, strict=True)
     )
 
 
