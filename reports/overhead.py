@@ -23,7 +23,7 @@ from typing import Any
 
 from reports.context import Context, runs_anchor
 from reports.document import Block, Column, Figure, Prose, Section, Table, Value, visible
-from reports.figures import PALETTE
+from reports.figures import MUTED, PALETTE
 from reports.frames import Run
 from reports.phrases import NOTHING, missing, number
 
@@ -90,8 +90,10 @@ def section(context: Context) -> Section | None:
             "dearer. Counts, such as parameters, are exact: their interval is the ratio itself."
         )
     ]
+    order = list(dict.fromkeys(one.quantity for one in found))
     for against in dict.fromkeys(one.against for one in found):
         here = [one for one in found if one.against == against]
+        here.sort(key=lambda one: order.index(one.quantity))  # methods side by side, in their order
         blocks.append(_table(against, here))
         if any(one.ratio is not None for one in here):
             blocks.append(_figure(context, against, here))
@@ -161,7 +163,8 @@ def _figure(context: Context, against: str, found: Sequence[Measurement]) -> Fig
                 axes.plot([one.low or one.ratio, one.high or one.ratio], [row, row], color=colour, lw=1.4)
                 axes.plot([one.ratio], [row], marker, color=colour, ms=5)
             axes.plot([], [], marker, color=colour, label=visible(name))
-        axes.axvline(1, color="#6a6f78", lw=0.8)
+        axes.axvline(1, color=MUTED, lw=0.8)
+        _scale(axes, [one.ratio for one in shown if one.ratio])
         axes.set_yticks(range(len(quantities)), [visible(name) for name in quantities])
         axes.set_ylim(len(quantities) - 0.4, -0.6)
         axes.set_xlabel(f"ratio to {visible(against)}")
@@ -169,5 +172,22 @@ def _figure(context: Context, against: str, found: Sequence[Measurement]) -> Fig
         drawing.legend(loc="outside upper left", ncols=4)
         alt = f"Cost of each method as a ratio to {against}; the numbers are in the table"
         return context.studio.finish(
-            drawing, f"overhead-{against or 'alone'}", alt, "Ratio of cost with 95 % intervals."
+            drawing,
+            f"overhead-{against or 'alone'}",
+            alt,
+            "Ratio of cost with 95 % intervals, on a logarithmic scale; intervals that leave the figure are "
+            "in the table.",
         )
+
+
+def _scale(axes: Any, ratios: Sequence[float]) -> None:
+    """A logarithmic scale around the ratios: one noisy interval must not squeeze everything else together."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    low, high = min(1.0, *ratios) / 1.6, max(1.0, *ratios) * 1.6
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(low, high)
+    ticks = [step for step in (2.0**power for power in range(-10, 11)) if low <= step <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([f"{tick:g}×" for tick in ticks])
