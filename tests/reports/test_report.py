@@ -181,9 +181,7 @@ def test_every_latex_table_compiles_and_none_is_wider_than_the_page(
     full: reports.ReportResult, tmp_path: Path
 ) -> None:
     folder = full.path.parent / "report" / "tables"
-    hostile = Table(
-        "odd", "Odd", (Column("[a]", "text"), Column("*")), ((Value("[b] 人"), Value(HOSTILE)),)
-    )
+    hostile = Table("odd", "Odd", (Column("[a]", "text"), Column("*")), ((Value("[b] 人"), Value(HOSTILE)),))
     (tmp_path / "odd.tex").write_text(tables.latex(hostile))
     sources = [*sorted(folder.glob("*.tex")), tmp_path / "odd.tex"]
     inputs = "".join(rf"\input{{{path}}}\clearpage" for path in sources)
