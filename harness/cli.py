@@ -11,6 +11,31 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from harness.options import (
+    DataRoot,
+    Datasets,
+    Deterministic,
+    Device,
+    Devices,
+    Json,
+    LauncherName,
+    Methods,
+    Out,
+    PerDevice,
+    Plugin,
+    Seeds,
+    Set,
+    SkipBroken,
+    StudyFile,
+    Subset,
+    Threads,
+    Workers,
+    data_root_of,
+    machine_of,
+    narrowed,
+    options_of,
+)
+
 DONE, ERROR, BAD_INPUT, INCOMPLETE, NOT_REPRODUCED = 0, 1, 2, 3, 4
 
 app = typer.Typer(
@@ -24,34 +49,6 @@ data_app = typer.Typer(help="Check a dataset, or build its cache of decoded imag
 app.add_typer(data_app, name="data")
 bench_app = typer.Typer(help="How fast a training step is here, and what was measured.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
-
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, like studies/demo.yaml.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder of the benchmark datasets; default: the variable TIPR_DATA.")
-]
-Out = Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/<study name>.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the study: train.epochs=2."),
-]
-Methods = Annotated[str | None, typer.Option(help="Only these methods, separated by commas.")]
-Datasets = Annotated[str | None, typer.Option(help="Only these datasets, separated by commas.")]
-Seeds = Annotated[str | None, typer.Option(help="How many seeds (3), or which (0,4,7).")]
-Subset = Annotated[int | None, typer.Option(help="Keep only so many identities per split.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one device like cuda:1.")]
-Devices = Annotated[int, typer.Option(min=1, help="Devices that train one cell together.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Cells that train at once; default: one per GPU, or per CPU core.")
-]
-Threads = Annotated[
-    int, typer.Option(min=1, help="CPU threads of a cell; another number rounds differently.")
-]
-PerDevice = Annotated[int, typer.Option(min=1, help="Cells or trials that share one GPU.")]
-LauncherName = Annotated[str, typer.Option("--launcher", help="Where cells run: local, ray or slurm.")]
-Deterministic = Annotated[bool, typer.Option("--deterministic", help="Repeat bit for bit, also on a GPU.")]
-Plugin = Annotated[list[Path] | None, typer.Option(help="A Python file that registers methods or datasets.")]
-SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out broken images, and count them.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @app.command()
@@ -84,8 +81,8 @@ def run(
         from harness.study import load_study
 
         _load_plugins(plugin)
-        loaded = load_study(study, overrides or (), **_narrowed(methods, datasets, seeds, subset))
-        options = _options(
+        loaded = load_study(study, overrides or (), **narrowed(methods, datasets, seeds, subset))
+        options = options_of(
             data_root,
             device,
             devices,
@@ -129,8 +126,8 @@ def check(
         from harness.study import load_study
 
         _load_plugins(plugin)
-        loaded = load_study(study, overrides or (), **_narrowed(methods, datasets, seeds, subset))
-        options = _options(
+        loaded = load_study(study, overrides or (), **narrowed(methods, datasets, seeds, subset))
+        options = options_of(
             data_root,
             device,
             devices,
@@ -200,7 +197,7 @@ def evaluate(
         from harness.checkpoints import evaluate_checkpoint, render
 
         _load_plugins(plugin)
-        machine = _machine(data_root, device, 1, 1, False, False, plugin)
+        machine = machine_of(data_root, device, plugin)
         found = evaluate_checkpoint(
             checkpoint, dataset, machine, split=split, backbone=backbone, subset=subset
         )
@@ -237,7 +234,7 @@ def query(
         from harness.query import Question, ask, plain, render
 
         _load_plugins(plugin)
-        machine = _machine(data_root, device, 1, 1, False, False, plugin)
+        machine = machine_of(data_root, device, plugin)
         question = Question.of(sentences or (), sentences_from, image or ())
         answers = ask(
             Path(checkpoint), question, dataset, machine, top, split=split, backbone=backbone, subset=subset
@@ -268,7 +265,7 @@ def verify(
         from harness.verify import render, verify
 
         _load_plugins(plugin)
-        machine = _machine(data_root, device, 1, 1, False, False, plugin)
+        machine = machine_of(data_root, device, plugin)
         with shown() as progress:
             found = verify(
                 run_folders(runs or []),
@@ -301,7 +298,7 @@ def why(
         from harness.why import render, why
 
         _load_plugins(plugin)
-        answer = why(cell, other, _machine(data_root, device, 1, 1, False, False, plugin))
+        answer = why(cell, other, machine_of(data_root, device, plugin))
     _answer(answer.plain(), as_json, lambda: render(answer))
 
 
@@ -318,7 +315,7 @@ def doctor(
         from harness.doctor import as_plain, diagnose, healthy, render
 
         _load_plugins(plugin)
-        findings = diagnose(_data_root(data_root), out or Path("runs"), study)
+        findings = diagnose(data_root_of(data_root), out or Path("runs"), study)
     _answer(as_plain(findings), as_json, lambda: render(findings))
     raise typer.Exit(DONE if healthy(findings) else ERROR)
 
@@ -348,7 +345,7 @@ def data_check(
         from harness.datatools import check_data, render
 
         _load_plugins(plugin)
-        found = check_data(name, _data_root(data_root))
+        found = check_data(name, data_root_of(data_root))
     _answer(found, as_json, lambda: render(found))
     if found["damaged"]:
         for problem in found["problems"]:
@@ -372,7 +369,7 @@ def data_cache(
 
         _load_plugins(plugin)
         with shown() as progress:
-            lines = cache_data(name, _data_root(data_root), size, subset, skip_broken, progress)
+            lines = cache_data(name, data_root_of(data_root), size, subset, skip_broken, progress)
     print("\n".join(lines))
 
 
@@ -413,7 +410,7 @@ def bench_step(
         from harness.progress import shown
 
         _load_plugins(plugin)
-        machine = _machine(data_root, device, 1, threads, deterministic, False, plugin)
+        machine = machine_of(data_root, device, plugin, threads=threads, deterministic=deterministic)
         size = None if image_size is None else image_size_of(image_size)
         wanted = StepBench(
             method=method,
@@ -479,76 +476,9 @@ def _load_plugins(plugins: list[Path] | None) -> None:
         load_plugin(path)
 
 
-def _data_root(option: Path | None) -> Path | None:
-    from harness import paths
-
-    return paths.data_root(option)
-
-
 def _one_of(option: str, value: str | None, choices: tuple[str, ...]) -> None:
     if value is not None and value not in choices:
         raise typer.BadParameter(f"{option} is one of {', '.join(choices)}, not {value!r}")
-
-
-def _listed(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
-def _narrowed(
-    methods: str | None, datasets: str | None, seeds: str | None, subset: int | None
-) -> dict[str, Any]:
-    wanted: int | list[int] | None = None
-    if seeds is not None:
-        try:
-            numbers = [int(part) for part in _listed(seeds)]
-        except ValueError:
-            raise typer.BadParameter(f"--seeds takes 3 or 0,1,2, not {seeds!r}") from None
-        wanted = numbers[0] if "," not in seeds and numbers else numbers
-    return {"methods": _listed(methods), "datasets": _listed(datasets), "seeds": wanted, "subset": subset}
-
-
-def _machine(
-    data_root: Path | None,
-    device: str,
-    devices: int,
-    threads: int,
-    deterministic: bool,
-    skip_broken: bool,
-    plugins: list[Path] | None,
-) -> Any:
-    from harness.context import Machine
-    from harness.environment import command
-
-    machine = Machine(
-        data_root=_data_root(data_root),
-        device=device,
-        devices=devices,
-        threads=threads,
-        deterministic=deterministic,
-        skip_broken=skip_broken,
-        plugins=tuple(path.resolve() for path in plugins or ()),
-        command=command(),
-    )
-    machine.prepare()
-    return machine
-
-
-def _options(
-    data_root: Path | None,
-    device: str,
-    devices: int,
-    workers: int | None,
-    threads: int,
-    per_device: int,
-    launcher: str,
-    deterministic: bool,
-    skip_broken: bool,
-    plugins: list[Path] | None,
-) -> Any:
-    from harness.launch import Options, accelerators
-
-    machine = _machine(data_root, device, devices, threads, deterministic, skip_broken, plugins)
-    return Options(machine, workers, launcher, per_device, accelerators(device, devices))
 
 
 def main() -> None:
