@@ -54,7 +54,7 @@ def _listed(text: str | None) -> list[str]:
 def narrowed(
     methods: str | None, datasets: str | None, seeds: str | None, subset: int | None
 ) -> dict[str, Any]:
-    """What `load_study` takes to narrow a study. Raises `typer.BadParameter` for seeds that are no numbers."""
+    """What `load_study` takes to narrow a study. Raises `typer.BadParameter` for seeds that are no number."""
     wanted: int | list[int] | None = None
     if seeds is not None:
         try:
