@@ -108,7 +108,7 @@ class CellRun:
         """
         status = self._written_status()
         if status.state == "running" and not files.is_locked(self.directory / "lock"):
-            detail = f"cut off in epoch {status.epoch + 1}; resumes"
+            detail = f"cut off after {status.epoch} whole epochs; resumes"
             return Status("queued", "", detail, status.epoch, status.seconds)
         if status.state == "done" and RESULTS in self.altered(RESULTS):
             detail = f"{RESULTS} is not as it was when the cell finished; its models are evaluated again"

@@ -348,7 +348,9 @@ def _entries(method: str, against: str, found: _Findings) -> Iterator[dict[str, 
         other = found.counts[against].get(quantity)
         if other:
             exact = value / other
-            entry |= {"reference": other, "ratio": exact, "low": exact, "high": exact}
+            # Memory was measured, and only once; everything else is a count.
+            bounds = (None, None) if quantity == "peak memory" else (exact, exact)
+            entry |= {"reference": other, "ratio": exact, "low": bounds[0], "high": bounds[1]}
         yield entry
 
 
