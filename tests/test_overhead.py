@@ -158,7 +158,8 @@ def test_the_report_reads_time_parts_memory_parameters_compute_and_inference(mea
         ratio = found[quantity].ratio
         assert ratio is not None
         assert ratio > 1
-        assert found[quantity].low == found[quantity].high == ratio
+        exact = None if quantity == "peak memory" else ratio  # a peak is measured, once
+        assert found[quantity].low == found[quantity].high == exact
     assert {one.against for one in found.values()} == {"baseline"}
     assert all(one.device for one in found.values())
 

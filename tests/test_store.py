@@ -138,7 +138,7 @@ def test_a_cell_is_trained_by_one_process_and_left_behind_by_a_killed_one(run: C
             pytest.fail("two processes hold one cell")
         holder.kill()
     assert run.status.state == "queued"
-    assert "cut off in epoch 4" in run.status.detail
+    assert "cut off after 3 whole epochs" in run.status.detail
     with run.lock():
         assert files.is_locked(run.directory / "lock")
 
