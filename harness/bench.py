@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,10 @@ class StepBench:
     """None: bf16 on CUDA, fp32 on a CPU."""
     compiled: Compiling = "auto"
     """`auto`: on CUDA, because a study of full size is compiled there; `on`; `off`."""
-    steps: int = 5
-    """Steps in a row before it is the other one's turn."""
-    blocks: int = 6
+    steps: int | None = None
+    """Steps in a row before it is the other one's turn; None: 5 on CUDA, 2 on a CPU."""
+    blocks: int | None = None
+    """Blocks of turns; None: 6 on CUDA, 4 on a CPU."""
     workers: int | None = None
     """Processes that feed the plain step; None: none on a CPU, up to 8 beside a GPU."""
 
@@ -92,18 +94,20 @@ def bench_step(wanted: StepBench, context: Context) -> dict[str, Any]:
     """
     device = context.fabric(wanted.cell(torch.device("cpu"))).device
     cell = wanted.cell(device)
-    ours = Candidate(cell, context, compiled=wanted.compiled)
+    on_gpu = device.type == "cuda"
+    steps, blocks = wanted.steps or (5 if on_gpu else 2), wanted.blocks or (6 if on_gpu else 4)
     workers = wanted.workers
     if workers is None:
-        workers = min(8, available_cores()) if device.type == "cuda" else 0
+        workers = min(8, available_cores()) if on_gpu else 0
+    ours = Candidate(cell, context, compiled=wanted.compiled)
     plain = PlainStep(cell, context, ours.batches, workers)
-    ours.run(max(2, wanted.steps))
+    ours.run(max(2, steps))
     plain.run(2)
     legs: dict[str, timing.Leg] = {
-        "ours": lambda: {**ours.run(wanted.steps), **_without_data(ours.run_in_parts(wanted.steps))},
-        "plain": lambda: plain.run(wanted.steps),
+        "ours": lambda: {**ours.run(steps), **_without_data(ours.run_in_parts(steps))},
+        "plain": lambda: plain.run(steps),
     }
-    seconds = timing.interleaved(legs, wanted.blocks)
+    seconds = timing.interleaved(legs, blocks, partial(context.progress.working, "blocks of turns"))
     return {
         **_speed(seconds, ours.pairs),
         **_against_the_floor(cell, ours, seconds["ours"]),
@@ -124,8 +128,8 @@ def bench_step(wanted: StepBench, context: Context) -> dict[str, Any]:
         "precision": cell.train.precision,
         "compiled": ours.compiled,
         "deterministic": context.machine.deterministic,
-        "steps": wanted.steps,
-        "blocks": wanted.blocks,
+        "steps": steps,
+        "blocks": blocks,
         **_where(device),
     }
 

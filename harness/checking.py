@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.context import Context
 from harness.data.records import DataError
@@ -16,6 +16,23 @@ from harness.launchers import LauncherError, open_launcher
 from harness.registry import UnknownNameError
 from harness.store import RunStore, StoreError
 from harness.study import Cell, Study
+
+if TYPE_CHECKING:
+    from reports.comparison import Arena
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """The true difference in points of R1 that a study's seeds and test set show in four studies of five.
+
+    ``corrected`` counts ``comparisons`` with one method; both sizes are None with a single seed.
+    ``variances`` says where they come from.
+    """
+
+    points: float | None
+    corrected: float | None
+    comparisons: int
+    variances: str
 
 
 @dataclass
@@ -26,8 +43,8 @@ class Examination:
     notes: list[str] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
-    detectable: dict[str, float] = field(default_factory=dict)
-    """By test set: the true difference in points of R1 that these seeds show in four studies of five."""
+    detectable: dict[str, Detectable] = field(default_factory=dict)
+    """By test set."""
     states: dict[str, str] = field(default_factory=dict)
     """By a cell's key: how it stands in the store, when there is one."""
 
@@ -40,7 +57,7 @@ class Examination:
             "problems": self.problems,
             "notes": self.notes,
             "cost": self.cost,
-            "detectable_difference": self.detectable,
+            "detectable_difference": {name: asdict(size) for name, size in self.detectable.items()},
             "cells": [
                 {
                     "method": cell.method,
@@ -62,11 +79,12 @@ def examine(study: Study, context: Context, options: Options, out: Path) -> Exam
     found.problems += _weights_problems(found.cells)
     found.problems += _device_problems(found.cells, context, options)
     found.problems += _folder_problems(out)
+    found.problems += _claims_problems(study)
     if not found.problems:
         found.problems += _size_problems(found.cells, context)
         found.problems += _search_problems(study, context, out)
         found.cost = {**expected_cost(found.cells, context), **_search_cost(study)}
-        found.detectable = detectable_differences(study, context)
+        found.detectable = detectable_differences(study, context, out)
         found.states = _states(found.cells, context, out)
     return found
 
@@ -116,6 +134,19 @@ def _folder_problems(out: Path) -> Iterator[str]:
         yield f"--out {out}: {nearest} cannot be written"
 
 
+def _claims_problems(study: Study) -> list[str]:
+    """A mistake in the claims would otherwise show only when everything has been trained."""
+    if study.claims is None:
+        return []
+    from reports.claims import ClaimsError, load_claims
+
+    try:
+        load_claims(study.claims)
+    except ClaimsError as error:
+        return error.errors
+    return []
+
+
 def _size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
     for name, subset in dict.fromkeys((cell.dataset, cell.subset) for cell in cells):
         splits = context.dataset(name, subset).splits
@@ -163,20 +194,46 @@ def _search_cost(study: Study) -> dict[str, int]:
     return {"trials": trials * len(epochs), "trial_epochs_at_most": trials * sum(epochs)}
 
 
-def detectable_differences(study: Study, context: Context) -> dict[str, float]:
+def detectable_differences(study: Study, context: Context, out: Path) -> dict[str, Detectable]:
     """By dataset of the study: which difference in R1 its test split and the study's seeds could show.
 
-    From the assumptions of `reports.power.Assumptions`; a finished study's report uses what it measured.
+    From variances that finished cells in `out` measured, or else from `reports.power.Assumptions`.
     """
-    from reports.power import Design, plan
+    from reports.power import Assumptions, Design, detectable, plan
 
-    found = {}
+    comparisons = max(1, len({cell.method for cell in study.cells()}) - 1)
+    earlier, found = _earlier_arenas(study, out), {}
     for name in study.datasets:
         test = context.dataset(name, study.file.subset).splits["test"].counts()
         design = Design(test["captions"], test["person_ids"], len(study.seeds))
-        if design.people and design.queries:
-            found[name] = plan(design)
+        if not design.people or not design.queries:
+            continue
+        arena = earlier.get(name)
+        if arena is not None and design.seeds > 1 and detectable(arena) is not None:
+            one, all_of_them = (
+                detectable(arena, design.seeds, design.people, count) for count in (1, comparisons)
+            )
+            cells = sum(len(each.cells) for each in arena.contestants.values())
+            variances = f"measured on {cells} finished runs in {out}"
+        else:
+            one, all_of_them = (plan(design, count) for count in (1, comparisons))
+            variances = f"assumed: {Assumptions().sentence}"
+        found[name] = Detectable(one, all_of_them, comparisons, variances)
     return found
+
+
+def _earlier_arenas(study: Study, out: Path) -> dict[str, Arena]:
+    """What finished cells in `out` say of each dataset of the study at home; nothing where none can be
+    read."""
+    from reports.comparison import Options, arenas
+    from reports.frames import read
+
+    try:
+        # The variances need no resampling.
+        found = arenas(read([out]), Options(resamples=1), away=False)
+    except (OSError, ValueError, StoreError):
+        return {}
+    return {one.place.source: one for one in found if one.place.preset == study.preset}
 
 
 def _states(cells: list[Cell], context: Context, out: Path) -> dict[str, str]:
@@ -214,13 +271,24 @@ def render(found: Examination, study: Study) -> None:
         )
     console.print(table)
     console.print(f"{study.name} ({study.preset}): " + ", ".join(f"{n:,} {w}" for w, n in _costs(found)))
-    for name, points in found.detectable.items():
-        console.print(
-            f"{name}: {len(study.seeds)} seeds would show a true difference of {points:.1f} points R1 "
-            "in four studies of five (assumed variances)"
-        )
+    for line in _power(found, len(study.seeds)):
+        console.print(line, markup=False, highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
+
+
+def _power(found: Examination, seeds: int) -> Iterator[str]:
+    """What the study could see, dataset by dataset, and what that rests on."""
+    for name, size in found.detectable.items():
+        if size.points is None:
+            yield f"{name}: one seed allows no verdict, however large a difference"
+        else:
+            yield (
+                f"{name}: {seeds} seeds would show a true difference of {size.points:.1f} points R1 in four "
+                f"studies of five; corrected for {size.comparisons} comparisons, {size.corrected:.1f}"
+            )
+    for text in dict.fromkeys(size.variances for size in found.detectable.values()):
+        yield f"variances {text}"
 
 
 def _costs(found: Examination) -> list[tuple[str, int]]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from harness.devices import cuda_in_use
 
 Weights = dict[str, Tensor]
-SHARE_OF_TIME = 0.02
+SHARE_OF_TIME = 0.005
 
 
 @dataclass
@@ -59,11 +61,18 @@ class Position:
 
 def copy_to_cpu(weights: Mapping[str, Tensor]) -> Weights:
     """A copy that training does not change."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+    return {name: _copied(tensor) for name, tensor in weights.items()}
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
 
 
 def pack(position: Position, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """The full state as tensors and plain values, fit for a loader that executes nothing."""
+    """The full state as tensors and plain values, fit for a loader that executes nothing.
+
+    All of it is a copy in main memory: training may go on while it is written.
+    """
     present = position.epoch if position.step == 0 else None
     return {
         "epoch": position.epoch,
@@ -72,8 +81,8 @@ def pack(position: Position, model: torch.nn.Module, optimiser: torch.optim.Opti
         # The weights of a best epoch that are the present ones are not written twice.
         "kept": {epoch: weights for epoch, weights in position.kept.items() if epoch != present},
         "meter": position.meter,
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "model": copy_to_cpu(model.state_dict()),
+        "optimiser": tree_map(_copied, optimiser.state_dict()),
         "random": random_state(),
     }
 
@@ -111,13 +120,35 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     random.setstate(state["python"])
 
 
-class Pace:
-    """When a checkpoint is worth its time.
+class Writer:
+    """Writes one full state after the other beside training, which waits only where a disk is too slow."""
 
-    After an epoch: unless writing would take more than 2 % of the run, judged by the last write (a full-size
-    model takes seconds to write and its epochs last seconds; a small one is written after every epoch).
-    Within an epoch: every `minutes`. When they are written changes no number, since a run goes on exactly
-    from any of them.
+    def __init__(self, save: Callable[[dict[str, Any], int], None]) -> None:
+        self._save = save
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def write(self, state: dict[str, Any], epoch: int) -> None:
+        """Begin to write; raises what the write before this one raised (a full disk)."""
+        self.wait()
+        self._writing = self._thread.submit(self._save, state, epoch)
+
+    def wait(self) -> None:
+        """Until the last state is on the disk; raises what its write raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Let a write that has begun come to its end, well or not."""
+        self._thread.shutdown(wait=True)
+
+
+class Pace:
+    """When a checkpoint is worth the time that training waits for it.
+
+    After an epoch: unless that would be more than 0.5 % of the run, judged by the last one. Within an epoch:
+    every `minutes`. When they are written changes no number, since a run goes on exactly from any of them.
     """
 
     def __init__(self, minutes: float) -> None:
@@ -134,6 +165,6 @@ class Pace:
         return time.monotonic() - self._last >= 60 * self._minutes
 
     def written(self, since: float) -> None:
-        """A checkpoint begun at `since` (monotonic) is on the disk."""
+        """Training waited for a checkpoint from `since` (monotonic) until now."""
         self._last = time.monotonic()
         self._cost = self._last - since

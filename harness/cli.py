@@ -386,8 +386,12 @@ def bench_step(
     batch_size: Annotated[int, typer.Option(min=2, help="Pairs per step.")] = 128,
     precision: Annotated[str | None, typer.Option(help="bf16, fp32 or released.")] = None,
     compiled: Annotated[str, typer.Option("--compile", help="auto (on a GPU), on or off.")] = "auto",
-    steps: Annotated[int, typer.Option(min=1, help="Steps in a row between turns.")] = 5,
-    blocks: Annotated[int, typer.Option(min=1, help="Blocks of turns.")] = 6,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps in a row between turns; default: 5, on a CPU 2.")
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="Blocks of turns; default: 6, on a CPU 4.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that feed the plain step.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON object to this file.")] = None,
     data_root: DataRoot = None,
@@ -406,6 +410,7 @@ def bench_step(
         from harness.context import Context
         from harness.datatools import image_size_of
         from harness.files import atomic_json
+        from harness.progress import shown
 
         _load_plugins(plugin)
         machine = _machine(data_root, device, 1, threads, deterministic, False, plugin)
@@ -423,7 +428,8 @@ def bench_step(
             blocks=blocks,
             workers=workers,
         )
-        found = measured(wanted, Context(machine))
+        with shown() as progress:
+            found = measured(wanted, Context(machine, progress))
         if out is not None:
             atomic_json(out, found)
     _answer(found, as_json, lambda: render(found))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import environment
+from harness import environment, weights
+from harness.cellrun import SELECTIONS, Place, place_of
 from harness.recall import recorded
 from harness.resultstable import SCORES
 from harness.store import CellRun, RunStore, StoreError
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from harness.context import Context
     from harness.study import Cell
-
-Place = tuple[str, str, str]
-"""Target, selection, direction."""
 
 COSINE = {"fp32": 1e-4, "bf16": 2e-2, "released": 2e-2}
 """By how much a cosine may move on other hardware: sums of a few hundred terms in another order move float32
@@ -65,11 +63,6 @@ def expectation(run: CellRun, context: Context, cell: Cell, *, evaluate_only: bo
         basis = f"{why}: cosines within {cosine:g}, ranks of {share:.0%} of the queries may move by near ties"
         return Expectation(False, basis, cosine, share)
     return Expectation(False, f"{why}: scores within {CLEAR:g} standard errors of what seeds differ by")
-
-
-def place_of(row: Mapping[str, Any]) -> Place:
-    """Target, selection and direction of a row of results."""
-    return str(row.get("target")), str(row.get("selection")), str(row.get("direction"))
 
 
 def named(place: Place) -> str:
@@ -124,6 +117,14 @@ def _flat(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{prefix}{name}.")
         elif name not in TIMES:
             yield prefix + name, None if value != value else value
+
+
+def models(then: CellRun, now: CellRun) -> Iterator[str]:
+    """Selections whose models do not have the same weights to the bit."""
+    for selection in SELECTIONS:
+        first, second = (weights.digest(run.model_path(selection)) for run in (then, now))
+        if first != second:
+            yield f"the model selected on {selection}: its weights are not the ones that training gives now"
 
 
 def cells_closely(then: CellRun, now: CellRun, expected: Expectation) -> Iterator[str]:

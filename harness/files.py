@@ -9,7 +9,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -91,9 +92,22 @@ class Lines:
     """One sentence per line that cannot be read, with its number."""
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
+def json_line(record: Mapping[str, Any]) -> str:
+    """A record as one line of JSON that knows whether it is still as it was written."""
+    return _line({**record, "crc32": _checksum(record)}) + "\n"
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True, ensure_ascii=False)
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(_line(record).encode()):08x}"
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
     """Append one JSON line and flush it to the disk; a torn last line is closed first and harms no other."""
-    line = json.dumps(record, sort_keys=True, ensure_ascii=False, allow_nan=True) + "\n"
+    line = json_line(record)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         if file.tell():
@@ -106,7 +120,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Lines:
-    """Every JSON line that can be read; the others are named in `dropped`."""
+    """Every JSON line that is as it was written; the others are named in `dropped`."""
     records, dropped = [], []
     try:
         raw = path.read_bytes()
@@ -117,8 +131,8 @@ def read_lines(path: Path) -> Lines:
             continue
         try:
             record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("not a record")
+            if not isinstance(record, dict) or record.pop("crc32", None) != _checksum(record):
+                raise ValueError("not as it was written")
             records.append(record)
         except (ValueError, RecursionError):
             dropped.append(f"{path.name}: line {number} is damaged and left out")

@@ -93,7 +93,7 @@ class Meter:
         """Everything, as plain values."""
         plain = {"names": self.names, "steps": self.steps, "pairs": self.pairs}
         times = {"seconds": self.seconds, "data_seconds": self.data_seconds}
-        return {**plain, **times, "sums": self._sums.cpu(), "first_bad": int(self._first_bad)}
+        return {**plain, **times, "sums": self._sums.to("cpu", copy=True), "first_bad": int(self._first_bad)}
 
     @classmethod
     def restored(cls, state: Mapping[str, Any] | None, device: torch.device) -> Meter:

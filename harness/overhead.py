@@ -140,7 +140,7 @@ class Candidate:
     @property
     def compiled(self) -> bool:
         """Whether the step runs compiled."""
-        return self.method._compiled_call_impl is not None
+        return self.trainer.compiled
 
     def upcoming(self, steps: int) -> Iterator[Indices]:
         """The next batches, announced as training announces them."""
@@ -162,7 +162,7 @@ class Candidate:
         trainer = self.trainer
         batch, noise = trainer.inputs(indices, 0, self.steps)
         trainer.optimiser.zero_grad(set_to_none=True)
-        losses = trainer.model(batch, noise)
+        losses = trainer.losses(batch, noise)
         trainer.fabric.backward(torch.stack(list(losses.values())).sum())
         trainer.optimiser.step()
         trainer.meter.add(losses, len(indices))
@@ -175,7 +175,7 @@ class Candidate:
             batch, noise = trainer.inputs(indices, 0, self.steps)
             moments.append(timing.clock(self.device))
             trainer.optimiser.zero_grad(set_to_none=True)
-            total = torch.stack(list(trainer.model(batch, noise).values())).sum()
+            total = torch.stack(list(trainer.losses(batch, noise).values())).sum()
             moments.append(timing.clock(self.device))
             trainer.fabric.backward(total)
             moments.append(timing.clock(self.device))

@@ -25,6 +25,7 @@ from harness.files import atomic_file, atomic_write
 from harness.registry import UnknownNameError
 from harness.studyfile import StudyError
 from methods.tokenizer import Tokenizer
+from reports.document import visible
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -222,7 +223,7 @@ def _sheet(found: Answers) -> Image.Image:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for row, answer in enumerate(found.answers):
         top = _MARGIN + row * tall
-        title = answer.sentence or f"captions for {answer.picture}"
+        title = visible(answer.sentence or f"captions for {answer.picture}")
         pen.text((_MARGIN, top), "\n".join(textwrap.wrap(title, size[0] // 8)[:2]), "black", font)
         for place, hit in enumerate(answer.hits):
             left = _MARGIN + place * _CELL
@@ -256,7 +257,8 @@ def render(found: Answers, out: Path) -> None:
     """Print the answers for a person."""
     print(f"{found.origin}, on {found.dataset} ({found.split})")
     for answer in found.answers:
-        print(answer.sentence or answer.picture)
+        print(visible(answer.sentence or str(answer.picture)))
         for place, hit in enumerate(answer.hits, 1):
-            print(f"  {place:>3}  {hit.score:6.3f}  id {hit.person}  {hit.caption or hit.picture}")
+            shown = visible(hit.caption or str(hit.picture))
+            print(f"  {place:>3}  {hit.score:6.3f}  id {hit.person}  {shown}")
     print(f"sheet: {out}")

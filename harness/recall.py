@@ -81,6 +81,6 @@ def find_cell(name: str, runs: Sequence[Path] | None = None) -> CellRun:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise StudyError([f"{name}: no such cell; give its folder, like runs/demo/cells/{name}"])
+        raise StudyError([f"{name}: no such cell; give its folder, as in runs/demo/cells/CELL"])
     named = ", ".join(run.name for run in found[:5]) + (", …" if len(found) > 5 else "")
     raise StudyError([f"{name}: {len(found)} cells start like this: {named}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+from typing import TypeGuard
 
 
 def lines_of(error: Exception) -> list[str] | None:
@@ -25,15 +25,24 @@ def lines_of(error: Exception) -> list[str] | None:
         return str(error).splitlines()
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
         return [f"{error.filename}: {error.strerror}"] if error.filename else [str(error)]
-    return [no_room(error)] if is_no_room(error) else None
+    return [in_words(error)] if is_of_the_machine(error) else None
 
 
-def is_no_room(error: BaseException) -> bool:
-    """Whether a disk is full, its quota used up, or it can only be read."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+}
 
 
-def no_room(error: BaseException) -> str:
-    """A sentence about a disk that takes no more."""
-    place = getattr(error, "filename", None)
-    return f"{place}: {os.strerror(getattr(error, 'errno', 0))}" if place else str(error)
+def is_of_the_machine(error: BaseException) -> TypeGuard[OSError]:
+    """Whether what failed is the machine: a disk that is full or read-only, rights or limits that are gone.
+
+    No cell is to blame for it, and what was going on can go on once it is mended.
+    """
+    return isinstance(error, OSError) and error.errno in _MACHINE
+
+
+def in_words(error: OSError) -> str:
+    """A sentence about such an error, with the file where it is known."""
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what

@@ -24,12 +24,19 @@ def run_folders(runs: Sequence[Path]) -> list[Path]:
 def write_report(runs: Sequence[Path], out: Path | None, *, check: bool = False) -> int:
     """Write the report of these runs, or of all below `runs`; the exit code.
 
-    Raises `StudyError` when a folder holds no run.
+    Raises `StudyError` when a folder holds no run, or its study or claims cannot be read.
     """
     directories = run_folders(runs)
     from reports.assemble import build
+    from reports.claims import ClaimsError
+    from reports.frames import RunError
 
-    made = build(directories, out, check=check)
+    try:
+        made = build(directories, out, check=check)
+    except ClaimsError as error:
+        raise StudyError(error.errors) from error
+    except RunError as error:
+        raise StudyError([str(error)]) from error
     print(made.table_text)
     print(f"report: {made.path}")
     for claim, verdict in made.verdicts.items():

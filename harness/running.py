@@ -13,7 +13,7 @@ from harness.illustrating import illustrate
 from harness.launch import Options, Stopped
 from harness.leakcheck import check_leakage
 from harness.progress import Progress
-from harness.refusing import is_no_room, no_room
+from harness.refusing import in_words, is_of_the_machine
 from harness.store import CellRun, RunStore
 from harness.study import Cell, Study, StudyError
 
@@ -47,11 +47,11 @@ def run_study(study: Study, options: Options, out: Path, progress: Progress) -> 
         print(f"stopped; nothing finished is lost. To go on: {options.machine.command}", file=sys.stderr)
         return stopped.code
     except OSError as error:
-        if not is_no_room(error):
+        if not is_of_the_machine(error):
             raise
         progress.close()
-        again = f"nothing finished is lost. Make room, then: {options.machine.command}"
-        print(f"{no_room(error)}; {again}", file=sys.stderr)
+        again = f"nothing finished is lost. Once that is mended: {options.machine.command}"
+        print(f"{in_words(error)}; {again}", file=sys.stderr)
         return ERROR
 
 

@@ -24,11 +24,12 @@ def save(folder: Path, state: Mapping[str, Any], epoch: int) -> None:
     """Keep the full state after `epoch`; the one before goes when this one is safe on the disk."""
     import torch
 
-    with files.atomic_file(folder / "new") as file, _true_cause(file) as watched:
+    # Named like a temporary file: whoever takes up a killed writer's cell deletes it.
+    new = folder / ".new.tmp"
+    with files.atomic_file(new) as file, _true_cause(file) as watched:
         torch.save(dict(state), watched)
-    digest = files.sha256(folder / "new")
-    path = folder / f"epoch-{epoch:05d}-{digest[:32]}.pt"
-    os.replace(folder / "new", path)
+    path = folder / f"epoch-{epoch:05d}-{files.sha256(new)[:32]}.pt"
+    os.replace(new, path)
     files.sync_folder(folder)
     for older in folder.glob("epoch-*.pt"):
         if older != path:

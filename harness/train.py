@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,7 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from harness import devices
-from harness.checkpoint import Pace, Position, pack, unpack
+from harness.checkpoint import Pace, Position, Writer, pack, unpack
 from harness.data.augment import draw_augmentation
 from harness.data.loader import DeviceData, Indices
 from harness.data.sampler import IdentityBatches
@@ -38,6 +39,9 @@ AfterEpoch = Callable[[int, Mapping[str, float]], None]
 
 COMPILED_FROM = 2000
 """Steps below which compiling, a minute or so, cannot pay."""
+
+COMPILED_STEPS = 10_000
+"""Steps of different methods, sizes and settings that one process may compile."""
 
 log = logging.getLogger(__name__)
 
@@ -115,17 +119,18 @@ def train(
         fabric or devices.make_fabric(settings.precision),
         options or Options(),
     )
-    for epoch in range(trainer.position.epoch, trainer.epochs):
-        trainer.start_epoch(epoch)
-        for step, indices in trainer.remaining_batches(epoch):
-            batch, noise = trainer.inputs(indices, epoch, step)
-            trainer.optimiser.zero_grad(set_to_none=True)
-            losses = trainer.model(batch, noise)
-            trainer.fabric.backward(torch.stack(list(losses.values())).sum())
-            trainer.optimiser.step()
-            trainer.end_step(losses, len(indices), epoch, step)
-        trainer.end_epoch(epoch)
-    return trainer.save_models()
+    with closing(trainer.writer):
+        for epoch in range(trainer.position.epoch, trainer.epochs):
+            trainer.start_epoch(epoch)
+            for step, indices in trainer.remaining_batches(epoch):
+                batch, noise = trainer.inputs(indices, epoch, step)
+                trainer.optimiser.zero_grad(set_to_none=True)
+                losses = trainer.losses(batch, noise)
+                trainer.fabric.backward(torch.stack(list(losses.values())).sum())
+                trainer.optimiser.step()
+                trainer.end_step(losses, len(indices), epoch, step)
+            trainer.end_epoch(epoch)
+        return trainer.save_models()
 
 
 class Trainer:
@@ -146,7 +151,7 @@ class Trainer:
         self.epochs = settings.epochs if method.trains else 0
         self.rates = schedule(settings.epochs, settings.warmup_epochs, settings.warmup_factor)
         self.generator = torch.Generator(fabric.device)
-        self.pace = Pace(options.checkpoint_minutes)
+        self.pace, self.writer = Pace(options.checkpoint_minutes), Writer(run.save_checkpoint)
         devices.to_precision(method.to(fabric.device), settings.precision)
         if fabric.world_size > 1:
             method.gather = devices.gather_with_gradients
@@ -155,8 +160,7 @@ class Trainer:
         self.meter = Meter(fabric.device)
         self.model, self.optimiser = fabric.setup(method, self.adam)
         self.model.train()
-        if self.position.epoch < self.epochs:
-            self._compile()
+        self.compiled = self.position.epoch < self.epochs and self._compile()
 
     def _resumed(self) -> Position:
         state = self.run.load_checkpoint()
@@ -166,17 +170,18 @@ class Trainer:
         self.fabric.barrier()
         return position
 
-    def _compile(self) -> None:
+    def _compile(self) -> bool:
         """Compile the step where it pays, tried on the first batch; where that fails, say so and go on
         without."""
         if not self._worth_compiling():
-            return
-        inputs = next(self.remaining_batches(self.position.epoch), None)
-        if inputs is None:
-            return
+            return False
+        step, indices = next(self.remaining_batches(self.position.epoch), (0, None))
+        if indices is None:
+            return False
+        allow_many_compiled_steps()
         self.method.compile(dynamic=False)
         try:
-            losses = self.model(*self.inputs(inputs[1], self.position.epoch, inputs[0]))
+            losses = self.model(*self.inputs(indices, self.position.epoch, step))
             self.fabric.backward(torch.stack(list(losses.values())).sum())
         except torch.OutOfMemoryError:
             raise
@@ -186,6 +191,7 @@ class Trainer:
             )
             self.method._compiled_call_impl = None
         self.optimiser.zero_grad(set_to_none=True)
+        return self.method._compiled_call_impl is not None
 
     def _worth_compiling(self) -> bool:
         if self.options.compile != "auto":
@@ -236,6 +242,17 @@ class Trainer:
 
     def _generator(self, purpose: str, epoch: int, step: int) -> torch.Generator:
         return self.generator.manual_seed(seed_for(self.seed, purpose, epoch, step))
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Named losses of a batch; an epoch's last, smaller one is not worth compiling for."""
+        if self.compiled and len(batch.images) < self.settings.batch_size:
+            with torch.compiler.set_stance("force_eager"):
+                return self._losses(batch, noise)
+        return self._losses(batch, noise)
+
+    def _losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.model(batch, noise)
+        return found
 
     def end_step(self, losses: Mapping[str, Tensor], pairs: int, epoch: int, step: int) -> None:
         """Note the step; now and then report progress, look for NaN, and write a checkpoint in a long
@@ -298,7 +315,7 @@ class Trainer:
 
     def _save_checkpoint(self) -> None:
         start = time.monotonic()
-        self.run.save_checkpoint(pack(self.position, self.method, self.adam), self.position.epoch)
+        self.writer.write(pack(self.position, self.method, self.adam), self.position.epoch)
         self.pace.written(start)
 
     def save_models(self) -> dict[str, int]:
@@ -307,11 +324,23 @@ class Trainer:
         weights = {self.position.epoch: self.method.state_dict(), **self.position.kept}
         chosen = {name: best.epoch or self.position.epoch for name, best in self.position.best.items()}
         chosen["last"] = self.position.epoch
+        self.writer.wait()
         if self.fabric.is_global_zero:
             for selection, epoch in chosen.items():
                 self.run.save_model(selection, weights[epoch], epoch)
         self.fabric.barrier()
         return chosen
+
+
+def allow_many_compiled_steps() -> None:
+    """Let one process compile the step of every method, size and setting that its cells and trials have.
+
+    By default the compiler gives up on code that it has compiled for eight kinds of input, and the ninth
+    method of a study would run other kernels than the first.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = config.accumulated_recompile_limit = COMPILED_STEPS
 
 
 def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:

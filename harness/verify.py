@@ -20,20 +20,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import comparing, environment
+from harness.cellrun import place_of
 from harness.comparing import Expectation
 from harness.context import Context, Machine
 from harness.data.records import DataError
 from harness.files import atomic_json
-from harness.launch import run_cell
 from harness.progress import Progress
 from harness.recall import cell_of, machine_of, recorded
 from harness.resultstable import RESULT_COLUMNS, results_rows, results_sha256
+from harness.runcell import run_cell
 from harness.store import (
     SELECTIONS,
     CellRun,
     RunStore,
     StoreError,
 )
+from harness.study import fingerprint
 from harness.studyfile import StudyError
 from harness.why import against_present
 
@@ -129,7 +131,7 @@ def verify(
 def _verified(
     store: RunStore, machine: Machine, cells: int, seed: int, evaluate_only: bool, progress: Progress
 ) -> Certificate:
-    finished = [run for run in store.cells() if run.status.state == "done"]
+    finished = [run for run in store.cells() if run.was_finished]
     if not finished:
         raise StudyError([f"{store.directory}: no finished cell, so nothing can be verified yet"])
     mode = "evaluated again" if evaluate_only else "trained again"
@@ -157,33 +159,65 @@ def pick(finished: Sequence[CellRun], cells: int, seed: int) -> list[CellRun]:
 
 
 def audit(run: CellRun) -> Iterator[str]:
-    """What of a finished cell's evaluations is not as it was written: seals, and scores against records."""
-    if not run.results:
-        yield "results.json is missing or damaged"
+    """What of a finished cell is not as it was written, or contradicts itself.
+
+    Its files against their seals, its identity against what it is made of, its scores against its records.
+    """
+    yield from (f"{name} {what}" for name, what in run.altered(thorough=True).items())
+    yield from _misnamed(run)
     for row in run.results:
-        place = comparing.place_of(row)
+        place = place_of(row)
         try:
-            sealed = row.get("records")
-            if sealed is not None and run.seal(*place) != sealed:
-                yield f"{comparing.named(place)}: its per-query records are not the ones that were written"
             yield from comparing.contradictions(run.records(*place), row)
         except StoreError as error:
             yield f"{comparing.named(place)}: its per-query records cannot be read: {error}"
+        if row.get("epoch") != run.model_epoch(place[1]):
+            yield f"{comparing.named(place)}: epoch {row.get('epoch')} is not the one of its model"
+
+
+def _misnamed(run: CellRun) -> Iterator[str]:
+    """Whether `cell.json` describes the cell whose folder it lies in."""
+    try:
+        described, cell = run.description, cell_of(run)
+        parts = described["parts"]
+        pretrained = str(parts["settings"].get("pretrained", ""))
+        asked = cell.parts(
+            parts["dataset"]["fingerprint"],
+            parts["code"],
+            pretrained.removeprefix("sha256:") if pretrained.startswith("sha256:") else "",
+            parts["protocol"]["tagger"],
+        )
+        identity = fingerprint(parts)
+    except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
+        yield f"cell.json is damaged: {error}"
+        return
+    if identity != described.get("identity") or run.name != cell.directory_name(identity):
+        yield "cell.json: what the identity is made of does not give the identity"
+    elif fingerprint(asked) != identity:
+        yield "cell.json: the cell that was asked for is not the one the identity stands for"
 
 
 def _edited_table(store: RunStore) -> Iterator[str]:
-    """Rows of `results.csv` that the cells do not have; rows that are only out of date are left alone."""
+    """Rows of `results.csv` that the cells do not have, or lacks; a table that is only out of date is not
+    edited."""
+    path = store.directory / "results.csv"
     try:
-        with (store.directory / "results.csv").open(newline="") as file:
-            written = list(csv.DictReader(file))
-    except OSError:
+        with path.open(newline="") as file:
+            written = [tuple(str(row.get(name)) for name in RESULT_COLUMNS) for row in csv.DictReader(file)]
+        since = path.stat().st_mtime_ns
+    except (OSError, ValueError, csv.Error) as error:
+        if not isinstance(error, FileNotFoundError):
+            yield f"results.csv cannot be read: {error}"
         return
-    known = {tuple(str(row[name]) for name in RESULT_COLUMNS) for row in results_rows(store)}
-    names = {run.name for run in store.cells()}
-    for number, row in enumerate(written, 2):
-        values = tuple(str(row.get(name)) for name in RESULT_COLUMNS)
-        if row.get("status") == "done" and row.get("cell") in names and values not in known:
+    cells = {run.name: run for run in store.cells()}
+    known = {tuple(str(row[name]) for name in RESULT_COLUMNS): row for row in results_rows(store)}
+    for number, values in enumerate(written, 2):
+        row = dict(zip(RESULT_COLUMNS, values, strict=True))
+        if values not in known and (row["status"] == "done" or row["cell"] not in cells):
             yield f"results.csv: line {number} is not what the store holds"
+    for cell in sorted({row["cell"] for values, row in known.items() if values not in written}):
+        if (cells[cell].directory / "status.json").stat().st_mtime_ns <= since:
+            yield f"results.csv: lacks rows of {cell}"
 
 
 # -- running again --------------------------------------------------------------------------------
@@ -210,6 +244,9 @@ def _run_again(
         except DataError as error:
             checked.differences += [f"cannot be run again: {problem}" for problem in error.problems]
             return checked
+        except FileNotFoundError as error:
+            checked.differences.append(f"cannot be run again: {error.filename} is gone")
+            return checked
         if status.state != "done":
             checked.differences.append(f"cannot be run again: {status.reason}: {status.detail}")
             return checked
@@ -223,6 +260,7 @@ def _compared(
 ) -> Iterator[str]:
     if expected.exact and not evaluate_only:
         yield from comparing.histories(run.history, again.history)
+        yield from comparing.models(run, again)
     if expected.exact or evaluate_only:
         yield from comparing.cells_closely(run, again, expected)
     else:

@@ -21,26 +21,47 @@ def save(
     metadata: Mapping[str, str] | None = None,
     others: Iterable[Path] = (),
 ) -> None:
-    """Keep a model's weights after `epoch`; a hard link when one of `others` has those of this epoch."""
+    """Keep a model's weights after `epoch`; a hard link when one of `others` is this model."""
     from safetensors.torch import save as packed
 
-    if any(epoch_of(other) == epoch and _linked(other, path) for other in others):
-        return
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    digest = _sha256(weights)
+    if any(_holds(other, epoch, digest) and _linked(other, path) for other in others):
+        return
     with atomic_file(path) as file:
-        label = {"epoch": str(epoch), "sha256": _sha256(weights), **(metadata or {})}
+        label = {"epoch": str(epoch), "sha256": digest, **(metadata or {})}
         file.write(packed(weights, metadata=label))
+
+
+def _holds(path: Path, epoch: int, digest: str) -> bool:
+    """Whether a file has these weights to the bit: a damaged one must not get a second name."""
+    label = _label(path)
+    if (label.get("epoch"), label.get("sha256")) != (str(epoch), digest):
+        return False
+    try:
+        load(path)
+    except StoreError:
+        return False
+    return True
 
 
 def epoch_of(path: Path) -> int | None:
     """The epoch after which a model was kept, or None when there is no sound one."""
+    try:
+        return int(_label(path)["epoch"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _label(path: Path) -> dict[str, str]:
+    """What a file says about itself; nothing when it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), "pt") as file:
-            return int(file.metadata()["epoch"])
-    except (FileNotFoundError, SafetensorError, KeyError, ValueError, TypeError, OSError):
-        return None
+            return file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}
 
 
 def load(path: Path) -> dict[str, torch.Tensor]:
@@ -56,6 +77,17 @@ def load(path: Path) -> dict[str, torch.Tensor]:
     if expected != _sha256(weights):
         raise StoreError(f"{path}: its weights are not the ones that were written")
     return weights
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the weights that a file holds, read and not believed. Empty when it has none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return _sha256(load_file(path))
+    except (OSError, SafetensorError):
+        return ""
 
 
 def _linked(source: Path, path: Path) -> bool:

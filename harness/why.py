@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness import environment
 from harness.context import Context, Machine
@@ -17,6 +18,7 @@ from harness.study import Cell, load_study
 from harness.studyfile import StudyError
 
 Files = Sequence[Mapping[str, Any]] | None
+NOW = "the present"
 NAMED = 5
 """Files named in a sentence; the others are counted."""
 
@@ -37,7 +39,9 @@ class Answer:
     made_of: list[str]
     """What its identity is made of, one line each."""
     changes: list[Change]
-    """What makes it another cell now; empty when it would be reused."""
+    """What makes it another cell than the one it is compared with."""
+    again: list[str]
+    """What `run` does again though it is the same cell: a target's data changed, a file was damaged."""
     beside: list[str]
     """What changed outside the identity: the digits should stay, and may not to the last bit."""
     compared_with: str
@@ -51,22 +55,40 @@ class Answer:
 # -- differences between identities ---------------------------------------------------------------
 
 
+class Words(NamedTuple):
+    """How a difference is told: of values on both sides, of one that came, of one that went."""
+
+    both: str
+    came: str
+    went: str
+
+
+THEN_AND_NOW = Words("was {0!r}, is {1!r}", "is {1!r}, was not there", "was {0!r}, is no more")
+HERE_AND_THERE = Words("{0!r} here, {1!r} there", "{1!r} there only", "{0!r} here only")
+
+
 def changes_between(
-    then: Mapping[str, Any], now: Mapping[str, Any], files: tuple[Files, Files] = (None, None)
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    files: tuple[Files, Files] = (None, None),
+    words: Words = THEN_AND_NOW,
 ) -> list[Change]:
     """What differs between the parts of two identities; `files` are their datasets' lists, where known."""
-    found = [*_changed_values(then, now), *_changed_data(then, now, files), *_changed_code(then, now)]
-    return found
+    return [
+        *_changed_values(then, now, words),
+        *_changed_data(then, now, files, words),
+        *_changed_code(then, now),
+    ]
 
 
-def _changed_values(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+def _changed_values(then: Mapping[str, Any], now: Mapping[str, Any], words: Words) -> Iterator[Change]:
     for part, word in (("method", "method"), ("settings", "setting"), ("protocol", "protocol")):
         before, after = _mapping(then, part), _mapping(now, part)
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
-                yield Change(part, f"{word} {name}: {_moved(before, after, name)}")
+                yield Change(part, f"{word} {name}: {_moved(before, after, name, words)}")
     if then.get("seed") != now.get("seed"):
-        yield Change("seed", f"seed: {_moved(then, now, 'seed')}")
+        yield Change("seed", f"seed: {_moved(then, now, 'seed', words)}")
 
 
 def _mapping(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -74,19 +96,20 @@ def _mapping(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _moved(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> str:
-    if name not in before:
-        return f"is {after[name]!r}, was not there"
-    return f"was {before[name]!r}, is {'no more' if name not in after else repr(after[name])}"
+def _moved(
+    before: Mapping[str, Any], after: Mapping[str, Any], name: str, words: Words = THEN_AND_NOW
+) -> str:
+    told = words.came if name not in before else words.went if name not in after else words.both
+    return told.format(before.get(name), after.get(name))
 
 
 def _changed_data(
-    then: Mapping[str, Any], now: Mapping[str, Any], files: tuple[Files, Files]
+    then: Mapping[str, Any], now: Mapping[str, Any], files: tuple[Files, Files], words: Words
 ) -> Iterator[Change]:
     before, after = _mapping(then, "dataset"), _mapping(now, "dataset")
     for name in ("name", "subset"):
         if before.get(name) != after.get(name):
-            yield Change("data", f"dataset {name}: {_moved(before, after, name)}")
+            yield Change("data", f"dataset {name}: {_moved(before, after, name, words)}")
     if before.get("fingerprint") != after.get("fingerprint") and before.get("name") == after.get("name"):
         yield Change("data", f"the data of {before.get('name')} changed: {changed_files(*files)}")
 
@@ -137,14 +160,14 @@ def why(name: str, other: str | None, machine: Machine) -> Answer:
     stores = store_of(run), store_of(second)
     then, now = (_parts(each) for each in (run, second))
     files = tuple(store.files_of(_data_of(parts)) for store, parts in zip(stores, (then, now), strict=True))
-    changes = changes_between(then, now, (files[0], files[1]))
-    beside = list(_environment_changes(recorded(run), recorded(second)))
-    return Answer(run.name, list(_made_of(run)), changes, beside, second.name)
+    changes = changes_between(then, now, (files[0], files[1]), HERE_AND_THERE)
+    beside = list(_environment_changes(recorded(run), recorded(second), HERE_AND_THERE))
+    return Answer(run.name, list(_made_of(run)), changes, [], beside, second.name)
 
 
 def against_present(run: CellRun, machine: Machine) -> Answer:
     """How a cell differs from the same one run now, on the data, code, weights and packages of today."""
-    return _against(run, cell_of(run), machine, "the same cell run now")
+    return _against(run, cell_of(run), machine, NOW)
 
 
 def _against_study(run: CellRun, path: Path, machine: Machine) -> Answer:
@@ -164,28 +187,36 @@ def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> Answer:
         files = file_list(context.dataset(cell.dataset, cell.subset))
     except DataError as error:
         unreadable = Change("data", f"the data of {cell.dataset} cannot be read now: {error.problems[0]}")
-        return Answer(run.name, list(_made_of(run)), [unreadable], beside, what)
+        return Answer(run.name, list(_made_of(run)), [unreadable], [], beside, what)
     listed = store_of(run).files_of(_data_of(then))
     changes = changes_between(then, now, (listed, files))
     if any(change.part == "code" for change in changes):
-        beside += _compare_commits(run)
-    changes += _changed_targets(run, cell, context)
-    return Answer(run.name, list(_made_of(run)), changes, beside, what)
+        beside += _compare_commits(run, then, now)
+    again = [] if changes else [*_changed_targets(run, cell, context), *_unfinished(run)]
+    return Answer(run.name, list(_made_of(run)), changes, again, beside, what)
 
 
-def _changed_targets(run: CellRun, cell: Cell, context: Context) -> list[Change]:
+def _changed_targets(run: CellRun, cell: Cell, context: Context) -> Iterator[str]:
     """Targets whose data changed since they were evaluated; the cell is evaluated again, not trained."""
     kept = {str(row.get("target")): row.get("fingerprint") for row in run.results}
-    found = []
     for target in cell.targets:
         try:
             now = context.data_fingerprint(target, cell)
         except DataError as error:
-            found.append(Change("target", f"the target {target} cannot be read now: {error.problems[0]}"))
+            yield f"the target {target} cannot be read now: {error.problems[0]}"
             continue
         if target != cell.dataset and target in kept and kept[target] != now:
-            found.append(Change("target", f"the data of the target {target} changed: it is evaluated again"))
-    return found
+            yield f"the data of the target {target} changed: it is evaluated again"
+
+
+def _unfinished(run: CellRun) -> Iterator[str]:
+    """What is not done yet, or damaged."""
+    altered = run.altered()
+    yield from (f"{name} {what}: it is made again" for name, what in altered.items())
+    status = run.status
+    if status.state != "done" and not altered:
+        why = f" ({status.reason}: {status.detail})" if status.reason else f" ({status.detail})"
+        yield f"it is {status.state}{why if status.reason or status.detail else ''}: it is run"
 
 
 def _parts(run: CellRun) -> dict[str, Any]:
@@ -222,19 +253,24 @@ def _present(context: Context, cell: Cell, run: CellRun) -> dict[str, Any]:
     return {"commit": environment.commit(), "trained_on": environment.arithmetic(device)}
 
 
-def _environment_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _environment_changes(
+    then: Mapping[str, Any], now: Mapping[str, Any], words: Words = THEN_AND_NOW
+) -> Iterator[str]:
     before, after = _mapping(then, "trained_on"), _mapping(now, "trained_on")
     packages = _mapping(before, "packages"), _mapping(after, "packages")
     for old, new, names in ((before, after, ("device", "processor", "threads")), (*packages, packages[0])):
         for name in names:
             if old and new and old.get(name) != new.get(name):
-                yield f"environment: {name}: {_moved(old, new, name)}"
+                yield f"environment: {name}: {_moved(old, new, name, words)}"
 
 
-def _compare_commits(run: CellRun) -> Iterator[str]:
-    then = str(recorded(run).get("commit") or "").rstrip("+")
-    if then:
-        yield f"to see the code's changes: git diff {then[:12]} -- harness methods"
+def _compare_commits(run: CellRun, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    commit = str(recorded(run).get("commit") or "").rstrip("+")
+    before, after = _mapping(then, "code"), _mapping(now, "code")
+    rooms = [room for room in sorted({*before, *after}) if before.get(room) != after.get(room)]
+    where = [pattern for room in rooms for pattern in environment.rooms().get(room, ())]
+    if commit and where:
+        yield f"to see the code's changes: git diff {commit[:12]} -- {shlex.join(where)}"
 
 
 def render(answer: Answer) -> None:
@@ -242,14 +278,23 @@ def render(answer: Answer) -> None:
     print(answer.cell)
     for line in answer.made_of:
         print(f"  {line}")
-    if answer.changes:
-        print(f"Another cell than {answer.compared_with}, because:")
-    else:
-        print(f"The same cell as {answer.compared_with}: its results are reused.")
+    print(_verdict(answer))
     for change in answer.changes:
         print(f"  {change.text}")
+    for line in answer.again:
+        print(f"  {line}")
     for line in answer.beside:
         print(f"  ({line})")
+
+
+def _verdict(answer: Answer) -> str:
+    if answer.compared_with == NOW:
+        if answer.changes:
+            return "Run now, it would be another cell, because:"
+        return "Run now, it is the same cell" + (", but:" if answer.again else ": its results are reused.")
+    if answer.changes:
+        return f"Another cell than {answer.compared_with}, because:"
+    return f"The same cell as {answer.compared_with}" + (", but:" if answer.again else ".")
 
 
 # -- what `run` says ------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from typing import Any
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
+from methods.attention import Attention, take_over
+
 HEAD_WIDTH = 64
 
 
@@ -16,17 +18,17 @@ def heads_of(width: int) -> int:
     return max(1, width // HEAD_WIDTH)
 
 
-def cross_attention(width: int, depth: int) -> nn.MultiheadAttention:
+def cross_attention(width: int, depth: int) -> Attention:
     """Attention from one modality to the other, [batch, tokens, width] on both sides."""
-    attention = nn.MultiheadAttention(width, heads_of(width), batch_first=True)
+    attention = Attention(width, heads_of(width), batch_first=True)
     nn.init.normal_(attention.in_proj_weight, std=width**-0.5)
     nn.init.normal_(attention.out_proj.weight, std=_residual_std(width, depth))
     return attention
 
 
-def attend(attention: nn.MultiheadAttention, query: Tensor, context: Tensor) -> Tensor:
+def attend(attention: Attention, query: Tensor, context: Tensor) -> Tensor:
     """Tokens [batch, queries, width] gathered from `context` [batch, tokens, width]; no residual."""
-    attended: Tensor = attention(query, context, context, need_weights=False)[0]
+    attended: Tensor = attention(query, context, context)[0]
     return attended
 
 
@@ -37,6 +39,7 @@ def transformer(width: int, depth: int) -> nn.Sequential:
 
 def _block(width: int, depth: int) -> Any:
     block = ResidualAttentionBlock(width, heads_of(width), act_layer=QuickGELU)
+    take_over(block)
     nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
     nn.init.normal_(block.attn.out_proj.weight, std=_residual_std(width, depth))
     nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)

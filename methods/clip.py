@@ -4,7 +4,6 @@ space."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
+from methods.attention import full_precision, take_over
 from methods.backbones import BackboneConfig, backbone_config, backbone_names, config_from_raw
 from methods.base import Batch, Method, Noise
 from methods.pretrained import WeightsNotFoundError, find_weights, read_state
@@ -44,6 +44,7 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
             CLIPTextCfg(**raw["text_cfg"]),
             quick_gelu=raw.get("quick_gelu", False),
         )
+        take_over(self)
         self.config, self.image_size = replace(config, raw=raw), image_size
         self.logit_scale.requires_grad_(False)  # the temperature is a setting here, never learned
 
@@ -119,13 +120,6 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         """Features [batch, embed_dim] of token ids [batch, tokens]: the state at the end-of-text token."""
         features = self._project_text(at_end_of_text(self._encode_words(text), text))
         return F.normalize(features, dim=-1) if normalize else features
-
-
-def full_precision(device_type: str) -> AbstractContextManager[None]:
-    """A context in which autocast, where the device knows it, does not lower the precision."""
-    if torch.amp.autocast_mode.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
 
 
 def at_end_of_text(tokens: Tensor, captions: Tensor) -> Tensor:

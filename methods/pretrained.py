@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -90,6 +91,10 @@ def read_state(file: Path) -> dict[str, Tensor]:
     """
     try:
         content: Any = load_file(file) if file.suffix == ".safetensors" else _load_pickle(file)
+    except UnpicklingError as error:
+        # torch explains at length how to let code in a file run; nobody should.
+        why = "it is damaged, or holds Python objects, which are never loaded"
+        raise ValueError(f"{file}: not a readable file of weights: {why}") from error
     except Exception as error:  # every reader fails in its own way
         raise ValueError(f"{file}: not a readable file of weights: {error}") from error
     for wrapping in ("model", "state_dict"):

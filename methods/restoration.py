@@ -50,8 +50,9 @@ def plan_patches(noise: Tensor, mask_ratio: float, off_by_one: bool = False) -> 
 
 def grey(images: Tensor) -> Tensor:
     """Images [batch, 3, height, width] without their colours, still three channels."""
-    weights = images.new_tensor(GREY)[:, None, None]
-    return (images * weights).sum(dim=1, keepdim=True).expand_as(images)
+    # Plain numbers: weights in a tensor would be copied to the device, and waited for, at every step.
+    red, green, blue = (weight * images[:, channel] for channel, weight in enumerate(GREY))
+    return (red + green + blue).unsqueeze(1).expand_as(images)
 
 
 def to_patches(images: Tensor, size: int) -> Tensor:

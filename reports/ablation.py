@@ -63,7 +63,7 @@ def result_table(context: Context, arena: Arena, metric: str) -> Table:
         Column("Verdict", "left", help="after Holm's correction over this table"),
         Column("Last epoch"),
         Column("Chosen on test", help="not a result: the test split was used to choose the epoch"),
-        Column("Optimism", help="chosen on test minus chosen on validation"),
+        Column("Optimism", help="chosen on test minus chosen on validation, with its 95 % interval"),
         Column("Published"),
     )
     rows = tuple(_row(context, arena, method, metric) for method in context.methods_of(arena))
@@ -80,13 +80,13 @@ def _notes(arena: Arena) -> tuple[str, ...]:
     few = sorted(
         {len(one.cells) for one in arena.contestants.values() if not one.seedless and len(one.cells) < 3}
     )
-    notes = [
-        "± is the standard deviation over seeds. Verdicts: paired bootstrap over people crossed with seeds "
-        "and a "
-        f"paired permutation test, Holm over the {len(arena.planned) // len(METRICS)} comparisons of this "
-        "table; "
-        f"tied means the whole interval lies within ±{arena.options.margin:g} points."
-    ]
+    notes = ["± is the standard deviation over seeds."]
+    if arena.planned:
+        family = plural(len(arena.planned) // len(METRICS), "comparison")
+        notes[0] += (
+            " Verdicts: paired bootstrap over people crossed with seeds and a paired permutation test, Holm "
+            f"over {family}; tied means the whole interval lies within ±{arena.options.margin:g} points."
+        )
     if few:
         notes.append(
             "Numbers marked with their seeds come from fewer than 3: their spread is a guess"
@@ -121,7 +121,7 @@ def _row(context: Context, arena: Arena, method: str, metric: str) -> tuple[Valu
         *judged(arena, method, metric, link),
         shown["last"],
         shown["test"],
-        _optimism(arena, method, metric),
+        _optimism(context, arena, method, metric),
         _published(context, arena, method, metric),
     )
 
@@ -137,15 +137,15 @@ def judged(arena: Arena, method: str, metric: str, link: str) -> tuple[Value, Va
     return difference_value(item, link), verdict_value(item, arena.options.margin)
 
 
-def _optimism(arena: Arena, method: str, metric: str) -> Value:
+def _optimism(context: Context, arena: Arena, method: str, metric: str) -> Value:
     chosen = mean_of(arena.means(method, metric, "val"))
     best = mean_of(arena.means(method, metric, "test"))
     if chosen is None or best is None:
-        return missing("no test-selected result")
-    note = ""
-    if metric == "R1" and "gap" in arena.contestants[method].scores:
-        note = f"95 % interval {interval(arena.mean(method, 'gap'))}"
-    return Value(signed(best - chosen), best - chosen, note=note)
+        return missing("no test-selected result", context.link(arena, method))
+    link, text = context.link(arena, method), signed(best - chosen)
+    if f"{metric} gap" in arena.contestants[method].scores:
+        text += f" {interval(arena.mean(method, f'{metric} gap'))}"
+    return Value(text, best - chosen, link)
 
 
 def _published(context: Context, arena: Arena, method: str, metric: str) -> Value:
@@ -228,11 +228,11 @@ def _pairs_table(context: Context, arena: Arena) -> Table:
         for metric in METRICS:
             item = arena.remaining[one, other, metric]
             row += [
-                difference_value(item),
-                Value(p_value(item.p_holm), item.p_holm),
+                difference_value(item, context.link(arena, one)),
+                Value(p_value(item.p_holm), item.p_holm, context.link(arena, one)),
                 verdict_value(item, arena.options.margin),
             ]
         rows.append(tuple(row))
-    note = f"A family of its own: Holm over these {len(rows)} pairs, for each metric."
+    note = f"A family of its own: Holm over {plural(len(rows), 'pair')}, for each metric."
     title = f"All other pairs on {arena.place.title}"
-    return Table(f"pairs-{arena.place.key}", title, columns, tuple(rows), (note,))
+    return Table(f"pairs-{arena.place.key}", title, columns, tuple(rows), (note,), folded=True)

@@ -22,6 +22,7 @@ from reports import (
     overhead,
     power,
     provenance,
+    published,
     search,
     sheets,
     summary,
@@ -33,7 +34,6 @@ from reports.context import Context
 from reports.document import Section, Table
 from reports.figures import Studio
 from reports.frames import Frames, read
-from reports.published import published
 
 SectionMaker = Callable[[Context], Section | None]
 
@@ -64,7 +64,8 @@ def build(
 
     ``out`` is the page's file (default: ``report.html`` in the first run directory); tables (CSV, Markdown,
     LaTeX) and figures (PNG, PDF) go to a folder named like it beside it. ``check`` judges the claims into the
-    exit code. Raises FileNotFoundError when a directory holds no run.
+    exit code. Raises FileNotFoundError when a directory holds no run, RunError and ClaimsError when its
+    study or claims cannot be read.
     """
     page = out or run_dirs[0] / "report.html"
     beside = page.with_suffix("")
@@ -73,7 +74,9 @@ def build(
         with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
             write_results_table(RunStore(directory))
     chosen = options or Options()
-    context = Context(frames, tuple(arenas(frames, chosen)), chosen, published(), Studio(beside / "figures"))
+    context = Context(
+        frames, tuple(arenas(frames, chosen)), chosen, published.published(), Studio(beside / "figures")
+    )
     sections = _sections(context)
     title = " + ".join(dict.fromkeys(run.name for run in frames.runs))
     atomic_write(
@@ -107,6 +110,7 @@ MAKERS: tuple[SectionMaker, ...] = (
     power.section,
     curves.section,
     sheets.section,
+    published.section,
     cells.section,
     provenance.section,
     provenance.method_section,

@@ -34,7 +34,8 @@ def _failures(context: Context) -> Table | None:
     columns = (
         *(Column(name, "left") for name in ("Method", "Trained on")),
         Column("Seed"),
-        *(Column(name, "left") for name in ("State", "Detail")),
+        Column("State", "left"),
+        Column("Detail", "text"),
     )
     rows = tuple(
         (

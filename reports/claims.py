@@ -9,6 +9,7 @@ that lies within ±margin of zero or on the other side. Each preset is judged on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,19 +87,24 @@ def load_claims(path: Path) -> list[Claim]:
     """Read a file of claims. Raises ClaimsError with every mistake."""
     try:
         values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ClaimsError([f"{path}: {error}"]) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ClaimsError([f"{path}: {' '.join(str(error).split())}"]) from error
     entries = values.get("claims") if isinstance(values, Mapping) else None
     if not isinstance(entries, list):
         raise ClaimsError([f"{path}: needs a list under the key 'claims'"])
     margin = values.get("margin", MARGIN)
-    errors = [
+    errors = [f"{path}: unknown key {key!r}" for key in values if key not in ("margin", "claims")]
+    if not _is_finite(margin) or margin <= 0:
+        errors.append(f"{path}: margin: must be more than 0, got {margin!r}")
+    errors += [
         f"{path}: claim {place}: {text}"
         for place, entry in enumerate(entries, 1)
         for text in _mistakes(entry)
     ]
-    if not isinstance(margin, (int, float)) or isinstance(margin, bool) or margin <= 0:
-        errors.insert(0, f"{path}: margin: must be more than 0, got {margin!r}")
+    ids = Counter(
+        entry["id"] for entry in entries if isinstance(entry, Mapping) and _is_name(entry.get("id"))
+    )
+    errors += [f"{path}: {count} claims are called {name!r}" for name, count in ids.items() if count > 1]
     if errors:
         raise ClaimsError(errors)
     return [Claim(**entry, margin=float(margin)) for entry in entries]
@@ -109,12 +115,25 @@ def _mistakes(entry: Any) -> Iterable[str]:
         yield "must be a mapping"
         return
     yield from (f"unknown key {key!r}" for key in entry if key not in _KEYS)
-    yield from (f"{key} is missing" for key in _NEEDED if not entry.get(key))
+    yield from (f"{key} is missing" for key in _NEEDED if entry.get(key) in (None, ""))
+    for key in sorted(_KEYS - {"size", "metric"}):
+        if entry.get(key) not in (None, "") and not _is_name(entry[key]):
+            yield f"{key}: must be text, got {entry[key]!r}"
+    if _is_name(entry.get("better")) and entry["better"] == entry.get("than"):
+        yield "better and than name the same method"
     size, metric = entry.get("size"), entry.get("metric", "R1")
-    if isinstance(size, bool) or not (size is None or isinstance(size, (int, float))):
+    if size is not None and not _is_finite(size):
         yield f"size: must be a number of points or null, got {size!r}"
     if metric not in METRICS:
         yield f"metric: must be one of {', '.join(METRICS)}, got {metric!r}"
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def rulings(context: Context) -> list[Ruling]:
@@ -194,10 +213,13 @@ def section(context: Context) -> Section | None:
     if not ruled:
         return None
     columns = (
-        *(Column(name, "left") for name in ("Claim", "Judgement", "Why")),
+        Column("Claim", "text"),
+        Column("Judgement", "left"),
+        Column("Why", "text"),
         Column("Claimed"),
         Column("Measured", help="with the 90 % interval of two one-sided tests"),
-        *(Column(name, "left") for name in ("Preset", "Source")),
+        Column("Preset", "left"),
+        Column("Source", "text"),
     )
     table = Table("claims", "Claims and what these runs say of them", columns, tuple(map(_row, ruled)))
     text = (

@@ -76,7 +76,8 @@ class Contestant:
     label: str
     cells: tuple[CellView, ...]
     scores: Mapping[str, Floats]
-    """By arm: ``R1`` and ``mAP`` as selected on validation, ``gap`` the R1 gained by selecting on test."""
+    """By arm: ``R1`` and ``mAP`` as selected on validation, ``R1 gap`` and ``mAP gap`` what selecting on the
+    test split adds."""
 
     @property
     def seedless(self) -> bool:
@@ -98,6 +99,8 @@ class Arena:
     """Queries without a positive in the gallery."""
     skipped: int = 0
     """Broken images left out of the test split."""
+    chance: float = float("nan")
+    """Expected R1 of a random ranking, in percent."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -185,12 +188,16 @@ def _named(item: Comparison) -> Comparison:
     return replace(item, one=item.one.partition("/")[2], other=item.other.partition("/")[2])
 
 
-def arenas(frames: Frames, options: Options, direction: str = "t2i") -> list[Arena]:
-    """Every arena of the runs that has at least one finished method; homes first, in the study's order."""
+def arenas(frames: Frames, options: Options, direction: str = "t2i", *, away: bool = True) -> list[Arena]:
+    """Every arena of the runs that has at least one finished method; homes first, in the study's order.
+
+    Without ``away``, homes alone are read.
+    """
     places = {
-        Place(cell.preset, cell.dataset, target, direction, cell.population)
+        place
         for cell in frames.cells
         for target in cell.targets(direction)
+        if (place := Place(cell.preset, cell.dataset, target, direction, cell.population)).home or away
     }
     order = list(frames.datasets)
 
@@ -233,8 +240,14 @@ def _arena(frames: Frames, place: Place, options: Options) -> Arena | None:
         options,
         int(row.get("excluded") or 0),
         int(row.get("skipped") or 0),
+        _chance(read[ordered[0]][0][1], shared, int(row.get("gallery") or 0)),
         notes,
     )
+
+
+def _chance(scores: QueryScores, shared: Integers, gallery: int) -> float:
+    positives = scores.only(shared).positives
+    return 100 * float(positives.mean()) / gallery if gallery else float("nan")
 
 
 def _shared_queries(all_scores: Sequence[QueryScores]) -> tuple[Integers, tuple[str, ...]]:
@@ -252,15 +265,17 @@ def _contestant(
     label: str, rows: Sequence[tuple[CellView, QueryScores, QueryScores | None]], shared: Integers
 ) -> Contestant:
     rows = sorted(rows, key=lambda row: row[0].seed)
-    kept = [scores.only(shared) for _, scores, _ in rows]
-    scores = {
-        "R1": np.stack([(one.rank == 1).astype(np.float64) for one in kept]),
-        "mAP": np.stack([one.ap for one in kept]),
-    }
-    optimists = [
-        other.only(shared) for _, _, other in rows if other is not None and len(other.query) >= len(shared)
-    ]
+    scores = _matrices([scores.only(shared) for _, scores, _ in rows])
+    optimists = [other.only(shared) for _, _, other in rows if other is not None]
     if len(optimists) == len(rows) and all(len(one.query) == len(shared) for one in optimists):
-        best = np.stack([(one.rank == 1).astype(np.float64) for one in optimists])
-        scores["gap"] = best - scores["R1"]
+        best = _matrices(optimists)
+        scores |= {f"{metric} gap": best[metric] - scores[metric] for metric in METRICS}
     return Contestant(label, tuple(cell for cell, _, _ in rows), scores)
+
+
+def _matrices(runs: Sequence[QueryScores]) -> dict[str, Floats]:
+    """By metric, scores of 0 to 1, ``[seeds, queries]``."""
+    return {
+        "R1": np.stack([(one.rank == 1).astype(np.float64) for one in runs]),
+        "mAP": np.stack([one.ap for one in runs]),
+    }

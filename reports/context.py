@@ -83,11 +83,11 @@ def slug(text: str) -> str:
 
 def state(cell: CellView) -> str:
     """A cell's status in words."""
+    if cell.status == "queued":
+        return "not finished" if cell.detail else "not started"
     if cell.status == "failed":
         return f"failed, {REASONS.get(cell.reason, cell.reason or 'no reason recorded')}"
-    return {"queued": "not finished", "running": "still running", "pruned": "stopped early by a search"}.get(
-        cell.status, cell.status
-    )
+    return {"running": "still running", "pruned": "stopped early by a search"}.get(cell.status, cell.status)
 
 
 def why_missing(cells: Sequence[CellView]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from reports.comparison import Place
@@ -28,7 +28,10 @@ def section(context: Context) -> Section | None:
     ]
     if not figures:
         return None
-    text = "Validation R1 by epoch, one line per seed; the dot marks the epoch chosen on validation."
+    text = (
+        "Validation R1 by epoch, one line per seed; the dot marks the epoch chosen on validation. A run "
+        "without a dot has no result yet."
+    )
     return Section("curves", "Learning curves", (Prose(text), *figures))
 
 
@@ -44,17 +47,21 @@ def _figure(context: Context, place: Place) -> Figure | None:
             cells[name] = found
     if not cells:
         return None
+    from matplotlib.ticker import MaxNLocator
+
     shown = dict(list(cells.items())[:_PANELS])
     columns = min(_PER_ROW, len(shown))
     rows = -(-len(shown) // columns)
     with context.studio.axes(
-        rows, columns, (0.6 + 2.1 * columns, 0.5 + 1.6 * rows), sharex=True, sharey=True
+        rows, columns, (0.6 + 2.1 * columns, 0.7 + 1.6 * rows), sharex=True, sharey=True
     ) as (drawing, grid):
         for axes, (name, runs) in zip(grid.flat, shown.items(), strict=False):
             for cell in runs:
                 _draw(axes, cell, place)
             axes.set_title(visible(name))
             axes.grid(axis="y")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _legend(drawing, {cell.seed for runs in shown.values() for cell in runs})
         for axes in grid.flat[max(0, len(shown) - columns) : len(shown)]:
             axes.tick_params(labelbottom=True)  # also above an empty place of the last row
         for axes in grid.flat[len(shown) :]:
@@ -70,9 +77,22 @@ def _figure(context: Context, place: Place) -> Figure | None:
         )
 
 
+def _legend(drawing: Any, seeds: Collection[int]) -> None:
+    """Which colour is which seed; many seeds share colours, and a legend of them would tell nothing."""
+    from matplotlib.lines import Line2D
+
+    if len(seeds) < len(PALETTE):
+        lines = [Line2D([], [], color=_colour(seed), label=f"seed {seed}") for seed in sorted(seeds)]
+        drawing.legend(handles=lines, loc="outside upper left", ncols=len(lines))
+
+
+def _colour(seed: int) -> str:
+    return PALETTE[seed % (len(PALETTE) - 1)]
+
+
 def _draw(axes: Any, cell: CellView, place: Place) -> None:
     points = curve(cell.history)
-    colour = PALETTE[cell.seed % (len(PALETTE) - 1)]
+    colour = _colour(cell.seed)
     axes.plot([epoch for epoch, _ in points], [score for _, score in points], color=colour, lw=1.1, alpha=0.9)
     row = cell.row(place, "val")
     chosen = [(epoch, score) for epoch, score in points if row is not None and epoch == row.get("epoch")]

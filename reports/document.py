@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Align = Literal["left", "right"]
+Align = Literal["left", "right", "text"]
+"""How a column stands: labels left, numbers right, and sentences, which wrap, as text."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class Value:
     """A short mark printed beside the number, e.g. ``2 seeds``."""
     kind: str = ""
     """How it is styled: ``better worse tied unknown yes no alert missing strong quiet``."""
+    word: str = ""
+    """What only the styling says, for readers and formats that do not see it."""
 
     @property
     def plain(self) -> str:
-        """The text with its flag, for formats without styling."""
-        return f"{self.text} ({self.flag})" if self.flag else self.text
+        """The text with what styling and flag say, for formats without them."""
+        return " ".join(filter(None, (self.text, self.word, f"({self.flag})" if self.flag else "")))
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values. ``key`` names its files; ``wide`` tables scroll sideways on narrow screens."""
+    """Rows of values. ``key`` names its files; a folded table starts closed on the page."""
 
     key: str
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Value, ...], ...]
     notes: tuple[str, ...] = ()
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from reports.comparison import METRICS, Arena
 from reports.context import Context
 from reports.document import Block, Column, Figure, Prose, Section, Table, Value
 from reports.figures import forest
-from reports.phrases import KINDS, interval, p_value, signed
-from reports.statistics import Estimate, Verdict, holm, judge
+from reports.phrases import KINDS, interval, p_value, plural, signed
+from reports.statistics import FEW_SEEDS, Estimate, Finding, Verdict, find
 
 FACTORS: Mapping[str, str] = {"tir": "TIR", "cmt": "CMT", "text_pruning": "text pruning"}
 _ELSEWHERE = {"mlm": False, "itc": False, "cmpm": False, "sdm": True, "identity": True}
@@ -41,9 +41,8 @@ def section(context: Context) -> Section | None:
         return None
     text = (
         "Every combination of the three components was trained. A main effect is what a component adds on "
-        "average over "
-        "the other two; an interaction says by how much two together differ from the sum of each alone "
-        "(halved)."
+        "average over the other two; an interaction is half of what two together add beyond the sum of each "
+        "alone. The ladder below is what an ablation of one component at a time would have shown."
     )
     return Section("factorial", "What each component adds", (Prose(text), *blocks))
 
@@ -61,26 +60,26 @@ def complete_grid(arena: Arena) -> Grid | None:
     return grid if len(grid) == 2 ** len(FACTORS) else None
 
 
-def effects(arena: Arena, grid: Grid, metric: str) -> dict[str, Estimate]:
+def effects(arena: Arena, grid: Grid, metric: str) -> dict[str, Finding]:
     """Main effects, then interactions of two and of three, by name, in points."""
     names = list(FACTORS.values())
-    found = {}
+    weights = {}
     for size in range(1, len(names) + 1):
         for chosen in combinations(range(len(names)), size):
-            weights = {
-                grid[levels]: prod(1.0 if levels[factor] else -1.0 for factor in chosen) / 4
+            weights[" × ".join(names[factor] for factor in chosen)] = {
+                f"{metric}/{grid[levels]}": prod(1.0 if levels[factor] else -1.0 for factor in chosen) / 4
                 for levels in product((False, True), repeat=len(names))
             }
-            found[" × ".join(names[factor] for factor in chosen)] = arena.contrast(weights, metric)
-    return found
-
-
-def _judged(arena: Arena, found: Mapping[str, Estimate]) -> list[tuple[str, Estimate, float, Verdict]]:
-    corrected = holm([estimate.p for estimate in found.values()])
-    return [
-        (name, estimate, p, judge(estimate, p, margin=arena.options.margin, alpha=arena.options.alpha))
-        for (name, estimate), p in zip(found.items(), corrected, strict=True)
-    ]
+    options = arena.options
+    found = find(
+        arena.bootstrap,
+        list(weights.values()),
+        permutations=options.resamples,
+        seed=options.seed,
+        margin=options.margin,
+        alpha=options.alpha,
+    )
+    return dict(zip(weights, found, strict=True))
 
 
 _WORDS: Mapping[Verdict, str] = {
@@ -99,15 +98,18 @@ def _effects_table(arena: Arena, grid: Grid, metric: str) -> Table:
         Column("p, Holm"),
         Column("Verdict", "left"),
     )
+    link = f"table-{metric.lower()}-{arena.place.key}"  # the eight means, which lead on to their runs
     rows = tuple(
         (
             Value(name, name),
-            Value(signed(estimate.value, 2), estimate.value),
-            Value(interval(estimate, 2), estimate.low),
-            Value(p_value(p), p),
-            Value(_WORDS[verdict], _WORDS[verdict], kind=KINDS[verdict]),
+            Value(signed(one.estimate.value, 2), one.estimate.value, link),
+            Value(interval(one.estimate, 2), one.estimate.low, link),
+            Value(p_value(one.p_holm), one.p_holm, link),
+            Value(
+                _WORDS[one.verdict], _WORDS[one.verdict], flag=_flag(one.estimate), kind=KINDS[one.verdict]
+            ),
         )
-        for name, estimate, p, verdict in _judged(arena, effects(arena, grid, metric))
+        for name, one in effects(arena, grid, metric).items()
     )
     margin = arena.options.margin
     note = f"Negligible: the interval lies within ±{margin:g} points. Holm over these {len(rows)} effects."
@@ -116,15 +118,16 @@ def _effects_table(arena: Arena, grid: Grid, metric: str) -> Table:
 
 
 def _figure(context: Context, arena: Arena, grid: Grid) -> Figure:
-    rows = {metric: _judged(arena, effects(arena, grid, metric)) for metric in METRICS}
-    names = [name for name, *_ in rows["R1"]]
+    rows = {metric: effects(arena, grid, metric) for metric in METRICS}
+    names = list(rows["R1"])
     with context.studio.axes(1, len(METRICS), (8.6, 0.9 + 0.34 * len(names)), sharey=True) as (
         drawing,
         axes_grid,
     ):
         for axes, metric in zip(axes_grid[0], METRICS, strict=True):
-            values = [(estimate.value, estimate.low, estimate.high) for _, estimate, _, _ in rows[metric]]
-            verdicts = [verdict for *_, verdict in rows[metric]]
+            estimates = [one.estimate for one in rows[metric].values()]
+            values = [(estimate.value, estimate.low, estimate.high) for estimate in estimates]
+            verdicts = [one.verdict for one in rows[metric].values()]
             forest(axes, names, values, verdicts, margin=arena.options.margin, xlabel=f"{metric}, points")
         return context.studio.finish(
             drawing,
@@ -161,4 +164,9 @@ def _ladder(context: Context, arena: Arena, grid: Grid) -> Table:
 def _step(context: Context, arena: Arena, step: Sequence[str], metric: str) -> Value:
     estimate = arena.contrast({step[0]: 1.0, step[1]: -1.0}, metric)
     text = f"{signed(estimate.value)} {interval(estimate)}"
-    return Value(text, estimate.value, context.link(arena, step[0]), f"{step[0]} minus {step[1]}")
+    note = f"{step[0]} minus {step[1]}"
+    return Value(text, estimate.value, context.link(arena, step[0]), note, _flag(estimate))
+
+
+def _flag(estimate: Estimate) -> str:
+    return plural(estimate.seeds, "seed") if estimate.seeds < FEW_SEEDS else ""

@@ -24,6 +24,10 @@ FAVOURITE = "uit"
 """The method everything is compared with when a study has it; otherwise the first one listed."""
 
 
+class RunError(ValueError):
+    """A run directory whose study cannot be read."""
+
+
 @dataclass(frozen=True)
 class QueryScores:
     """One cell's answers to the queries that have a positive, ordered by query; all arrays ``[queries]``."""
@@ -31,13 +35,14 @@ class QueryScores:
     query: Integers
     rank: Integers
     ap: Floats
+    positives: Integers
 
     def only(self, queries: Integers) -> QueryScores:
         """The answers to ``queries`` alone."""
         if len(queries) == len(self.query):
             return self
         kept = np.isin(self.query, queries)
-        return QueryScores(self.query[kept], self.rank[kept], self.ap[kept])
+        return QueryScores(self.query[kept], self.rank[kept], self.ap[kept], self.positives[kept])
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,9 @@ class CellView:
             return None
         order = np.argsort(table["query"], kind="stable")
         order = order[table["positives"][order] > 0]
-        query, rank, ap = (table[name][order] for name in ("query", "rank", "ap"))
-        return QueryScores(query.astype(np.int64), rank.astype(np.int64), ap.astype(np.float64))
+        query, rank, ap, positives = (table[name][order] for name in ("query", "rank", "ap", "positives"))
+        query, rank, positives = (column.astype(np.int64) for column in (query, rank, positives))
+        return QueryScores(query, rank, ap.astype(np.float64), positives)
 
     def people(self, place: Place, selection: str) -> dict[int, str]:
         """The person each query belongs to."""
@@ -218,7 +224,8 @@ def _labels(run: Run) -> list[str]:
 def read(directories: Sequence[Path]) -> Frames:
     """Read run directories, finished or not.
 
-    Raises FileNotFoundError, naming the directory, when one holds no run. A cell present in several runs is
+    Raises FileNotFoundError, naming the directory, when one holds no run, and RunError when its study cannot
+    be read. A cell present in several runs is
     taken once (the finished one first); two different runs under one label keep apart by the name of their
     study.
     """
@@ -234,7 +241,13 @@ def _run(directory: Path) -> Run:
     study = directory / "study.yaml"
     if not study.is_file():
         raise FileNotFoundError(f"{directory}: no run here (no study.yaml); give the folder of `run --out`")
-    return Run(directory, yaml.safe_load(study.read_text()) or {}, _json(directory / "environment.json"))
+    try:
+        values = yaml.safe_load(study.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{study}: damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise RunError(f"{study}: damaged: a study is a mapping; `run` writes it again")
+    return Run(directory, values, _json(directory / "environment.json"))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -58,12 +58,17 @@ def _environment() -> jinja2.Environment:
         finalize=_shown,
     )
     environment.globals |= {"kind_of": _kind_of, "sort_key": _sort_key, "symbols": _SYMBOLS, "svg": Markup}
-    environment.globals["fragment"] = _fragment
+    environment.globals |= {"fragment": _fragment, "unbroken": _unbroken}
     return environment
 
 
 def _shown(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _unbroken(text: str) -> str:
+    """A number that may break before its interval and nowhere else."""
+    return text.replace(" ", "\u00a0").replace("\u00a0[", " [")
 
 
 def _fragment(block: Fragment) -> Markup:

@@ -17,13 +17,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reports.context import Context
+from reports.context import Context, runs_anchor
 from reports.document import Block, Column, Figure, Prose, Section, Table, Value, visible
-from reports.figures import PALETTE
+from reports.figures import MUTED, PALETTE
+from reports.frames import Run
 from reports.phrases import NOTHING, missing, number
 
 FILE = "overhead.json"
@@ -43,6 +44,8 @@ class Measurement:
     high: float | None
     device: str
     note: str
+    link: str = ""
+    """Anchor of the method's runs."""
 
 
 def measurements(path: Path) -> list[Measurement]:
@@ -74,53 +77,69 @@ def _number(value: Any) -> float | None:
 
 def section(context: Context) -> Section | None:
     """One table and figure for each method that others are measured against."""
-    found = [one for run in context.frames.runs for one in measurements(run.path / FILE)]
+    found = [
+        replace(one, link=_link(context, run, one.method))
+        for run in context.frames.runs
+        for one in measurements(run.path / FILE)
+    ]
     if not found:
         return None
     blocks: list[Block] = [
         Prose(
             "Ratios of cost, method ÷ reference, with 95 % intervals over repeated measurements; above 1 is "
-            "dearer."
+            "dearer. Counts, such as parameters, are exact: their interval is the ratio itself."
         )
     ]
+    order = list(dict.fromkeys(one.quantity for one in found))
     for against in dict.fromkeys(one.against for one in found):
         here = [one for one in found if one.against == against]
+        here.sort(key=lambda one: order.index(one.quantity))  # methods side by side, in their order
         blocks.append(_table(against, here))
         if any(one.ratio is not None for one in here):
             blocks.append(_figure(context, against, here))
     return Section("overhead", "What it costs", tuple(blocks))
 
 
+def _link(context: Context, run: Run, method: str) -> str:
+    for cell in context.frames.cells:
+        if cell.run.path == run.path and cell.label == method:
+            return runs_anchor(cell.preset, cell.dataset, cell.method, cell.population)
+    return ""
+
+
 def _table(against: str, found: Sequence[Measurement]) -> Table:
+    devices = list(dict.fromkeys(one.device for one in found if one.device))
     columns = (
         Column("Quantity", "left"),
         Column("Method", "left"),
         Column("Value"),
         Column(f"÷ {against}" if against else "Ratio"),
         Column("95 % interval"),
-        *(Column(name, "left") for name in ("Device", "Note")),
+        *([Column("Device", "text")] if len(devices) > 1 else []),
+        *([Column("Note", "text")] if any(one.note for one in found) else []),
     )
+    rows = tuple(_row(one, len(devices) > 1, any(other.note for other in found)) for one in found)
     title = f"Cost against {against}" if against else "Cost"
-    return Table(f"overhead-{against or 'alone'}", title, columns, tuple(_row(one) for one in found))
+    notes = (f"Measured on {devices[0]}.",) if len(devices) == 1 else ()
+    return Table(f"overhead-{against or 'alone'}", title, columns, rows, notes)
 
 
-def _row(one: Measurement) -> tuple[Value, ...]:
-    none = missing("not measured")
-    span = (
-        none
-        if one.low is None or one.high is None
-        else Value(f"[{number(one.low, 3)}, {number(one.high, 3)}]", one.low)
-    )
+def _row(one: Measurement, with_device: bool, with_note: bool) -> tuple[Value, ...]:
+    none = missing("not measured", one.link)
+    span = none
+    if one.low is not None and one.high is not None:
+        span = Value(f"[{number(one.low, 3)}, {number(one.high, 3)}]", one.low, one.link)
+    value = none
+    if one.value is not None:
+        value = Value(f"{number(one.value, _digits(one.value))} {one.unit}".strip(), one.value, one.link)
     return (
         Value(one.quantity, one.quantity),
-        Value(one.method, one.method),
-        none
-        if one.value is None
-        else Value(f"{number(one.value, _digits(one.value))} {one.unit}".strip(), one.value),
-        none if one.ratio is None else Value(f"{number(one.ratio, 3)}×", one.ratio),
+        Value(one.method, one.method, one.link),
+        value,
+        none if one.ratio is None else Value(f"{number(one.ratio, 3)}×", one.ratio, one.link),
         span,
-        Value(one.device or NOTHING, one.device or None),
-        Value(one.note, one.note or None, kind="quiet"),
+        *([Value(one.device or NOTHING, one.device or None)] if with_device else []),
+        *([Value(one.note, one.note or None, kind="quiet")] if with_note else []),
     )
 
 
@@ -144,7 +163,8 @@ def _figure(context: Context, against: str, found: Sequence[Measurement]) -> Fig
                 axes.plot([one.low or one.ratio, one.high or one.ratio], [row, row], color=colour, lw=1.4)
                 axes.plot([one.ratio], [row], marker, color=colour, ms=5)
             axes.plot([], [], marker, color=colour, label=visible(name))
-        axes.axvline(1, color="#6a6f78", lw=0.8)
+        axes.axvline(1, color=MUTED, lw=0.8)
+        _scale(axes, [one.ratio for one in shown if one.ratio])
         axes.set_yticks(range(len(quantities)), [visible(name) for name in quantities])
         axes.set_ylim(len(quantities) - 0.4, -0.6)
         axes.set_xlabel(f"ratio to {visible(against)}")
@@ -152,5 +172,22 @@ def _figure(context: Context, against: str, found: Sequence[Measurement]) -> Fig
         drawing.legend(loc="outside upper left", ncols=4)
         alt = f"Cost of each method as a ratio to {against}; the numbers are in the table"
         return context.studio.finish(
-            drawing, f"overhead-{against or 'alone'}", alt, "Ratio of cost with 95 % intervals."
+            drawing,
+            f"overhead-{against or 'alone'}",
+            alt,
+            "Ratio of cost with 95 % intervals, on a logarithmic scale; intervals that leave the figure are "
+            "in the table.",
         )
+
+
+def _scale(axes: Any, ratios: Sequence[float]) -> None:
+    """A logarithmic scale around the ratios: one noisy interval must not squeeze everything else together."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    low, high = min(1.0, *ratios) / 1.6, max(1.0, *ratios) * 1.6
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(low, high)
+    ticks = [step for step in (2.0**power for power in range(-10, 11)) if low <= step <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([f"{tick:g}×" for tick in ticks])

@@ -103,7 +103,7 @@ def judged_difference(item: Comparison, link: str = "") -> Value:
     """Difference, interval and verdict in one place, for tables of several datasets."""
     shown = difference_value(item, link)
     flag = plural(item.estimate.seeds, "seed") if item.few_seeds else ""
-    return Value(shown.text, shown.sort, link, f"{item.verdict}; {shown.note}", flag, KINDS[item.verdict])
+    return Value(shown.text, shown.sort, link, shown.note, flag, KINDS[item.verdict], word=item.verdict)
 
 
 def missing(why: str, link: str = "") -> Value:

@@ -2,8 +2,9 @@
 measured.
 
 The detectable difference is the true difference in R1 that a comparison of two methods would call significant
-(before Holm's correction) in 80 % of studies: (t(1 − α/2) + t(0.8)) · SE with Satterthwaite's degrees of
-freedom, the same standard error as in :mod:`reports.statistics`.
+in 80 % of studies: (t(1 − α/2) + t(0.8)) · SE with Satterthwaite's degrees of freedom, the same standard
+error as in :mod:`reports.statistics`. Corrected for m comparisons, α is divided by m (Bonferroni), the
+strictest step of Holm's rule.
 """
 
 from __future__ import annotations
@@ -14,28 +15,39 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from reports.comparison import Arena
+from reports.comparison import METRICS, Arena
 from reports.context import Context
 from reports.document import Block, Column, Prose, Section, Table, Value
 from reports.phrases import mean_of, missing, number, plural
-from reports.statistics import ALPHA
+from reports.statistics import ALPHA, FEW_SEEDS, Arm
 
 POWER = 0.8
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a study is expected to vary by; standard deviations in points of R1.
+    """What a study is expected to vary by while nothing has been measured; see :attr:`sentence`.
 
-    ``seed``: between seeds of one method. Users of this family of methods report a spread of about 2 points
-    (``published.yaml``, notes); five draws span 2.3 standard deviations on average, hence 0.85.
-    ``disagreement``: the share of captions that two runs of different methods do not agree on at rank 1.
-    ``people``: how alike captions of a person are in that (intraclass correlation).
+    ``seed``: standard deviation between seeds of one method, in points of R1. Users of this family of methods
+    report a spread of about 2 points (``published.yaml``, notes); five draws span 2.3 standard deviations on
+    average, hence 0.85.
+    ``disagreement``: the share of captions that two runs of different methods do not agree on at rank 1, half
+    of it lasting differences of the methods, half noise of single runs. Nobody published it; a guess.
+    ``people``: how alike captions of a person are in that (intraclass correlation). A guess likewise.
     """
 
     seed: float = 0.85
     disagreement: float = 0.20
     people: float = 0.25
+
+    @property
+    def sentence(self) -> str:
+        """The assumptions and where they come from."""
+        return (
+            f"seeds differ by {self.seed:g} points of R1 (standard deviation, from the spread of about 2 "
+            f"points that users of such methods report); two runs disagree on {100 * self.disagreement:g} % "
+            f"of captions, whose intraclass correlation within a person is {self.people:g} (both guessed)"
+        )
 
 
 @dataclass(frozen=True)
@@ -47,23 +59,31 @@ class Design:
     seeds: int
 
 
-def standard_error(design: Design, assumed: Assumptions = Assumptions()) -> tuple[float, float]:
-    """Standard error of a difference in points of R1, and its degrees of freedom.
+@dataclass(frozen=True)
+class Components:
+    """Variances behind a difference of two methods, in squared points of R1.
 
-    Two single runs differ on a caption with variance ``disagreement``; averaging over seeds removes the run's
-    own noise, taken as half of it. Captions of a person count as fewer: design effect 1 + (captions − 1) ·
-    people.
+    ``person``: of one person's lasting part in the difference; ``run``: of the noise of single runs on one
+    person; ``luck``: of each method's single seeds.
     """
-    per_person = design.queries / design.people
-    effect = 1 + (per_person - 1) * assumed.people
-    lasting = assumed.disagreement * (0.5 + 0.5 / design.seeds)
-    people = 1e4 * lasting * effect / design.queries
-    seed = assumed.seed**2 / design.seeds
-    total = people + 2 * seed
-    doubt = people**2 / max(design.people - 1, 1)
-    if design.seeds > 1:
-        doubt += 2 * seed**2 / (design.seeds - 1)
-    return float(np.sqrt(total)), total**2 / doubt
+
+    person: float
+    run: float
+    luck: tuple[float, ...]
+
+    def standard_error(self, seeds: int, people: int) -> tuple[float, float]:
+        """Standard error of the difference in points of R1 with so many of both, and its degrees of
+        freedom."""
+        shared = (self.person + self.run / seeds) / people
+        doubt = shared**2 / max(people - 1, 1)
+        for luck in self.luck:
+            doubt += (luck / seeds) ** 2 / max(seeds - 1, 1)
+        total = shared + sum(self.luck) / seeds
+        return float(np.sqrt(total)), max(1.0, total**2 / doubt) if doubt > 0 else 1.0
+
+    def detectable(self, seeds: int, people: int, alpha: float = ALPHA) -> float:
+        """Detectable difference with so many seeds and people."""
+        return detectable_difference(*self.standard_error(seeds, people), alpha)
 
 
 def detectable_difference(se: float, df: float, alpha: float = ALPHA, power: float = POWER) -> float:
@@ -71,22 +91,44 @@ def detectable_difference(se: float, df: float, alpha: float = ALPHA, power: flo
     return se * (float(stats.t.isf(alpha / 2, df)) + float(stats.t.isf(1 - power, df)))
 
 
-def plan(design: Design, assumed: Assumptions = Assumptions()) -> float:
-    """Detectable difference in points of R1 before a study runs (what ``check`` prints)."""
-    return detectable_difference(*standard_error(design, assumed))
+def assumed(design: Design, by: Assumptions = Assumptions()) -> Components:
+    """The variances that the assumptions amount to on a test set.
+
+    Captions of a person count as fewer: design effect 1 + (captions per person − 1) · intraclass correlation.
+    """
+    captions = design.queries / design.people
+    half = 1e4 * by.disagreement / 2 * (1 + (captions - 1) * by.people) / captions
+    return Components(half, half, (by.seed**2, by.seed**2))
 
 
-def detectable(arena: Arena, seeds: int | None = None, people: int | None = None) -> float | None:
+def plan(design: Design, comparisons: int = 1, by: Assumptions = Assumptions()) -> float | None:
+    """Detectable difference in points of R1 before anything was measured (what ``check`` prints).
+
+    ``comparisons`` are corrected for. None with a single seed, which allows no verdict.
+    """
+    if design.seeds < 2:
+        return None
+    return assumed(design, by).detectable(design.seeds, design.people, ALPHA / comparisons)
+
+
+def detectable(
+    arena: Arena, seeds: int | None = None, people: int | None = None, comparisons: int = 1
+) -> float | None:
     """Detectable difference to the reference from measured variances: the median over its comparisons.
 
-    ``seeds`` and ``people`` ask for another design than the study's own. None when no two methods have two
-    seeds.
+    ``seeds`` and ``people`` ask for another design than the study's own, ``comparisons`` for a correction.
+    None when no two methods have two seeds.
     """
     found = [
-        parts.detectable(seeds or parts.seeds, people or arena.people, arena.options.alpha)
-        for parts in _components(arena)
+        parts.detectable(seeds or own, people or arena.people, arena.options.alpha / comparisons)
+        for own, parts in _measured(arena)
     ]
     return float(np.median(found)) if found else None
+
+
+def comparisons(arena: Arena) -> int:
+    """How many comparisons with the reference a table of the arena is corrected for."""
+    return max(1, len(arena.planned) // len(METRICS))
 
 
 def section(context: Context) -> Section | None:
@@ -97,16 +139,14 @@ def section(context: Context) -> Section | None:
     blocks: list[Block] = [
         Prose(
             "Detectable difference: the true difference in R1 that a comparison with these seeds and this "
-            "test set "
-            "would call significant in four studies out of five, before correcting for several comparisons."
+            "test set would call significant in four studies out of five. From the variances these runs "
+            "measured; the median over the comparisons with the reference."
         ),
         *([outlook] if (outlook := _outlook(homes)) is not None else []),
         Prose(
-            "Where the uncertainty of one method's R1 comes from. Choice of epoch: the spread of the test "
-            "score "
-            "over the epochs that validation cannot tell from the best one. It is part of what seeds differ "
-            "by, "
-            "so the shares need not add up."
+            "Where the uncertainty of one method’s R1 comes from. Test people: which people, with their "
+            "captions, happen to be in the test set. Choice of epoch: the spread of the test score over the "
+            "epochs that validation cannot tell from the best one; it is part of what seeds differ by."
         ),
         *(_decomposition(context, arena) for arena in homes),
     ]
@@ -114,45 +154,44 @@ def section(context: Context) -> Section | None:
 
 
 def _outlook(arenas: Sequence[Arena]) -> Table | None:
-    """Detectable difference as the study is, and with more seeds or more people."""
+    """Detectable difference as the study is, corrected, and with more seeds or more people."""
     columns = (Column("Design", "left"), *(Column(arena.place.title) for arena in arenas))
-    designs = [("this study", None, 1), *((f"{seeds} seeds", seeds, 1) for seeds in (3, 5, 10))]
-    designs.append(("four times the test people", None, 4))
     rows = [
-        (Value(name), *(_size(detectable(arena, seeds, times * arena.people)) for arena in arenas))
-        for name, seeds, times in designs
+        (Value("this study, one comparison"), *(_size(arena) for arena in arenas)),
+        (
+            Value("this study, corrected for its comparisons"),
+            *(_size(arena, comparisons=comparisons(arena)) for arena in arenas),
+        ),
+        *(
+            (Value(f"{seeds} seeds, one comparison"), *(_size(arena, seeds=seeds) for arena in arenas))
+            for seeds in (3, 5, 10)
+        ),
+        (
+            Value("four times the test people, one comparison"),
+            *(_size(arena, people=4 * arena.people) for arena in arenas),
+        ),
     ]
     if all(value.sort is None for value in rows[0][1:]):
         return None
     return Table("power", "Detectable difference, points of R1", columns, tuple(rows))
 
 
-def _size(size: float | None) -> Value:
-    return missing("needs two methods with two seeds") if size is None else Value(number(size), size)
+def _size(arena: Arena, **design: int) -> Value:
+    size = detectable(arena, **design)
+    link = f"table-variance-{arena.place.key}"
+    if size is None:
+        return missing("needs two methods with two seeds", link)
+    few = [one.spread.seeds for one in _trained(arena) if one.spread.seeds < FEW_SEEDS]
+    return Value(number(size), size, link, flag=plural(min(few), "seed") if few else "")
 
 
-@dataclass(frozen=True)
-class Components:
-    """Variances of a difference in squared points: of persons, of runs on persons, of each method's seeds."""
-
-    person: float
-    run: float
-    luck: tuple[float, ...]
-    seeds: int
-
-    def detectable(self, seeds: int, people: int, alpha: float = ALPHA) -> float:
-        """Detectable difference with so many seeds and people."""
-        shared = (self.person + self.run / seeds) / people
-        doubt = shared**2 / max(people - 1, 1)
-        for luck in self.luck:
-            doubt += (luck / seeds) ** 2 / max(seeds - 1, 1)
-        total = shared + sum(self.luck) / seeds
-        df = total**2 / doubt if doubt > 0 else 1.0
-        return detectable_difference(float(np.sqrt(total)), max(1.0, df), alpha)
+def _trained(arena: Arena) -> list[Arm]:
+    arms = (arena.bootstrap.arms[f"R1/{method}"] for method in arena.methods)
+    return [arm for arm in arms if not arm.spread.seedless]
 
 
-def _components(arena: Arena) -> list[Components]:
-    """The variances behind every comparison with the reference that has seeds to tell them by."""
+def _measured(arena: Arena) -> list[tuple[int, Components]]:
+    """Seeds and variances of every comparison with the reference that has seeds to tell them by."""
     base = arena.bootstrap.arms.get(f"R1/{arena.reference}")
     found = []
     for method in arena.methods:
@@ -166,42 +205,56 @@ def _components(arena: Arena) -> list[Components]:
         spreads = (base.spread, other.spread)
         run = 1e4 * arena.people * sum(part.interaction * part.seeds for part in spreads)
         luck = tuple(1e4 * part.seed_only * part.seeds for part in spreads)
-        found.append(Components(max(0.0, whole - run / seeds), run, luck, seeds))
+        found.append((seeds, Components(max(0.0, whole - run / seeds), run, luck)))
     return found
 
 
 def _decomposition(context: Context, arena: Arena) -> Table:
-    """Standard deviations of a method's mean R1 by source."""
+    """The standard error of a method's mean R1, its two parts, and what single runs differ by."""
     columns = (
         Column("Method", "left"),
-        Column("Test people", help="standard error of the mean due to which people are in the test set"),
-        Column("Seeds", help="standard deviation between single runs, beyond noise on single people"),
-        Column("Choice of epoch", help="standard deviation of test R1 over epochs tied on validation"),
-        Column("Standard error", help="of the mean over all seeds, everything together"),
+        Column("Standard error", help="of the mean R1 over all seeds, everything together"),
+        Column("from test people", help="and its share of the variance"),
+        Column("from seeds", help="and its share of the variance"),
+        Column("Single runs: seeds", help="standard deviation between seeds beyond noise on single people"),
+        Column("Single runs: choice of epoch", help="standard deviation over epochs tied on validation"),
     )
-    rows = []
-    for method in arena.methods:
-        spread = arena.bootstrap.arms[f"R1/{method}"].spread
-        link = context.link(arena, method)
-        rows.append(
-            (
-                Value(method, method, link),
-                _points(np.sqrt(spread.people), link),
-                _points(np.sqrt(spread.seed_only * spread.seeds), link)
-                if spread.seeds > 1 and not spread.seedless
-                else missing(
-                    "one seed tells nothing about seeds" if not spread.seedless else "does not train", link
-                ),
-                _epoch_choice(arena, method, link),
-                _points(arena.mean(method, "R1").se / 100, link),
-            )
-        )
+    rows = tuple(_uncertainty(context, arena, method) for method in arena.methods)
     title = f"Where the uncertainty comes from on {arena.place.title}"
-    return Table(f"variance-{arena.place.key}", title, columns, tuple(rows), ("Points of R1.",))
+    note = "Points of R1. 0.00 from seeds: they differ by no more than noise on single people explains."
+    return Table(f"variance-{arena.place.key}", title, columns, rows, (note,))
+
+
+def _uncertainty(context: Context, arena: Arena, method: str) -> tuple[Value, ...]:
+    spread = arena.bootstrap.arms[f"R1/{method}"].spread
+    link = context.link(arena, method)
+    people, seeds = spread.people, spread.seed_only
+    few = spread.seeds < FEW_SEEDS and not spread.seedless
+    whole = _points(np.sqrt(people + (seeds if spread.seeds > 1 else 0.0)), link)
+    if spread.seedless or spread.seeds < 2:
+        why = "does not train" if spread.seedless else "one seed tells nothing about seeds"
+        of_people, of_seeds, single = _points(np.sqrt(people), link), missing(why, link), missing(why, link)
+    else:
+        of_people, of_seeds = (_share(part, people + seeds, link) for part in (people, seeds))
+        single = _points(np.sqrt(seeds * spread.seeds), link)
+    flagged = Value(whole.text, whole.sort, link, flag=plural(spread.seeds, "seed") if few else "")
+    return (
+        Value(method, method, link),
+        flagged,
+        of_people,
+        of_seeds,
+        single,
+        _epoch_choice(arena, method, link),
+    )
 
 
 def _points(fraction: float, link: str) -> Value:
     return Value(number(100 * fraction, 2), 100 * fraction, link)
+
+
+def _share(part: float, whole: float, link: str) -> Value:
+    root, share = 100 * float(np.sqrt(part)), 100 * part / whole if whole > 0 else 0.0
+    return Value(f"{number(root, 2)} ({number(share, 0)} %)", root, link)
 
 
 def _epoch_choice(arena: Arena, method: str, link: str) -> Value:

@@ -276,11 +276,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """``one`` minus ``other`` in percentage points, with everything a reader needs to judge it."""
+class Finding:
+    """A contrast in percentage points with everything a reader needs to judge it."""
 
-    one: str
-    other: str
     estimate: Estimate
     p: float
     """The larger of the two tests' p-values."""
@@ -292,6 +290,14 @@ class Comparison:
     def few_seeds(self) -> bool:
         """Whether a method had fewer than 3 seeds."""
         return self.estimate.seeds < FEW_SEEDS
+
+
+@dataclass(frozen=True)
+class Comparison(Finding):
+    """``one`` minus ``other``."""
+
+    one: str
+    other: str
 
 
 def judge(estimate: Estimate, p_holm: float, *, margin: float = MARGIN, alpha: float = ALPHA) -> Verdict:
@@ -311,6 +317,34 @@ def judge(estimate: Estimate, p_holm: float, *, margin: float = MARGIN, alpha: f
     return "cannot tell"
 
 
+def find(
+    draws: Bootstrap,
+    contrasts: Sequence[Mapping[str, float]],
+    *,
+    permutations: int = RESAMPLES,
+    seed: int = 0,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
+) -> list[Finding]:
+    """Estimate and test weighted sums of the bootstrap's arms; they are one family for Holm's correction.
+
+    Scores were in 0 to 1, results are in percentage points. The permutation test reverses a person's part in
+    the contrast, which for a difference of two methods is swapping their scores.
+    """
+    if not contrasts:
+        return []
+    estimates = [draws.contrast(weights, alpha).scaled(100) for weights in contrasts]
+    gains = np.column_stack(
+        [sum(weight * draws.arms[name].sums for name, weight in each.items()) for each in contrasts]
+    )
+    swaps = permutation_p(gains, permutations=permutations, seed=seed)
+    tested = [max(estimate.p, swap) for estimate, swap in zip(estimates, swaps, strict=True)]
+    return [
+        Finding(estimate, p, swap, held, judge(estimate, held, margin=margin, alpha=alpha))
+        for estimate, swap, p, held in zip(estimates, swaps, tested, holm(tested), strict=True)
+    ]
+
+
 def compare(
     draws: Bootstrap,
     pairs: Sequence[tuple[str, str]],
@@ -320,20 +354,18 @@ def compare(
     margin: float = MARGIN,
     alpha: float = ALPHA,
 ) -> list[Comparison]:
-    """Compare ``pairs`` of the bootstrap's arms; the pairs are one family for Holm's correction.
-
-    Scores were in 0 to 1, results are in percentage points.
-    """
-    if not pairs:
-        return []
-    estimates = [draws.difference(one, other).scaled(100) for one, other in pairs]
-    gains = np.column_stack([draws.arms[one].sums - draws.arms[other].sums for one, other in pairs])
-    swaps = permutation_p(gains, permutations=permutations, seed=seed)
-    tested = [max(estimate.p, swap) for estimate, swap in zip(estimates, swaps, strict=True)]
-    corrected = holm(tested)
+    """Compare ``pairs`` of the bootstrap's arms, the first minus the second; see :func:`find`."""
+    found = find(
+        draws,
+        [{one: 1.0, other: -1.0} for one, other in pairs],
+        permutations=permutations,
+        seed=seed,
+        margin=margin,
+        alpha=alpha,
+    )
     return [
-        Comparison(*pair, estimate, p, swap, held, judge(estimate, held, margin=margin, alpha=alpha))
-        for pair, estimate, p, swap, held in zip(pairs, estimates, tested, swaps, corrected, strict=True)
+        Comparison(**vars(finding), one=one, other=other)
+        for (one, other), finding in zip(pairs, found, strict=True)
     ]
 
 

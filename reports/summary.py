@@ -19,7 +19,7 @@ from reports.phrases import (
     signed,
     verdict_value,
 )
-from reports.power import detectable
+from reports.power import comparisons, detectable
 from reports.statistics import FEW_SEEDS, Comparison
 
 
@@ -68,20 +68,19 @@ def _recipe(context: Context) -> str:
 def _tested(arena: Arena) -> str:
     return (
         f"{arena.place.title}: {plural(arena.queries, 'caption')} of "
-        f"{plural(arena.people, 'person', 'people')} "
-        f"against {plural(arena.gallery, 'image')}."
+        f"{plural(arena.people, 'person', 'people')} against {plural(arena.gallery, 'image')}; "
+        f"chance finds {number(arena.chance, 2)} %."
     )
 
 
 def _outcome(arena: Arena) -> list[str]:
-    """Who beat the reference, and whom it beat."""
-    reference = arena.reference
+    """Who won against the reference, how well the reference does, and what is open."""
+    reference, title = arena.reference, arena.place.title
     if reference not in arena.methods:
-        return [f"{arena.place.title}: {reference} has no finished run, so nothing can be compared with it."]
+        return [f"{title}: {reference} has no finished run, so nothing can be compared with it."]
     mean = arena.mean(reference, "R1")
-    lead = (
-        f"{arena.place.title}: {reference} finds the right person first for {number(mean.value)} % of "
-        "captions "
+    level = (
+        f"{reference} finds the right person first (R1) for {number(mean.value)} % of captions "
         f"{interval(mean, sign=False)}."
     )
     judged = [item for (_, metric), item in arena.planned.items() if metric == "R1"]
@@ -91,7 +90,24 @@ def _outcome(arena: Arena) -> list[str]:
         _group(judged, "tied", f"Tied within ±{arena.options.margin:g}"),
         _group(judged, "cannot tell", "Cannot tell"),
     ]
-    return [" ".join([lead, *filter(None, parts)])]
+    return [" ".join([f"{title}: {_winner(judged, reference)}", level, *filter(None, parts)])]
+
+
+def _winner(judged: Sequence[Comparison], reference: str) -> str:
+    """The outcome in a sentence; a method wins only where every verdict allows it."""
+    verdicts = {item.verdict for item in judged}
+    better = [item.one for item in judged if item.verdict == "better"]
+    if not judged:
+        return f"only {reference} has finished, so there is nobody to win against."
+    if better:
+        return f"{listed(better)} beat{'s' if len(better) == 1 else ''} {reference}."
+    if verdicts == {"worse"}:
+        return f"{reference} beats every other method."
+    if "worse" in verdicts:
+        return f"{reference} beats some methods, and none is shown to beat it."
+    if verdicts == {"tied"}:
+        return f"nobody; all are tied with {reference}."
+    return f"nobody; no method is shown to be better or worse than {reference}."
 
 
 def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
@@ -101,17 +117,12 @@ def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
 
 def _certainty(context: Context) -> list[str]:
     lines = []
-    sizes = [(arena.place.title, size) for arena in context.homes if (size := detectable(arena)) is not None]
+    sizes = [(arena, size) for arena in context.homes if (size := detectable(arena)) is not None]
     if sizes:
-        one = (
-            number(sizes[0][1])
-            if len(sizes) == 1
-            else listed([f"{number(size)} ({name})" for name, size in sizes])
-        )
+        named = listed([_found(arena, size, len(sizes) > 1) for arena, size in sizes])
         lines.append(
-            f"A true difference of {one} R1 points would be found four times out of five; smaller ones may "
-            "be "
-            "real and go unseen."
+            f"A true difference of {named} would be found four times out of five; smaller ones may be real "
+            "and go unseen."
         )
     trained = [one for arena in context.homes for one in arena.contestants.values() if not one.seedless]
     fewest = min((len(one.cells) for one in trained), default=FEW_SEEDS)
@@ -124,10 +135,17 @@ def _certainty(context: Context) -> list[str]:
         )
     lines.append(
         "Intervals are 95 %, over test people and seeds; verdicts are corrected for the number of "
-        "comparisons. "
-        "Every epoch was chosen on validation."
+        "comparisons. Every epoch was chosen on validation."
     )
     return lines
+
+
+def _found(arena: Arena, size: float, named: bool) -> str:
+    """A detectable difference, alone and corrected for the table's comparisons."""
+    count = comparisons(arena)
+    corrected = number(detectable(arena, comparisons=count))
+    text = f"{number(size)} points of R1 ({corrected} when corrected for {plural(count, 'comparison')})"
+    return f"{text} on {arena.place.title}" if named else text
 
 
 def _tables(context: Context) -> list[Table]:

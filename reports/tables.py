@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from reports.document import Table, Value, visible
 
@@ -22,12 +23,14 @@ _TERMINAL = {
     "missing": "dim",
     "quiet": "dim",
 }
+_LATEX_COLUMNS = {"right": "r", "left": "l", "text": "p{4cm}"}
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}":
     r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "±": r"$\pm$", "−": "$-$", "→": r"$\rightarrow$", "×": r"$\times$", "Δ": r"$\Delta$", "≥": r"$\geq$", "≤":
     r"$\leq$", "…": r"\ldots{}", "—": "---", "–": "--", "²": r"$^2$", "σ": r"$\sigma$", "÷": r"$\div$", "‹":
-    r"\guilsinglleft{}", "›": r"\guilsinglright{}", "✓": r"$\checkmark$", "·": r"$\cdot$",
+    r"$\langle$", "›": r"$\rangle$", "·": r"$\cdot$", "³": r"$^3$", "▲": r"$\bigtriangleup$", "▼":
+    r"$\bigtriangledown$", "’": "'", "|": r"\textbar{}", '"': "''", "[": "{[}", "*": "{*}",
 }  # fmt: skip
 
 
@@ -51,21 +54,34 @@ def escaped(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A floating ``table`` with booktabs rules; needs ``\\usepackage{booktabs}`` and nothing else."""
-    alignment = "".join("r" if column.align == "right" else "l" for column in table.columns)
+    """A floating ``table`` with booktabs rules, never wider than the text; needs the packages booktabs and
+    graphicx."""
+    alignment = "".join(_LATEX_COLUMNS[column.align] for column in table.columns)
     head = " & ".join(_latex(column.label) for column in table.columns)
-    body = "\n".join("    " + " & ".join(_latex(value.plain) for value in row) + r" \\" for row in table.rows)
-    notes = "".join(f"\n  \\par\\footnotesize {_latex(note)}" for note in table.notes)
+    body = "\n".join(f"    {_latex_row(table, row)} \\\\" for row in table.rows)
+    notes = "".join(f"\n  \\par\\smallskip\\footnotesize {_latex(note)}" for note in table.notes)
     return (
         "\\begin{table}\n  \\centering\n"
         f"  \\caption{{{_latex(table.title)}}}\n  \\label{{tab:{table.key}}}\n"
+        "  \\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
         f"  \\begin{{tabular}}{{{alignment}}}\n    \\toprule\n    {head} \\\\\n    \\midrule\n{body}\n"
-        f"    \\bottomrule\n  \\end{{tabular}}{notes}\n\\end{{table}}\n"
+        f"    \\bottomrule\n  \\end{{tabular}}}}{notes}\n\\end{{table}}\n"
+    )
+
+
+def _latex_row(table: Table, row: Sequence[Value]) -> str:
+    texts = [_latex(value.plain) for value in row]
+    # A group of its own, for \\raggedright changes what ends a row.
+    return " & ".join(
+        rf"{{\raggedright {text}\par}}" if column.align == "text" else text
+        for column, text in zip(table.columns, texts, strict=True)
     )
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in visible(text).replace("\n", " "))
+    """Text that pdfLaTeX sets without further packages; letters it does not know are named by their code."""
+    found = (_LATEX.get(char, char) for char in visible(text).replace("\n", " "))
+    return "".join(part if max(part, default="") < "\u0180" else f"U+{ord(part):04X}" for part in found)
 
 
 def comma_separated(table: Table) -> str:
@@ -91,7 +107,8 @@ def terminal(table: Table) -> RichTable:
 
     drawn = Rich(title=Text(table.title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in table.columns:
-        drawn.add_column(Text(column.label), justify=column.align, header_style="bold", no_wrap=True)
+        side: Literal["left", "right"] = "right" if column.align == "right" else "left"
+        drawn.add_column(Text(column.label), justify=side, header_style="bold", no_wrap=True)
     for row in table.rows:
         drawn.add_row(*(Text(visible(value.plain), style=_TERMINAL.get(value.kind, "")) for value in row))
     return drawn

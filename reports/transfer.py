@@ -18,7 +18,7 @@ from reports.statistics import Estimate, Sample, drop, retention
 
 LEAKAGE_FILE = "leakage.json"
 """A list of ``{"source", "target", **LeakageReport.as_dict()}`` that a run with transfer leaves."""
-_PER_ROW = 4
+_PER_ROW = 3
 
 
 def section(context: Context) -> Section | None:
@@ -107,8 +107,7 @@ def _table(context: Context, arena: Arena, metric: str) -> Table:
     """Score, loss and retention of every method on one pair of datasets."""
     columns = (
         Column("Method", "left"),
-        Column(metric),
-        Column("95 % interval"),
+        Column(metric, help="with its 95 % interval"),
         Column("At home"),
         Column("Drop", help="at home minus away, with its 95 % interval"),
         Column("Retention", help="away ÷ at home, with its 95 % interval"),
@@ -129,7 +128,7 @@ def _row(context: Context, arena: Arena, method: str, metric: str) -> tuple[Valu
     name = Value(method, method, link, kind="strong" if method == arena.reference else "")
     if method not in arena.methods:
         gap = context.gap(arena, method)
-        return (name, *([gap] * 7), published)
+        return (name, *([gap] * 5), Value(gap.note, kind="missing"), published)
     mean = arena.mean(method, metric)
     home = _home_of(context, arena.place)
     samples = _samples(home, arena, method, metric) if home is not None else None
@@ -141,8 +140,7 @@ def _row(context: Context, arena: Arena, method: str, metric: str) -> tuple[Valu
     few = plural(mean.seeds, "seed") if mean.seeds < 3 else ""
     return (
         name,
-        Value(number(mean.value), mean.value, link, flag=few),
-        Value(interval(mean, sign=False), mean.low),
+        Value(f"{number(mean.value)} {interval(mean, sign=False)}", mean.value, link, flag=few),
         at_home,
         lost,
         kept,

@@ -1,1 +1,19 @@
 """Being here puts `tests/` on the import path, so any test may `from factories import write_cuhk`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from factories import write_cuhk
+
+
+@pytest.fixture(scope="module")
+def cuhk_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data root with a small CUHK-PEDES, and a cache of its own."""
+    root = tmp_path_factory.mktemp("data")
+    write_cuhk(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield root

@@ -18,6 +18,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
+from harness import files
 from harness.store import CellRun, RunStore
 from harness.study import Cell, Select, TrainSettings
 
@@ -243,7 +244,7 @@ def _write_history(run: CellRun, truth: Truth, level: float, rng: np.random.Gene
             }
         )
     run.directory.mkdir(parents=True, exist_ok=True)
-    (run.directory / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run.directory / "history.jsonl").write_text("".join(map(files.json_line, lines)))
 
 
 def add_pictures(directory: Path, target: str, caption: str) -> None:

@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import write_cuhk
 from light_runs import light_machine, light_study, run_light
 from study_files import write_study
 
-from harness import environment
+from harness import environment, evaluate, savedstate
 from harness.context import Context
 from harness.data.records import DataError
 from harness.files import atomic_write
-from harness.launch import Options, run_cell
+from harness.launch import Options, run_cells
 from harness.progress import Progress
 from harness.refusing import lines_of
 from harness.resultstable import write_results_table
+from harness.runcell import run_cell
 from harness.running import run_study
 from harness.store import CellRun, RunStore
+from harness.train import Trainer
 from reports.assemble import build
 
 
 @pytest.fixture(scope="module")
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("data")
-    write_cuhk(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield root
-
-
-@pytest.fixture(scope="module")
-def untroubled(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def untroubled(cuhk_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on which nothing fell."""
     folder = tmp_path_factory.mktemp("untroubled")
-    return run_light(light_study(folder), folder / "out", Context(light_machine(data_root))).directory
+    return run_light(light_study(folder), folder / "out", Context(light_machine(cuhk_root))).directory
 
 
 @pytest.fixture
-def context(data_root: Path) -> Context:
-    return Context(light_machine(data_root))
+def context(cuhk_root: Path) -> Context:
+    return Context(light_machine(cuhk_root))
 
 
 def assert_same_table(store: RunStore, untroubled: Path) -> None:
@@ -105,13 +101,42 @@ def test_a_disk_that_fills_during_a_checkpoint_keeps_the_last_one_and_the_run_go
     (checkpoint,) = (run.directory / "checkpoint").glob("epoch-*.pt")
     used = sum(path.stat().st_size for path in small_disk.rglob("*") if path.is_file())
     resize(small_disk, f"{(used + checkpoint.stat().st_size // 2) // 1024 + 64}k")
-    status = run_cell(light_study(tmp_path / "in").cells()[0], store, context)
-    assert status.state == "failed"
-    assert "No space left" in status.detail
+    first, second = light_study(tmp_path / "in").cells()
+    with pytest.raises(OSError, match="No space left"):
+        run_cells([first, second], store, context, Options(context.machine, workers=1))
+    # The disk is no fault of any cell: none has failed, and the second was not even begun.
+    assert run.status.state == "queued"
+    assert "No space left" in run.status.detail
+    assert store.open(second, context.parts(second)).history == []
     assert checkpoint.exists()
     assert not [path for path in (run.directory / "checkpoint").iterdir() if path.suffix != ".pt"]
     resize(small_disk, "40m")
     assert_same_table(run_light(light_study(tmp_path / "in"), small_disk / "out", context), untroubled)
+
+
+def test_a_disk_that_fills_during_a_search_costs_no_trial(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = {
+        "trials": 3,
+        "sampler": "random",
+        "pruner": "none",
+        "space": {"lr": {"low": 0.001, "high": 0.1}},
+    }
+    study, options = light_study(tmp_path / "in", seeds=1, search=search), Options(context.machine, workers=1)
+    full = iter([False, True])
+
+    def save(*arguments: Any) -> None:
+        if next(full, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        saved(*arguments)
+
+    saved = savedstate.save
+    monkeypatch.setattr(savedstate, "save", save)
+    assert run_study(study, options, tmp_path / "out", Progress()) == 1
+    assert run_study(study, options, tmp_path / "out", Progress()) == 0
+    (found,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    assert [trial["state"] for trial in found["trials"]] == ["complete"] * 3
 
 
 def test_a_run_that_finds_the_disk_full_exits_1_with_a_sentence(
@@ -154,24 +179,68 @@ def test_a_checkpoint_damaged_between_two_runs_is_named_and_the_digits_stay(
     assert "set aside" in notes_of(store)
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_records_cut_short_or_gone_are_evaluated_again_and_it_is_noted(
-    tmp_path: Path, context: Context, untroubled: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+def cut(path: Path, at: int | None = None) -> None:
+    os.truncate(path, path.stat().st_size // 2 if at is None else at)
+
+
+def flip(path: Path, at: int | None = None) -> None:
+    """Change one bit, by default in the middle: the size stays, and what it is in may still be read."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if at is None else at] ^= 1
+    with path.open("r+b") as file:
+        file.write(content)
+
+
+FILES = ("history.jsonl", "results.json", "model-val.safetensors", "records/cuhk-pedes.val.t2i.parquet")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+@pytest.mark.parametrize("name", FILES)
+def test_any_file_of_a_finished_cell_that_is_damaged_is_named_and_made_again_without_training(
+    tmp_path: Path, context: Context, untroubled: Path, damage: Any, name: str, monkeypatch: Any
 ) -> None:
     shutil.copytree(untroubled, tmp_path / "out")
-    path = RunStore(tmp_path / "out").cells()[0].records_path("cuhk-pedes", "val", "t2i")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2]) if damage == "cut" else path.unlink()
-    from harness import train
-
-    monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("trained again"))
+    run = RunStore(tmp_path / "out").cells()[0]
+    whole = (run.directory / name).read_bytes()
+    damage(run.directory / name)
+    assert any(note.startswith(name) for note in run.notes)
+    monkeypatch.setattr(Trainer, "start_epoch", lambda *_: pytest.fail("trained again"))
     store = run_light(light_study(tmp_path / "in"), tmp_path / "out", context)
-    assert path.read_bytes() == whole
+    assert (run.directory / name).read_bytes() == whole
     assert_same_table(store, untroubled)
-    assert "cuhk-pedes.val.t2i were missing or cut short" in notes_of(store)
+    assert name in notes_of(store)
+    assert "next run" not in notes_of(store)
 
 
-def test_a_damaged_line_of_history_costs_no_digit_and_is_noted(
+def test_a_report_uses_no_score_that_was_changed_after_its_cell_finished(
+    tmp_path: Path, untroubled: Path
+) -> None:
+    shutil.copytree(untroubled, tmp_path / "out")
+    store = RunStore(tmp_path / "out")
+    path = store.cells()[0].directory / "results.json"
+    path.write_text(re.sub(r'"R1": [0-9.]+', '"R1": 99.875', path.read_text()))
+    page = build([store.directory], tmp_path / "page.html").path.read_text()
+    assert "99.9" not in page
+    assert "results.json is not as it was when the cell finished" in page
+    assert "99.8750" not in (store.directory / "results.csv").read_text()
+
+
+@pytest.mark.parametrize("damage", [partial(cut, at=40), partial(flip, at=40), Path.unlink])
+def test_a_history_damaged_while_its_cell_was_cut_off_is_restored_from_the_checkpoint(
+    tmp_path: Path, context: Context, untroubled: Path, damage: Any
+) -> None:
+    run = cut_off(RunStore(tmp_path / "out"), context, tmp_path / "in")
+    # The checkpoint after the second epoch may have been left out as not worth its time.
+    first = run.history[0]
+    damage(run.directory / "history.jsonl")
+    store = run_light(light_study(tmp_path / "in"), tmp_path / "out", context)
+    assert run.history[0] == first
+    assert [line["epoch"] for line in run.history] == [1, 2, 3]
+    assert "restored from the checkpoint" in notes_of(store)
+    assert_same_table(store, untroubled)
+
+
+def test_a_torn_last_line_of_history_costs_no_digit(
     tmp_path: Path, context: Context, untroubled: Path
 ) -> None:
     run = cut_off(RunStore(tmp_path / "out"), context, tmp_path / "in")
@@ -180,6 +249,25 @@ def test_a_damaged_line_of_history_costs_no_digit_and_is_noted(
     store = run_light(light_study(tmp_path / "in"), tmp_path / "out", context)
     assert [line["epoch"] for line in store.cells()[0].history] == [1, 2, 3]
     assert_same_table(store, untroubled)
+
+
+def test_models_damaged_before_their_cell_was_evaluated_are_made_again(
+    tmp_path: Path, context: Context, untroubled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, cell = RunStore(tmp_path / "out"), light_study(tmp_path / "in").cells()[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(cell, store, context)
+    run = store.open(cell, context.parts(cell))
+    flip(run.model_path("val"))
+    assert_same_table(run_light(light_study(tmp_path / "in"), tmp_path / "out", context), untroubled)
+    for selection in ("val", "last", "test"):
+        run.load_model(selection)
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("name", ["status.json", "cell.json", "results.json"])
@@ -195,9 +283,9 @@ def test_a_finished_cell_with_a_damaged_file_ends_with_the_same_table(
 
 
 def test_a_dataset_that_vanishes_during_training_costs_nothing_and_is_missed_by_the_next_run(
-    tmp_path: Path, data_root: Path, untroubled: Path
+    tmp_path: Path, cuhk_root: Path, untroubled: Path
 ) -> None:
-    shutil.copytree(data_root, tmp_path / "data")
+    shutil.copytree(cuhk_root, tmp_path / "data")
     context, store = Context(light_machine(tmp_path / "data")), RunStore(tmp_path / "out")
     first, second = light_study(tmp_path / "in").cells()
 
@@ -207,7 +295,7 @@ def test_a_dataset_that_vanishes_during_training_costs_nothing_and_is_missed_by_
     assert run_cell(first, store, context, after_epoch=vanish).state == "done"
     with pytest.raises(DataError):
         run_cell(second, store, Context(context.machine))
-    shutil.copytree(data_root, tmp_path / "data", dirs_exist_ok=True)
+    shutil.copytree(cuhk_root, tmp_path / "data", dirs_exist_ok=True)
     assert_same_table(run_light(light_study(tmp_path / "in"), tmp_path / "out", context), untroubled)
 
 
@@ -227,12 +315,12 @@ def test_a_clock_that_jumps_changes_no_digit_and_ends_no_cell(
 
 @pytest.mark.slow
 def test_two_runs_of_one_study_at_once_train_every_cell_once_and_agree(
-    tmp_path: Path, data_root: Path, untroubled: Path
+    tmp_path: Path, cuhk_root: Path, untroubled: Path
 ) -> None:
     light_study(tmp_path / "in")
     plugin = Path(__file__).with_name("light_method.py")
     command: list[Any] = [sys.executable, "-m", "harness", "run", tmp_path / "in" / "study.yaml"]
-    command += ["--out", tmp_path / "out", "--data-root", data_root, "--plugin", plugin, "--workers", "1"]
+    command += ["--out", tmp_path / "out", "--data-root", cuhk_root, "--plugin", plugin, "--workers", "1"]
     runs = [subprocess.Popen([*command, "--device", "cpu"], cwd=Path(__file__).parent.parent) for _ in "ab"]
     codes = sorted(run.wait() for run in runs)
     # The one that comes to a cell second may find it still being trained, and says so by exit code 3.

@@ -13,7 +13,8 @@ from study_files import SMALL, write_study
 
 from harness import launch, registry, train
 from harness.context import Context, Machine
-from harness.launch import Options, run_cell, run_cells
+from harness.launch import Options, run_cells
+from harness.runcell import run_cell
 from harness.store import CellRun, RunStore, Status
 from harness.study import Cell, Study, load_study
 

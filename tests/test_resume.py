@@ -21,7 +21,7 @@ from small_runs import (
     without_times,
 )
 
-from harness.checkpoint import Pace
+from harness.checkpoint import Pace, Position, Writer, pack
 from harness.store import CellRun
 from harness.train import Options
 
@@ -141,14 +141,41 @@ def test_checkpoints_that_would_cost_too_much_of_the_time_are_left_out(monkeypat
     pace = Pace(minutes=10)
     assert pace.due_after_epoch()
     now[0] = 4.0
-    pace.written(since=1.0)  # took three seconds
-    now[0] = 4.0 + 3.0 / 0.02 - 1
+    pace.written(since=1.0)  # training waited three seconds
+    now[0] = 4.0 + 3.0 / 0.005 - 1
     assert not pace.due_after_epoch()
+    assert not pace.due_within_epoch()
     now[0] += 1
     assert pace.due_after_epoch()
-    assert not pace.due_within_epoch()
-    now[0] = 4.0 + 600
     assert pace.due_within_epoch()
+
+
+def test_a_state_is_written_as_it_was_however_long_the_disk_takes_and_however_training_goes_on():
+    def slow(state, epoch):
+        time.sleep(0.2)
+        written[epoch] = state["model"]["weight"].clone()
+
+    written: dict[int, torch.Tensor] = {}
+    model = torch.nn.Linear(2, 2, bias=False)
+    adam = torch.optim.Adam(model.parameters(), lr=0.1)
+    expected, writer = {}, Writer(slow)
+    for epoch in (1, 2):
+        expected[epoch] = model.weight.detach().clone()
+        writer.write(pack(Position(epoch=epoch), model, adam), epoch)
+        model.weight.grad = torch.ones(2, 2)
+        adam.step()
+    writer.close()
+    assert written.keys() == expected.keys()
+    assert all(torch.equal(written[epoch], weight) for epoch, weight in expected.items())
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_what_the_disk_said():
+    class FullDisk(MemoryRun):
+        def save_checkpoint(self, state, epoch):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run_small(FullDisk(), settings=recipe())
 
 
 def long_run(directory: str) -> None:

@@ -6,17 +6,15 @@ import collections
 import json
 import os
 import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import postgres_server
 import pytest
 import search_stub as stub
 
@@ -24,8 +22,6 @@ from harness.launchers import LocalWorkers, RayCluster, Resources, Slurm
 from harness.search.desk import Search, desk_for, prepare
 from harness.search.record import search_record
 from harness.search.run import run_searches
-
-SERVER = Path("/usr/lib/postgresql")
 
 PROGRAM = """
 import json, sys
@@ -50,44 +46,8 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """The URL of a private server on loopback; its data lives in a temporary folder."""
-    tools = max(SERVER.glob("*/bin/initdb"), default=None, key=lambda path: int(path.parts[-3]))
-    if tools is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    programs = tools.parent
-    # initdb refuses root; Debian's package has made a user for it.
-    user = {"user": "postgres"} if os.geteuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (folder / "password").write_text("open-sesame-4711")
-    if user:
-        shutil.chown(folder, "postgres")
-        shutil.chown(folder / "password", "postgres")
-    data = folder / "data"
-
-    def command(*words: object) -> None:
-        subprocess.run([str(word) for word in words], check=True, capture_output=True, cwd="/", **user)
-
-    command(
-        programs / "initdb",
-        "-D",
-        data,
-        "-U",
-        "tester",
-        "-A",
-        "scram-sha-256",
-        "--pwfile",
-        folder / "password",
-    )
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
-    command(programs / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start")
-    try:
-        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
-    finally:
-        command(programs / "pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+    with postgres_server.running() as server:
+        yield server.url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])

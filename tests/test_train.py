@@ -25,7 +25,7 @@ from harness.checkpoint import Best, Position
 from harness.devices import make_fabric, use_deterministic_algorithms
 from harness.evaluate import scores
 from harness.optimiser import make_optimiser, schedule, set_rates
-from harness.train import Options, TrainingDiverged, train
+from harness.train import Options, Trainer, TrainingDiverged, train
 from methods.base import Method
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent / "golden" / "sen_small"))
@@ -369,3 +369,24 @@ def test_uit_trains_on_cuda_as_on_the_cpu(precision, compile):
     # The devices draw different noise, so only the size of the losses is comparable.
     for name, loss in runs[0][-1]["losses"].items():
         assert runs[1][-1]["losses"][name] == pytest.approx(loss, rel=0.2), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["uit", "uit-mlm", "clip-itc"])
+def test_a_step_on_cuda_never_makes_the_host_wait(name):
+    settings = recipe(epochs=1, batch_size=8, lr=1e-4, image_size=TINY["size"], precision="bf16")
+    data = training_data(settings, device="cuda", **TINY)
+    fabric = make_fabric("bf16", device="cuda")
+    trainer = Trainer(tiny_method(name), data, settings, MemoryRun(), 3, fabric, Options(compile="off"))
+    trainer.start_epoch(0)
+    batches = list(trainer.remaining_batches(0))
+    for number, (step, indices) in enumerate(batches[:3]):
+        torch.cuda.set_sync_debug_mode("error" if number == 2 else "default")
+        try:
+            losses = trainer.losses(*trainer.inputs(indices, 0, step))
+            trainer.fabric.backward(torch.stack(list(losses.values())).sum())
+            trainer.optimiser.step()
+            trainer.meter.add(losses, len(indices))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

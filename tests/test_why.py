@@ -59,6 +59,15 @@ def test_nothing_changed_means_the_cell_is_reused(copy: Path) -> None:
     assert any(line.startswith("settings") and "lr=0.01" in line for line in answer.made_of)
 
 
+def test_a_damaged_file_and_a_cell_that_is_not_finished_are_told(copy: Path) -> None:
+    (run,) = RunStore(copy / "out").cells()
+    (run.directory / "model-val.safetensors").unlink()
+    assert asked(copy).again == ["model-val.safetensors is gone: it is made again"]
+    run.fail("oom", "64 GiB wanted")
+    assert asked(copy).again == ["it is failed (oom: 64 GiB wanted): it is run"]
+    assert asked(copy).changes == []
+
+
 def test_a_setting_is_named_with_both_values(copy: Path) -> None:
     light_study(copy / "in", seeds=1, train={**RECIPE, "lr": 0.02})
     answer = asked(copy, str(copy / "in" / "study.yaml"))
@@ -111,7 +120,7 @@ def test_two_cells_are_compared_by_what_they_are_made_of(copy: Path) -> None:
     study = light_study(copy / "in", seeds=2)
     first, second = run_light(study, copy / "out", Context(light_machine(copy / "data"))).cells()
     answer = why(str(first.directory), str(second.directory), light_machine(copy / "data"))
-    assert [change.text for change in answer.changes] == ["seed: was 0, is 1"]
+    assert [change.text for change in answer.changes] == ["seed: 0 here, 1 there"]
 
 
 def test_a_cell_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from harness.data.records import SPLIT_NAMES, DataError
 from harness.registry import nearest
 
 # The largest official annotation has 80,440 captions; these bounds leave ample room and still fit in memory.
-MAX_FILE_BYTES = 512 * 2**20
+MAX_FILE_BYTES = 128 * 2**20
 MAX_RECORDS = 1_000_000
 MAX_CAPTION_CHARACTERS = 10_000
 MAX_PATH_CHARACTERS = 1_000
@@ -30,6 +30,8 @@ PATH_KEYS = ("file_path", "img_path")
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What moves a terminal's cursor or turns its text around: no name of a person or a file needs it."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,9 @@ def _person(index: int, raw: dict[str, Any], refused: Complaints) -> str | None:
     if not 0 < len(person) <= MAX_ID_CHARACTERS:
         refused.add(f"an identity that is empty or over {MAX_ID_CHARACTERS} characters", f"record {index}")
         return None
+    if _CONTROL.search(person):
+        refused.add("an identity with a forbidden character", f"record {index} has {_shown(value)}")
+        return None
     return person
 
 
@@ -226,7 +231,7 @@ def _path(index: int, raw: dict[str, Any], refused: Complaints) -> str | None:
     if path.startswith(("/", "../")) or path in ("..", ".") or re.match(r"[A-Za-z]:", path):
         refused.add("an image path that leaves the data root", f"record {index} names {_shown(value)}")
         return None
-    if "\0" in path or _LONE_SURROGATE.search(path):
+    if _CONTROL.search(path) or _LONE_SURROGATE.search(path):
         refused.add("an image path with a forbidden character", f"record {index} names {_shown(value)}")
         return None
     return path

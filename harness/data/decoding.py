@@ -59,6 +59,8 @@ def decode(content: bytes) -> Image.Image:
             return image.convert("RGB")
     except BrokenImageError:
         raise
+    except Image.DecompressionBombError:
+        raise BrokenImageError(f"a decompression bomb; at most {MAX_PIXELS:,} pixels are decoded") from None
     except UnidentifiedImageError:
         raise BrokenImageError(f"not an image ({', '.join(FORMATS)} are read)") from None
     except Exception as error:

@@ -162,7 +162,7 @@ class SearchDesk:
 
     def budget(self) -> Budget:
         """How far the search is, by the database."""
-        return self._budget(self._trials())
+        return patiently(lambda: self._budget(self._trials()), self.search.url)
 
     def _budget(self, trials: list[FrozenTrial]) -> Budget:
         return _budget(self.search, trials, self.study.user_attrs.get("forgiven", 0))

@@ -11,8 +11,8 @@ from typing import Any
 
 from harness import registry
 from harness.context import Context, Lens, Machine
-from harness.launch import run_cell
 from harness.progress import Progress
+from harness.runcell import run_cell
 from harness.search.desk import Pruned, ReportEpoch, TrialFailed
 from harness.search.space import Scalar
 from harness.store import SELECTIONS, CellRun, RunStore

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -35,6 +35,10 @@ _LOOK_SECONDS = 10.0
 
 class StorageError(Exception):
     """The database cannot be used; one line, without any password."""
+
+
+class NoSearchYetError(StorageError):
+    """The database is there, and nothing is in it."""
 
 
 def search_url(storage: str | None, run_dir: Path) -> str:
@@ -154,12 +158,21 @@ def open_database(url: str, *, create: bool) -> Database:
             RuntimeError,
             ImportError,
         ) as error:
+            if not create and _is_empty(url, arguments):
+                raise NoSearchYetError(f"{url}: there is no search database") from None
             # Two runs make the same tables at once: the second tries again and finds them made.
             if not (create and attempt < 5 and _lost_a_race(error)):
                 reason = f"cannot be used as a search database: {why(error)}"
                 raise StorageError(f"{url}: {reason}") from None
         time.sleep(0.2 * attempt)
     raise AssertionError("counts for ever")
+
+
+def _is_empty(url: str, arguments: Mapping[str, Any]) -> bool:
+    try:
+        return not sqlalchemy.inspect(sqlalchemy.create_engine(url, **arguments)).get_table_names()
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError):
+        return False
 
 
 def _rdb(url: str, arguments: dict[str, Any], create: bool) -> RDBStorage:

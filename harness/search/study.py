@@ -23,7 +23,13 @@ from harness.search.objective import FOLDER, CellObjective, adopt
 from harness.search.run import Progress as SearchProgress
 from harness.search.run import run_searches
 from harness.search.space import Parameter, Scalar, size
-from harness.search.storage import StorageError, is_there, open_database, search_url
+from harness.search.storage import (
+    NoSearchYetError,
+    StorageError,
+    is_there,
+    open_database,
+    search_url,
+)
 from harness.search.table import trial_table
 from harness.search.trial import End, Outcome
 from harness.store import RunStore
@@ -140,6 +146,8 @@ def _stored_problems(searches: Sequence[Search], out: Path) -> list[str]:
             for search in searches
             for change in changes(search, stored_terms(search, database) or search.fingerprint)
         ]
+    except NoSearchYetError:
+        return []
     except StorageError as error:
         return [str(error)]
 

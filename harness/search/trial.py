@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.refusing import is_of_the_machine
 from harness.search.desk import Answer, Claim, Lost, Pruned, Search, SearchDesk, TrialFailed, desk_for
 from harness.search.storage import StorageError
 
@@ -63,6 +64,8 @@ def _see_through(desk: SearchDesk, claim: Claim) -> Outcome:
             desk.fail(claim, failure.reason, failure.detail)
             return Outcome(End.FAILED, name, number, str(failure))
         except Exception as error:
+            if is_of_the_machine(error):
+                raise  # no fault of the trial's: it is taken up again
             reason, detail = reason_of(error), f"{type(error).__name__}: {error}"
             desk.fail(claim, reason, detail)
             return Outcome(End.FAILED, name, number, f"{reason}: {detail}")

@@ -21,11 +21,12 @@ document.addEventListener("click", event => {
   const button = event.target.closest("table.sortable th button");
   if (button) sortBy(button);
 });
-// A link into a folded part opens it.
+// A link into a folded part opens it; one to a method's runs opens them all.
 function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
   for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+  if (target.classList.contains("runs")) for (const run of target.querySelectorAll(".run")) run.open = true;
   target.scrollIntoView();
 }
 window.addEventListener("hashchange", reveal);

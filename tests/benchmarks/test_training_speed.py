@@ -1,24 +1,29 @@
 """Cost of losses, of a step, and of an epoch of the embedded data beside a plain DataLoader-and-PIL loop.
 
-`pytest --benchmark-only tests/benchmarks/test_training_speed.py`; both loops of an epoch run in one process,
-in turns (A B B A), on one thread; `ratio` is plain ÷ ours. `TRAINING_SUBSET` identities are used (default
-100).
+`pytest --benchmark-only tests/benchmarks/test_training_speed.py`; ours and the plain loop run in turns
+(A B B A); `ratio` is plain ÷ ours. `TRAINING_SUBSET` identities are used (default 100).
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness import timing
+from harness import memory, timing
 from harness.bench import StepBench
 from harness.context import Context, Machine
+from harness.data.decoding import available_cores
 from harness.overhead import Candidate
 from harness.plain import PlainStep, on_device, plain_loader
+from harness.study import Cell, load_study
 from methods import losses
 
 SUBSET = int(os.environ.get("TRAINING_SUBSET", "100"))
@@ -83,7 +88,7 @@ def test_an_epochs_batches_beside_a_plain_loader(
     side_by_side(benchmark, prepared, from_files)
 
 
-def test_an_epoch_of_training_beside_a_plain_loop(
+def test_an_epoch_of_training_beside_a_plain_loop_on_one_core(
     benchmark: BenchmarkFixture, both: tuple[Candidate, PlainStep]
 ) -> None:
     ours, plain = both
@@ -93,3 +98,78 @@ def test_an_epoch_of_training_beside_a_plain_loop(
         lambda: {"epoch": steps * ours.run(steps)["training step"]},
         lambda: {"epoch": steps * plain.run(steps)["training step"]},
     )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_epochs_of_a_study_beside_a_plain_loop_on_all_cores(
+    benchmark: BenchmarkFixture, precision: str
+) -> None:
+    """What the cores of a machine do with the recipe of the demo: a study trains a cell on each of them; a
+    plain loop, in float32, has all of them for its one model, as torch hands them out.
+
+    bf16 pays on a CPU with instructions for it. The plain loader has no worker processes: they would take
+    the cores from the model, and on two cores they made the plain loop slower.
+    """
+    cores = available_cores()
+    with Crew(train_a_cell, cores, precision) as study, Crew(train_plainly, 1, cores) as plain:
+        side_by_side(
+            benchmark,
+            lambda: {"epoch": study.epoch() / cores},
+            lambda: {"epoch": plain.epoch()},
+        )
+    benchmark.extra_info["cores"] = cores
+
+
+class Crew:
+    """Processes that each train an epoch when told to."""
+
+    def __init__(self, work: Callable[..., None], count: int, *arguments: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        pipes = [context.Pipe() for _ in range(count)]
+        self.ends = [ours for ours, _ in pipes]
+        self.processes = [context.Process(target=work, args=(theirs, *arguments)) for _, theirs in pipes]
+
+    def __enter__(self) -> Crew:
+        for process in self.processes:
+            process.start()
+        self.epoch()  # an epoch to warm up
+        return self
+
+    def epoch(self) -> float:
+        """Seconds until every process has trained an epoch."""
+        start = time.perf_counter()
+        for end in self.ends:
+            end.send("train")
+        for end in self.ends:
+            end.recv()
+        return time.perf_counter() - start
+
+    def __exit__(self, *_: object) -> None:
+        for end in self.ends:
+            end.send("stop")
+        for process in self.processes:
+            process.join()
+
+
+def obey(end: Connection, epoch: Callable[[], object]) -> None:
+    while end.recv() == "train":
+        epoch()
+        end.send("done")
+
+
+def demo_cell(precision: str) -> Cell:
+    study = load_study(Path("studies/demo.yaml"), [f"train.precision={precision}"], subset=SUBSET)
+    return study.cell("uit", "rendered-plaza", 0)
+
+
+def train_a_cell(end: Connection, precision: str) -> None:
+    ours = Candidate(demo_cell(precision), Context(Machine(device="cpu")))
+    obey(end, lambda: ours.run(len(ours.batches)))
+
+
+def train_plainly(end: Connection, cores: int) -> None:
+    memory.keep_freed_memory = lambda: False  # nothing that a plain loop would not have
+    cell, context = demo_cell("fp32"), Context(Machine(device="cpu", threads=cores))
+    batches = Candidate(cell, context).batches
+    plain = PlainStep(cell, context, batches, workers=0)
+    obey(end, lambda: plain.run(len(batches)))

@@ -101,6 +101,13 @@ def test_a_caption_of_megabytes_is_refused_by_its_length(tmp_path: Path) -> None
         load_dataset("cuhk-pedes", tmp_path)
 
 
+@pytest.mark.parametrize("person", ["1\x1b[2J", "\u202e21", "", "x" * 300, None, [1], True])
+def test_an_identity_that_could_not_be_printed_is_refused(person: Any, tmp_path: Path) -> None:
+    reading = read_annotation(written(tmp_path, json.dumps([{**RECORD, "id": person}])))
+    assert not reading.records
+    assert sum(reading.refused.counts.values()) == 1
+
+
 def test_a_text_where_the_list_of_captions_should_be_is_one_caption(tmp_path: Path) -> None:
     path = written(tmp_path, json.dumps([{**RECORD, "captions": "a red coat"}]))
     assert read_annotation(path).records[0].captions == ("a red coat",)
@@ -120,6 +127,8 @@ def test_a_text_where_the_list_of_captions_should_be_is_one_caption(tmp_path: Pa
         ".",
         "cam_a/..",
         "a\0.jpg",
+        "\x1b[31ma.jpg",
+        "gpj.a\u202e.jpg",
         "\ud800.jpg",
         "",
         "  ",

@@ -56,9 +56,9 @@ def test_a_method_better_only_on_test_selected_epochs_is_not_better_and_its_gap_
         small({"uit": 60.0, "optimist": 60.0}, optimism={"optimist": 3.0}, selections=("val", "test")),
     )
     assert arena.planned["optimist", "R1"].verdict in ("tied", "cannot tell")
-    gap = arena.mean("optimist", "gap")
+    gap = arena.mean("optimist", "R1 gap")
     assert gap.low > 1.5
-    assert arena.mean("uit", "gap").value == pytest.approx(0.0, abs=1e-9)
+    assert arena.mean("uit", "R1 gap").value == pytest.approx(0.0, abs=1e-9)
 
 
 def test_one_seed_gives_no_verdict_however_large_the_difference(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from reports.comparison import Arena, Contestant, Options, Place
 from reports.context import Context
 from reports.document import Table
 from reports.frames import CellView, Frames, Run
-from reports.power import Assumptions, Design, detectable, detectable_difference, plan, standard_error
+from reports.power import Assumptions, Design, assumed, detectable, detectable_difference, plan
 from reports.published import backbone_family, published
 from reports.statistics import Estimate
 
@@ -163,7 +163,8 @@ def test_main_effects_and_interactions_are_those_that_were_planted() -> None:
         "TIR × CMT × text pruning": 0.0,
     }
     for name, value in expected.items():
-        assert abs(effects[name].value - value) < 3 * effects[name].se < 1.5, name
+        found_effect = effects[name].estimate
+        assert abs(found_effect.value - value) < 3 * found_effect.se < 1.5, name
 
 
 def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
@@ -176,8 +177,8 @@ def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
     with_cmt = np.mean([mean[True, True, p] - mean[False, True, p] for p in (True, False)])
     without = np.mean([mean[True, False, p] - mean[False, False, p] for p in (True, False)])
     effects = factorial.effects(found, cells, "R1")
-    assert effects["TIR"].value == pytest.approx(tir)
-    assert effects["TIR × CMT"].value == pytest.approx((with_cmt - without) / 2)
+    assert effects["TIR"].estimate.value == pytest.approx(tir)
+    assert effects["TIR × CMT"].estimate.value == pytest.approx((with_cmt - without) / 2)
 
 
 def test_an_incomplete_grid_has_no_effects() -> None:
@@ -246,7 +247,7 @@ def test_three_seeds_on_the_largest_benchmark_cannot_settle_a_gain_of_1_6_points
 
 
 def test_the_assumed_standard_error_is_that_of_a_simulation_under_the_assumptions() -> None:
-    assumed, design = Assumptions(seed=0.85, disagreement=0.2, people=0.0), Design(2000, 2000, 3)
+    planned = assumed(Design(2000, 2000, 3), Assumptions(seed=0.85, disagreement=0.2, people=0.0))
     rng = np.random.default_rng(1)
     means = []
     for _ in range(1500):
@@ -254,7 +255,7 @@ def test_the_assumed_standard_error_is_that_of_a_simulation_under_the_assumption
         runs = rng.normal(0, np.sqrt(0.1), (3, 2000))
         seeds = rng.normal(0, 0.0085 * np.sqrt(2), 3)
         means.append(100 * ((lasting + runs).mean() + seeds.mean()))
-    assert standard_error(design, assumed)[0] == pytest.approx(float(np.std(means)), rel=0.06)
+    assert planned.standard_error(3, 2000)[0] == pytest.approx(float(np.std(means)), rel=0.06)
 
 
 def test_the_detectable_difference_of_a_study_follows_its_measured_standard_error() -> None:

@@ -1,0 +1,75 @@
+"""Attention as every encoder and decoder here computes it: open_clip's, with fewer copies on the way.
+
+torch's own module splits the joint projection of query, key and value by copying it, and puts its gradient
+together from zeros; on a CPU that is a tenth of a training step.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.MultiheadAttention):
+    """`nn.MultiheadAttention` with `batch_first`: the same weights under the same names, the same result.
+
+    Of its arguments only those are understood that CLIP's blocks give; weights are never returned.
+    """
+
+    def forward(  # type: ignore[override]  # a subset of the arguments
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """Tokens [batch, queries, width] gathered from `key` and `value`, one tensor [batch, tokens, width].
+
+        `attn_mask` [queries, tokens] is added to the scores. Raises ValueError when key and value differ.
+        """
+        if key is not value:
+            raise ValueError("key and value must be the same tensor")
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        if query is key:
+            queries, keys, values = self._heads(query, weight, bias)
+        else:
+            first = self.embed_dim
+            (queries,) = self._heads(query, weight[:first], bias[:first])
+            keys, values = self._heads(key, weight[first:], bias[first:])
+        attended = scaled_dot_product(queries, keys, values, attn_mask)
+        return self.out_proj(attended.transpose(1, 2).flatten(2)), None
+
+    def _heads(self, tokens: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        """Projections of `tokens`, each [batch, heads, tokens, width per head]: as many as `weight` holds."""
+        projected = F.linear(tokens, weight, bias)
+        heads = projected.view(*tokens.shape[:2], -1, self.num_heads, self.head_dim)
+        return heads.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def take_over(module: nn.Module) -> None:
+    """Make every `nn.MultiheadAttention` inside `module` an `Attention`; its weights stay where they are."""
+    for part in module.modules():
+        if type(part) is nn.MultiheadAttention:
+            part.__class__ = Attention
+
+
+def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Values [batch, heads, queries, width] weighted by softmax(query · key / √width + mask)."""
+    if query.device.type != "cpu" or query.dtype not in (torch.bfloat16, torch.float16):
+        return F.scaled_dot_product_attention(query, key, value, mask)
+    # The backward pass of torch's kernel for a CPU is six times slower in bfloat16 than in float32.
+    with full_precision("cpu"):
+        attended = F.scaled_dot_product_attention(
+            query.float(), key.float(), value.float(), None if mask is None else mask.float()
+        )
+    return attended.to(query.dtype)
+
+
+def full_precision(device_type: str) -> AbstractContextManager[None]:
+    """A context in which autocast, where the device knows it, does not lower the precision."""
+    # Told by name: asking torch what it knows would cut a compiled step in two.
+    return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)

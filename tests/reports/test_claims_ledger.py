@@ -1,0 +1,101 @@
+"""`report --check` on simulated studies: which judgement a planted truth gets, and the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import stores
+from stores import Truth
+from typer.testing import CliRunner, Result
+
+from harness.cli import app
+
+CLAIM = "claims:\n  - {{id: gain, better: uit, than: irra, dataset: rendered-plaza, size: {size}}}\n"
+
+
+def report(*folders: Path, check: bool = True) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, folders), *(["--check"] if check else [])])
+
+
+def study(folder: Path, size: float | None, irra: float, **bent: object) -> Path:
+    """Simulated runs of uit at R1 60 and irra at ``irra``, with a claim that uit is ``size`` better."""
+    common = {"people": 4000, "seed_sd": 0.05, "directions": ("t2i",), "selections": ("val",), "epochs": 1}
+    stores.write(folder, Truth({"uit": 60.0, "irra": irra}, **{**common, **bent}))  # type: ignore[arg-type]
+    (folder / "claims.yaml").write_text(CLAIM.format(size="null" if size is None else size))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("size", "irra", "bent", "judgement", "code"),
+    [
+        (3.0, 57.0, {}, "reproduced", 0),
+        (3.0, 60.0, {}, "not reproduced", 4),
+        (3.0, 63.0, {}, "not reproduced", 4),
+        (3.0, 50.0, {}, "not reproduced", 4),
+        (3.0, 57.0, {"people": 60}, "underpowered", 0),
+        (3.0, 57.0, {"seeds": 1}, "underpowered", 0),
+        (3.0, 57.0, {"failed": {("irra", seed): "nan" for seed in range(3)}}, "not run", 0),
+        (None, 57.0, {}, "reproduced", 0),
+        (None, 60.0, {}, "not reproduced", 4),
+        (None, 60.0, {"people": 60}, "underpowered", 0),
+    ],
+)
+def test_a_claim_gets_the_judgement_its_truth_deserves_and_the_exit_code_follows(
+    tmp_path: Path, size: float | None, irra: float, bent: dict[str, object], judgement: str, code: int
+) -> None:
+    done = report(study(tmp_path, size, irra, **bent))
+    assert done.exit_code == code, done.output
+    assert done.stdout.splitlines()[-1].split(": ")[1] == judgement
+
+
+def test_without_check_a_claim_that_failed_is_said_and_the_exit_code_is_0(tmp_path: Path) -> None:
+    done = report(study(tmp_path, 3.0, 60.0, people=1000), check=False)
+    assert done.exit_code == 0
+    assert "gain (clean): not reproduced" in done.stdout
+
+
+def test_methods_that_ran_under_different_presets_are_not_held_against_each_other(tmp_path: Path) -> None:
+    clean = study(tmp_path / "clean", 3.0, 57.0, failed={("irra", seed): "oom" for seed in range(3)})
+    released = study(
+        tmp_path / "released",
+        3.0,
+        57.0,
+        failed={("uit", seed): "oom" for seed in range(3)},
+        preset="released",
+    )
+    done = report(clean, released)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "gain: not run"
+
+
+def test_each_preset_is_judged_by_itself_and_one_failure_is_enough(tmp_path: Path) -> None:
+    clean = study(tmp_path / "clean", 3.0, 57.0)
+    released = study(tmp_path / "released", 3.0, 60.0, preset="released")
+    done = report(clean, released)
+    assert done.exit_code == 4
+    assert done.stdout.splitlines()[-2:] == [
+        "gain (clean): reproduced",
+        "gain (released): not reproduced",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "mistake"),
+    [
+        ("claims.yaml", "claims: [{id: a, better: x, dataset: d}]", "claim 1: than is missing"),
+        ("claims.yaml", "claims: [", "claims.yaml: while parsing"),
+        ("claims.yaml", "claims: []\nmargn: 2", "unknown key 'margn'"),
+        ("study.yaml", "just text", "study.yaml: damaged"),
+        ("study.yaml", "name: [", "study.yaml: damaged"),
+    ],
+)
+def test_a_folder_whose_study_or_claims_are_damaged_is_refused_in_a_line_per_mistake(
+    tmp_path: Path, name: str, text: str, mistake: str
+) -> None:
+    study(tmp_path, 3.0, 57.0, people=10)
+    (tmp_path / name).write_text(text)
+    done = report(tmp_path)
+    assert done.exit_code == 2
+    assert mistake in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,95 @@
+"""What `check` tells before anything is trained: what the study could see, and mistakes in its claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stores
+from factories import write_cuhk, write_rstp
+from stores import Truth
+from study_files import write_study
+from typer.testing import CliRunner, Result
+
+from harness.cli import app
+from reports.comparison import Options, arenas
+from reports.frames import read
+from reports.power import Design, detectable, plan
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """CUHK-PEDES with 3 test people of 2 images and 4 captions each, and RSTPReid."""
+    root = tmp_path_factory.mktemp("data")
+    write_cuhk(root)
+    write_rstp(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TIPR_DATA", str(root))
+        yield root
+
+
+def check(study: Path, out: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["check", str(study), "--device", "cpu", "--out", str(out), *arguments])
+
+
+def seen(study: Path, out: Path) -> dict[str, Any]:
+    found = json.loads(check(study, out, "--json").stdout)["detectable_difference"]["cuhk-pedes"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_before_anything_ran_the_detectable_difference_says_which_variances_are_assumed(
+    tmp_path: Path,
+) -> None:
+    found = seen(write_study(tmp_path, seeds=3), tmp_path / "out")
+    assert found["points"] == pytest.approx(plan(Design(12, 3, 3)))
+    assert found["comparisons"] == 3
+    assert found["corrected"] > found["points"]
+    assert found["variances"].startswith("assumed: seeds differ by 0.85 points of R1")
+    shown = " ".join(check(tmp_path / "study.yaml", tmp_path / "out").stdout.split())
+    assert "corrected for 3 comparisons" in shown
+    assert "both guessed" in shown
+
+
+def test_finished_cells_in_the_output_folder_replace_the_assumptions(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    truth = Truth({"uit": 60.0, "baseline": 55.0}, datasets=("cuhk-pedes",), people=80, directions=("t2i",))
+    stores.write(out, truth)
+    found = seen(write_study(tmp_path, seeds=5), out)
+    (arena,) = arenas(read([out]), Options(resamples=1))
+    assert found["points"] == pytest.approx(detectable(arena, seeds=5, people=3))
+    assert found["points"] != pytest.approx(plan(Design(12, 3, 5)))
+    assert found["variances"] == f"measured on 6 finished runs in {out}"
+
+
+def test_runs_of_another_preset_say_nothing_of_a_study_s_variances(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    truth = Truth({"uit": 60.0, "baseline": 55.0}, datasets=("cuhk-pedes",), people=20, preset="released")
+    stores.write(out, truth)
+    assert seen(write_study(tmp_path), out)["variances"].startswith("assumed")
+
+
+def test_a_single_seed_detects_nothing(tmp_path: Path) -> None:
+    study = write_study(tmp_path, seeds=1)
+    assert seen(study, tmp_path / "out")["points"] is None
+    assert "one seed allows no verdict" in " ".join(check(study, tmp_path / "out").stdout.split())
+
+
+def test_mistakes_in_the_claims_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "claims.yaml").write_text(
+        "claims:\n"
+        "  - {id: a, better: uit, than: uit, dataset: cuhk-pedes}\n"
+        "  - {id: a, better: uit, than: irra, dataset: cuhk-pedes, size: .nan}\n"
+    )
+    study = write_study(tmp_path, claims="claims.yaml")
+    for verb in ("check", "run"):
+        arguments = [verb, str(study), "--device", "cpu", "--out", str(tmp_path / "out")]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 2
+        for mistake in ("name the same method", "got nan", "2 claims are called 'a'"):
+            assert mistake in done.stderr
+        assert not (tmp_path / "out").exists()
