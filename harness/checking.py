@@ -83,7 +83,7 @@ def examine(study: Study, context: Context, options: Options, out: Path) -> Exam
     if not found.problems:
         found.problems += _size_problems(found.cells, context)
         found.problems += _search_problems(study, context, out)
-        found.cost = expected_cost(found.cells, context)
+        found.cost = {**expected_cost(found.cells, context), **_search_cost(study)}
         found.detectable = detectable_differences(study, context, out)
         found.states = _states(found.cells, context, out)
     return found
@@ -182,6 +182,16 @@ def expected_cost(cells: list[Cell], context: Context) -> dict[str, Any]:
             epochs += cell.train.epochs
             pairs += cell.train.epochs * captions
     return {"cells": len(cells), "epochs": epochs, "training_pairs": pairs}
+
+
+def _search_cost(study: Study) -> dict[str, int]:
+    """The trials that precede the cells, and the epochs they train when none is pruned."""
+    if study.search is None:
+        return {}
+    datasets = len(study.search.datasets or study.datasets)
+    epochs = [study.search.epochs or plan.train.epochs for plan in study.plans if plan.entry.trains]
+    trials = study.search.trials * datasets
+    return {"trials": trials * len(epochs), "trial_epochs_at_most": trials * sum(epochs)}
 
 
 def detectable_differences(study: Study, context: Context, out: Path) -> dict[str, Detectable]:

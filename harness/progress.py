@@ -164,6 +164,8 @@ class LiveProgress(Progress):
     def begin_cell(self, name: str, epochs: int) -> None:
         """Show the cell's bar."""
         self._name, self._epochs, self._score = name, epochs, ""
+        if self._cell is not None:
+            self._bars.remove_task(self._cell)
         self._cell = self._bars.add_task(name, total=None, note="")
 
     def on_step(

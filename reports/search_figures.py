@@ -159,7 +159,7 @@ def importance(studio: Studio, search: Search, key: str, shares: Sequence[Import
         axes.set_xlabel(f"share of the variance of {_metric(search)}")
         axes.grid(axis="x")
         listed = ", ".join(f"{one.name} {one.share:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in shares)
-        caption = "Functional ANOVA of the complete trials; bars are 90 % bootstrap intervals over trials."
+        caption = "Functional ANOVA of resampled complete trials: the median, and the bar that holds 90 %."
         alt = f"Importance of the settings of {_named(search)}: {listed}"
         return studio.finish(
             drawing, f"search-importance-{key}", alt, f"{_named(search)}. {caption} {listed}."

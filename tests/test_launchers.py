@@ -112,7 +112,7 @@ def test_a_killed_worker_fails_its_own_unit_only_and_is_replaced(
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = f"""
 import sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = [{str(Path(__file__).parents[1])!r}, {str(Path(__file__).parent)!r}]
 from harness.launchers import LocalWorkers, Resources
 from test_launchers import process_id, wait_for
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import factories
 import pytest
 
+from harness.checking import examine
 from harness.context import Context, Machine
 from harness.launch import Options
 from harness.resultstable import write_results_table
@@ -129,6 +130,15 @@ def test_a_search_that_cannot_be_is_refused_and_nothing_is_made(
     assert not (tmp_path / "out").exists()
     assert len(problems) == 1
     assert message in problems[0]
+
+
+def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(
+    tmp_path: Path, context: Context
+) -> None:
+    searched = study(tmp_path, "methods=[baseline, uit-no-aug]", "search.trials=5", "search.epochs=3")
+    cost = examine(searched, context, Options(context.machine), tmp_path / "out").cost
+    assert (cost["trials"], cost["trial_epochs_at_most"]) == (2 * 5, 2 * 5 * 3)
+    assert (cost["cells"], cost["epochs"]) == (2 * 2, 2 * 2 * 2)
 
 
 def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(

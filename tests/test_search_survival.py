@@ -26,7 +26,7 @@ from harness.search.run import run_searches
 PROGRAM = """
 import json, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{root!r}, {tests!r}]
 import search_stub as stub
 from harness.launchers import LocalWorkers, Resources
 from harness.search.desk import prepare
@@ -61,7 +61,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 def start(tmp_path: Path, url: str, workers: int, **changes: Any) -> subprocess.Popen[str]:
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM.format(tests=str(Path(__file__).parent)))
+    program.write_text(PROGRAM.format(root=str(Path(__file__).parents[1]), tests=str(Path(__file__).parent)))
     return subprocess.Popen(
         [sys.executable, str(program), str(tmp_path), url, str(workers), json.dumps(changes)],
         stdout=subprocess.PIPE,

@@ -381,6 +381,8 @@ def prepare(search: Search) -> None:
             _queue(desk, trials)
             desk.study.set_user_attr("forgiven", sum(trial.state is TrialState.FAIL for trial in trials))
         desk.study.set_user_attr("terms", search.fingerprint)
+    # Reading thousands of trials takes seconds: once is enough.
+    _desks[search.url, search.name] = desk
 
 
 def _queue(desk: SearchDesk, trials: Sequence[FrozenTrial]) -> None:
