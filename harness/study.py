@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -202,11 +202,6 @@ class Study:
             for label in self.methods
             for seed in self.seeds
         ]
-
-    def with_epochs(self, epochs: int) -> Study:
-        """The same study with every method trained for so many epochs (what a search's trial does)."""
-        plans = tuple(plan.with_settings({"epochs": epochs}) for plan in self.plans)
-        return replace(self, plans=plans)
 
     def resolved(self) -> dict[str, Any]:
         """The study as a file that says everything and means the same; a storage's password is left out."""
