@@ -67,6 +67,7 @@ class CellRun:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._read: tuple[tuple[int, int, int], Status] | None = None
 
     @property
     def name(self) -> str:
@@ -121,6 +122,17 @@ class CellRun:
         return self._written_status().state == "done"
 
     def _written_status(self) -> Status:
+        """What `status.json` says, read again only when it was replaced."""
+        try:
+            found = (self.directory / "status.json").stat()
+        except OSError:
+            return Status()
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._read is None or self._read[0] != version:
+            self._read = version, self._read_status()
+        return self._read[1]
+
+    def _read_status(self) -> Status:
         try:
             written = read_json(self.directory / "status.json")
             status = Status(**{name: written[name] for name in Status.__dataclass_fields__})

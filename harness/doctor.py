@@ -313,7 +313,9 @@ def _embedded(name: str) -> Finding:
     try:
         return Finding(f"dataset {name}", "ok", f"embedded, unpacked in {unpack(name)}")
     except DataError as error:
-        return Finding(f"dataset {name}", "fail", "; ".join(error.problems), "reinstall the package")
+        why = "; ".join(error.problems)
+        mend = "make room there, or point TIPR_CACHE elsewhere" if "TIPR_CACHE" in why else "reinstall it"
+        return Finding(f"dataset {name}", "fail", why, mend)
 
 
 def _benchmark(name: str, root: Path, how_to_get: str) -> Finding:

@@ -81,7 +81,8 @@ def run_cells(
         if time.monotonic() - written > RESULTS_SECONDS:
             write_results_table(store)
             written = time.monotonic()
-    write_results_table(store)
+    if left:
+        write_results_table(store)
     return opened
 
 

@@ -324,7 +324,8 @@ def desk_for(search: Search) -> SearchDesk:
     """This process's desk of a search that `prepare` has made."""
     key = (search.url, search.name)
     if key not in _desks or _desks[key].search != search:
-        _desks[key] = _opened(search, open_database(search.url, create=False))
+        database = open_database(search.url, create=False)
+        _desks[key] = patiently(lambda: _opened(search, database), search.url)
     return _desks[key]
 
 
