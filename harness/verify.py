@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import comparing, environment
+from harness.attempt import run_cell
 from harness.cellrun import place_of
 from harness.comparing import Expectation
 from harness.context import Context, Machine
@@ -28,7 +29,6 @@ from harness.files import atomic_json
 from harness.progress import Progress
 from harness.recall import cell_of, machine_of, recorded
 from harness.resultstable import RESULT_COLUMNS, results_rows, results_sha256
-from harness.runcell import run_cell
 from harness.store import (
     SELECTIONS,
     CellRun,

@@ -20,6 +20,7 @@ from light_runs import light_machine, light_study, run_light
 from study_files import write_study
 
 from harness import environment, evaluate, savedstate
+from harness.attempt import run_cell
 from harness.context import Context
 from harness.data.records import DataError
 from harness.files import atomic_write
@@ -27,7 +28,6 @@ from harness.launch import Options, run_cells
 from harness.progress import Progress
 from harness.refusing import lines_of
 from harness.resultstable import write_results_table
-from harness.runcell import run_cell
 from harness.running import run_study
 from harness.store import CellRun, RunStore
 from harness.train import Trainer

@@ -12,9 +12,9 @@ from factories import write_cuhk, write_rstp
 from study_files import SMALL, write_study
 
 from harness import launch, registry, train
+from harness.attempt import run_cell
 from harness.context import Context, Machine
 from harness.launch import Options, run_cells
-from harness.runcell import run_cell
 from harness.store import CellRun, RunStore, Status
 from harness.study import Cell, Study, load_study
 

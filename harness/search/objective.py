@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.attempt import run_cell
 from harness.context import Context, Lens, Machine
 from harness.progress import Progress
-from harness.runcell import run_cell
 from harness.search.desk import Pruned, ReportEpoch, TrialFailed
 from harness.search.space import Scalar
 from harness.store import SELECTIONS, CellRun, RunStore

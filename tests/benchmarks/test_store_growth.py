@@ -9,9 +9,9 @@ from light_runs import light_machine, light_study
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness import launch
+from harness.attempt import run_cell
 from harness.context import Context
 from harness.launch import Options
-from harness.runcell import run_cell
 from harness.store import RunStore
 
 CELLS = 2000
