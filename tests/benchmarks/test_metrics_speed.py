@@ -1,8 +1,8 @@
 """Cost of ranking: the validation of every epoch, and a gallery of a million.
 
 `pytest --benchmark-only tests/benchmarks/test_metrics_speed.py`; `RETRIEVAL_FULL=1` ranks 1,000,000 gallery
-items for 10,000 queries (an hour on two cores, seconds on a GPU, which is used where there is one; the
-features take 2 GB).
+items for 10,000 queries of width 512 (their features take 2 GB), on a GPU where there is one. A pair costs
+the same whatever the size of the gallery, so the other benchmarks tell how long that takes.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def test_validation_of_an_epoch_with_2000_captions_and_1000_images(
     rank(benchmark, 2_000, 1_000, width, rounds=5)
 
 
-@pytest.mark.parametrize("gallery", [12_500, 25_000, 50_000])
+@pytest.mark.parametrize("gallery", [10_000, 100_000, 1_000_000])
 def test_nanoseconds_per_pair_stay_the_same_as_the_gallery_grows(
     benchmark: BenchmarkFixture, gallery: int
 ) -> None:
-    rank(benchmark, 500, gallery, 128, rounds=2)
+    rank(benchmark, 200, gallery, 128, rounds=2)
 
 
 @pytest.mark.skipif(not FULL, reason="set RETRIEVAL_FULL=1 for a million gallery items and 10,000 queries")
