@@ -245,7 +245,7 @@ class Trainer:
 
     def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Named losses of a batch; an epoch's last, smaller one is not worth compiling for."""
-        if self.compiled and len(batch.images) < self.settings.batch_size:
+        if self.compiled and len(batch.images) < self.settings.batch_size // self.fabric.world_size:
             with torch.compiler.set_stance("force_eager"):
                 return self._losses(batch, noise)
         return self._losses(batch, noise)

@@ -1,7 +1,7 @@
 """Attention as every encoder and decoder here computes it: open_clip's, with fewer copies on the way.
 
 torch's own module splits the joint projection of query, key and value by copying it, and puts its gradient
-together from zeros; on a CPU that is a tenth of a training step.
+together from zeros. What that costs: `tests/benchmarks/test_training_speed.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from torch.nn import functional as F
 
 
 class Attention(nn.MultiheadAttention):
-    """`nn.MultiheadAttention` with `batch_first`: the same weights under the same names, the same result.
-
-    Of its arguments only those are understood that CLIP's blocks give; weights are never returned.
+    """`nn.MultiheadAttention` with `batch_first` and without dropout: the same weights under the same names,
+    the same result. Of its arguments only those are understood that CLIP's blocks give.
     """
 
     def forward(  # type: ignore[override]  # a subset of the arguments
@@ -29,10 +28,11 @@ class Attention(nn.MultiheadAttention):
     ) -> tuple[Tensor, None]:
         """Tokens [batch, queries, width] gathered from `key` and `value`, one tensor [batch, tokens, width].
 
-        `attn_mask` [queries, tokens] is added to the scores. Raises ValueError when key and value differ.
+        `attn_mask` [queries, tokens] is added to the scores. Raises ValueError when key and value differ, or
+        for `need_weights`: the weights are never there as a whole.
         """
-        if key is not value:
-            raise ValueError("key and value must be the same tensor")
+        if key is not value or need_weights:
+            raise ValueError("key and value must be the same tensor, and no weights are returned")
         weight, bias = self.in_proj_weight, self.in_proj_bias
         if query is key:
             queries, keys, values = self._heads(query, weight, bias)
@@ -51,9 +51,14 @@ class Attention(nn.MultiheadAttention):
 
 
 def take_over(module: nn.Module) -> None:
-    """Make every `nn.MultiheadAttention` inside `module` an `Attention`; its weights stay where they are."""
+    """Make every `nn.MultiheadAttention` inside `module` an `Attention`; its weights stay where they are.
+
+    Raises ValueError for one that an `Attention` would compute otherwise.
+    """
     for part in module.modules():
         if type(part) is nn.MultiheadAttention:
+            if not part.batch_first or part.dropout or part.in_proj_bias is None or part.bias_k is not None:
+                raise ValueError("only attention with batch_first, biases and no dropout can be taken over")
             part.__class__ = Attention
 
 
@@ -61,7 +66,8 @@ def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
     """Values [batch, heads, queries, width] weighted by softmax(query · key / √width + mask)."""
     if query.device.type != "cpu" or query.dtype not in (torch.bfloat16, torch.float16):
         return F.scaled_dot_product_attention(query, key, value, mask)
-    # The backward pass of torch's kernel for a CPU is six times slower in bfloat16 than in float32.
+    # On a CPU the backward pass of torch's kernel is much slower in bfloat16 than in float32
+    # (tests/benchmarks/test_training_speed.py).
     with full_precision("cpu"):
         attended = F.scaled_dot_product_attention(
             query.float(), key.float(), value.float(), None if mask is None else mask.float()

@@ -6,7 +6,7 @@ A run that measured leaves ``overhead.json`` in its directory: a list of measure
   memory``, ``parameters used``, ``compute per pair``, ``image encoding``;
 * ``value``: for the method, in ``unit``; ``reference``: the same for ``against``, if known;
 * ``ratio``, ``low``, ``high``: method ÷ against with its 95 % interval (bounds equal the ratio for exact
-  counts);
+  counts, and are missing for what was measured once);
 * ``device``, and ``note`` for anything a reader must know.
 
 Unknown keys are ignored; a measurement without a ratio is shown with its value alone.
@@ -87,7 +87,8 @@ def section(context: Context) -> Section | None:
     blocks: list[Block] = [
         Prose(
             "Ratios of cost, method ÷ reference, with 95 % intervals over repeated measurements; above 1 is "
-            "dearer. Counts, such as parameters, are exact: their interval is the ratio itself."
+            "dearer. Counts, such as parameters, are exact: their interval is the ratio itself. Peak memory is "
+            "measured once, and has none."
         )
     ]
     order = list(dict.fromkeys(one.quantity for one in found))
@@ -126,7 +127,7 @@ def _table(against: str, found: Sequence[Measurement]) -> Table:
 
 def _row(one: Measurement, with_device: bool, with_note: bool) -> tuple[Value, ...]:
     none = missing("not measured", one.link)
-    span = none
+    span = none if one.ratio is None else missing("measured once", one.link)
     if one.low is not None and one.high is not None:
         span = Value(f"[{number(one.low, 3)}, {number(one.high, 3)}]", one.low, one.link)
     value = none

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from open_clip.transformer import ResidualAttentionBlock
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness import memory, timing
@@ -25,6 +27,7 @@ from harness.overhead import Candidate
 from harness.plain import PlainStep, on_device, plain_loader
 from harness.study import Cell, load_study
 from methods import losses
+from methods.attention import take_over
 
 SUBSET = int(os.environ.get("TRAINING_SUBSET", "100"))
 CPU = torch.device("cpu")
@@ -59,6 +62,29 @@ def test_a_training_step_at_the_size_of_a_laptop(
     ours, _ = both
     benchmark.pedantic(lambda: ours.run(1), rounds=5, warmup_rounds=1)
     benchmark.extra_info["pairs_per_second"] = ours.pairs / benchmark.stats.stats.median
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_block_of_the_image_encoder_beside_one_with_torchs_own_attention(
+    benchmark: BenchmarkFixture, precision: str
+) -> None:
+    """Forward and backward of 32 images; `ratio` is torch's ÷ ours."""
+    torch.set_num_threads(1)
+    theirs = ResidualAttentionBlock(128, 4, mlp_ratio=2.0)
+    ours = copy.deepcopy(theirs)
+    take_over(ours)
+    tokens = torch.randn(32, 49, 128, requires_grad=True)
+
+    def run(block: torch.nn.Module) -> dict[str, float]:
+        start = time.perf_counter()
+        for _ in range(10):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                block(tokens).square().mean().backward()
+        return {"epoch": time.perf_counter() - start}
+
+    for block in (theirs, ours):
+        run(block)
+    side_by_side(benchmark, lambda: run(ours), lambda: run(theirs))
 
 
 def side_by_side(benchmark: BenchmarkFixture, ours: timing.Leg, plain: timing.Leg) -> None:

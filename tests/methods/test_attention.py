@@ -64,7 +64,15 @@ def test_every_attention_inside_a_module_is_taken_over_and_its_state_dict_keeps_
     assert all(type(block.attn) is Attention for block in transformer(64, 2))
 
 
-def test_a_key_that_is_not_the_value_is_refused() -> None:
-    tokens = torch.randn(1, 3, 8)
+def test_a_key_that_is_not_the_value_is_refused_and_so_is_asking_for_weights() -> None:
+    tokens, attention = torch.randn(1, 3, 8), Attention(8, 2, batch_first=True)
     with pytest.raises(ValueError, match="same tensor"):
-        Attention(8, 2, batch_first=True)(tokens, tokens, tokens + 1)
+        attention(tokens, tokens, tokens + 1)
+    with pytest.raises(ValueError, match="no weights"):
+        attention(tokens, tokens, tokens, need_weights=True)
+
+
+@pytest.mark.parametrize("other", [{"batch_first": False}, {"dropout": 0.1}, {"bias": False}])
+def test_attention_of_another_kind_is_not_taken_over(other: dict) -> None:
+    with pytest.raises(ValueError, match="taken over"):
+        take_over(nn.MultiheadAttention(8, 2, **{"batch_first": True, **other}))
