@@ -87,8 +87,8 @@ def section(context: Context) -> Section | None:
     blocks: list[Block] = [
         Prose(
             "Ratios of cost, method ÷ reference, with 95 % intervals over repeated measurements; above 1 is "
-            "dearer. Counts, such as parameters, are exact: their interval is the ratio itself. Peak memory is "
-            "measured once, and has none."
+            "dearer. Counts, such as parameters, are exact: their interval is the ratio itself. Peak memory "
+            "is measured once, and has none."
         )
     ]
     order = list(dict.fromkeys(one.quantity for one in found))
