@@ -23,7 +23,7 @@ from harness.train import Trainer
 from reports import assemble
 
 STAGES: dict[str, tuple[Any, str]] = {
-    "cache build": (images, "_write_all"),
+    "cache build": (images, "_close_gaps"),
     "search": (SearchDesk, "report"),
     "training": (Trainer, "end_step"),
     "checkpoint write": (torch, "save"),
@@ -40,6 +40,9 @@ def start(
     """Run `python -m harness ARGUMENTS`, with standard error in a file; it makes `flag` when it halts."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["halting_program"])
+    # The server that preloads is not told the import path of this process (before Python 3.13).
+    here = Path(__file__).parent
+    os.environ["PYTHONPATH"] = os.pathsep.join((str(here), str(here.parent)))
     words = [str(word) for word in arguments]
     process = context.Process(target=_program, args=(words, errors, halt_in, flag, dict(os.environ)))
     process.start()
