@@ -215,8 +215,12 @@ class CellRun:
         atomic_write(self.directory / HISTORY, "".join(map(files.json_line, records)))
 
     def save_checkpoint(self, state: Mapping[str, Any], epoch: int) -> None:
-        """Keep the full state after `epoch`, in place of the one before; the history so far goes with it."""
-        savedstate.save(self.directory / "checkpoint", {**state, HISTORY: self.history}, epoch)
+        """Keep the full state after `epoch`, in place of the one before; the history up to then goes with it.
+
+        Later epochs may have been appended already: training goes on while a state is written.
+        """
+        until_then = [record for record in self.history if record["epoch"] <= epoch]
+        savedstate.save(self.directory / "checkpoint", {**state, HISTORY: until_then}, epoch)
 
     def load_checkpoint(self, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
         """The newest full state that is sound, or None. A damaged one is named and set aside, never used.
@@ -229,7 +233,9 @@ class CellRun:
         return state
 
     def _restore_history(self, kept: list[dict[str, Any]]) -> None:
-        if self.history[: len(kept)] != kept:
+        # As text: a NaN, which a split without valid queries scores, equals no NaN.
+        lines, wanted = (list(map(files.json_line, records)) for records in (self.history, kept))
+        if lines[: len(wanted)] != wanted:
             if (self.directory / HISTORY).exists():
                 self.set_aside(self.directory / HISTORY, "damaged, restored from the checkpoint")
             else:

@@ -190,6 +190,23 @@ def test_a_checkpoint_with_one_changed_byte_is_set_aside_and_named(run: CellRun)
     assert "does not match its name; set aside" in run.notes[0]
 
 
+def test_the_history_in_a_checkpoint_ends_with_its_epoch_though_training_went_on(run: CellRun) -> None:
+    for epoch in (1, 2):
+        run.append_history({"epoch": epoch})
+    run.save_checkpoint({"epoch": 1}, 1)
+    for _ in range(2):
+        run.truncate_after(1)
+        assert run.load_checkpoint() == {"epoch": 1}
+    assert run.notes == []
+
+
+def test_a_history_with_scores_of_no_query_is_not_damaged(run: CellRun) -> None:
+    run.append_history({"epoch": 1, "val": {"R1": float("nan")}})
+    run.save_checkpoint({"epoch": 1}, 1)
+    run.load_checkpoint()
+    assert run.notes == []
+
+
 class Harmful:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.mkdir, ("/tmp/should-never-exist-tipr",)
