@@ -234,8 +234,9 @@ def _edited_table(store: RunStore) -> Iterator[str]:
         row = dict(zip(RESULT_COLUMNS, values, strict=True))
         if values not in known and (row["status"] == "done" or row["cell"] not in cells):
             yield f"results.csv: line {number} is not what the store holds"
-    for cell in sorted({row["cell"] for values, row in known.items() if values not in written}):
-        if (cells[cell].directory / "status.json").stat().st_mtime_ns <= since:
+    lacked = known.keys() - set(written)
+    for cell in sorted({known[values]["cell"] for values in lacked}):
+        if (cells[cell].directory / "status.json").stat().st_mtime_ns < since:
             yield f"results.csv: lacks rows of {cell}"
 
 

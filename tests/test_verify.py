@@ -15,7 +15,7 @@ import pytest
 from light_runs import PLUGIN, light_machine, light_study, run_light
 from typer.testing import CliRunner
 
-from harness import comparing, files
+from harness import comparing, files, resultstable
 from harness.cli import app
 from harness.comparing import Expectation
 from harness.context import Context
@@ -125,6 +125,24 @@ def test_a_table_written_before_a_cell_finished_is_out_of_date_and_not_edited(
     edited_table(store, lambda rows: rows.pop(3))
     os.utime(store.directory / "results.csv", (1, 1))
     assert verified(store, cuhk_root, cells=0).differences == []
+
+
+def test_a_cell_that_finishes_while_the_table_is_written_is_not_missed(
+    store: RunStore, cuhk_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = store.cells()[0]
+    rows = resultstable.results_rows
+
+    def slowly(store: RunStore) -> list[dict[str, Any]]:
+        found = rows(store)
+        run.finish()
+        return found
+
+    run.set_status("running")
+    monkeypatch.setattr(resultstable, "results_rows", slowly)
+    resultstable.write_results_table(store)
+    monkeypatch.undo()
+    assert "lacks rows" not in str(verified(store, cuhk_root, cells=0).differences)
 
 
 def test_a_swapped_model_is_named(store: RunStore, cuhk_root: Path) -> None:
