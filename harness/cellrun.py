@@ -118,7 +118,7 @@ class CellRun:
             detail = f"cut off after {status.epoch} whole epochs; resumes"
             return Status("queued", "", detail, status.epoch, status.seconds)
         if status.state == "done" and RESULTS in self.altered(RESULTS):
-            detail = f"{RESULTS} is not as it was when the cell finished; its models are evaluated again"
+            detail = f"{RESULTS} is not as it was sealed; its models are evaluated again"
             return Status("queued", "", detail, status.epoch, status.seconds)
         return status
 

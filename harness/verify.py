@@ -35,7 +35,7 @@ from harness.store import (
     RunStore,
     StoreError,
 )
-from harness.study import fingerprint
+from harness.study import fingerprint, weights_of
 from harness.studyfile import StudyError
 from harness.why import against_present
 
@@ -199,11 +199,10 @@ def _misnamed(run: CellRun) -> Iterator[str]:
     try:
         described, cell = run.description, cell_of(run)
         parts = described["parts"]
-        pretrained = str(parts["settings"].get("pretrained", ""))
         asked = cell.parts(
             parts["dataset"]["fingerprint"],
             parts["code"],
-            pretrained.removeprefix("sha256:") if pretrained.startswith("sha256:") else "",
+            weights_of(parts),
             parts["protocol"]["tagger"],
         )
         identity = fingerprint(parts)
