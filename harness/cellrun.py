@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness import files, savedstate, seals, weights
-from harness.files import StoreError, atomic_file, atomic_json, atomic_write, read_json
+from harness.files import NewerFormatError, StoreError, atomic_file, atomic_json, atomic_write, read_json
 from harness.seals import Seals
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ State = Literal["queued", "running", "done", "failed", "pruned"]
 Reason = Literal["", "oom", "nan", "data", "timeout", "error"]
 SELECTIONS = ("val", "last", "test")
 DIRECTIONS = ("t2i", "i2t")
+FORMAT = 1
+"""Of the cells that this version writes, and the newest that it reads."""
 HISTORY, RESULTS = "history.jsonl", "results.json"
 SEALED = (HISTORY, RESULTS, "model-*.safetensors", "records/*.parquet")
 
@@ -49,7 +51,7 @@ class Status:
     seconds: float = 0.0
     """Of training, over all attempts."""
     sealed: Seals = field(default_factory=dict, compare=False)
-    """What a finished cell's files were when it finished."""
+    """What a finished cell's files were when it finished; none when an older version finished it."""
 
 
 _KINDS: dict[str, Any] = {"state": str, "reason": str, "detail": str, "epoch": int, "seconds": (int, float)}
@@ -80,11 +82,15 @@ class CellRun:
     def description(self) -> dict[str, Any]:
         """`cell.json`: `identity`, its `parts`, `cell` (what was asked for) and `recorded` (host, paths …).
 
-        Raises `StoreError` when it is missing or damaged.
+        Raises `StoreError` when it is missing or damaged, `NewerFormatError` when a later version wrote it.
         """
-        description = read_json(self.directory / "cell.json")
+        path = self.directory / "cell.json"
+        description = read_json(path)
         if not isinstance(description, dict):
-            raise StoreError(f"{self.directory / 'cell.json'}: not a description of a cell")
+            raise StoreError(f"{path}: not a description of a cell")
+        written = description.get("format", FORMAT)
+        if isinstance(written, int) and written > FORMAT:
+            raise NewerFormatError(f"{path}: of format {written}, and this version reads up to {FORMAT}")
         return description
 
     @property
@@ -112,7 +118,7 @@ class CellRun:
             detail = f"cut off after {status.epoch} whole epochs; resumes"
             return Status("queued", "", detail, status.epoch, status.seconds)
         if status.state == "done" and RESULTS in self.altered(RESULTS):
-            detail = f"{RESULTS} is not as it was when the cell finished; its models are evaluated again"
+            detail = f"{RESULTS} is not as it was sealed; its models are evaluated again"
             return Status("queued", "", detail, status.epoch, status.seconds)
         return status
 
@@ -135,7 +141,9 @@ class CellRun:
     def _read_status(self) -> Status:
         try:
             written = read_json(self.directory / "status.json")
-            status = Status(**{name: written[name] for name in Status.__dataclass_fields__})
+            # One of an older version lacks what was added since.
+            names = [name for name in Status.__dataclass_fields__ if name in written]
+            status = Status(**{name: written[name] for name in names})
         except (StoreError, KeyError, TypeError):
             return Status()
         # A damaged one is rewritten by the next run from what is beside it; until then nothing is finished.
@@ -152,12 +160,17 @@ class CellRun:
         """The cell is done: its results stand, and its files are sealed."""
         self.set_status("done", sealed=seals.seal(self.directory, SEALED))
 
+    @property
+    def seals(self) -> Seals:
+        """What a finished cell's files were when it finished; none when an older version finished it."""
+        return self._written_status().sealed
+
     def altered(self, only: str = "", *, thorough: bool = False) -> dict[str, str]:
         """Files of a finished cell that are not as they were when it finished, each with what is wrong.
 
         Unless `thorough`, one that was not written to since is taken for the same. `only` names one file.
         """
-        sealed = self._written_status().sealed
+        sealed = self.seals
         wanted = {name: seal for name, seal in sealed.items() if not only or name == only}
         since = (self.directory / "status.json") if sealed and not thorough else None
         return seals.broken(self.directory, wanted, since)
@@ -215,8 +228,12 @@ class CellRun:
         atomic_write(self.directory / HISTORY, "".join(map(files.json_line, records)))
 
     def save_checkpoint(self, state: Mapping[str, Any], epoch: int) -> None:
-        """Keep the full state after `epoch`, in place of the one before; the history so far goes with it."""
-        savedstate.save(self.directory / "checkpoint", {**state, HISTORY: self.history}, epoch)
+        """Keep the full state after `epoch`, in place of the one before; the history up to then goes with it.
+
+        Later epochs may have been appended already: training goes on while a state is written.
+        """
+        until_then = [record for record in self.history if record["epoch"] <= epoch]
+        savedstate.save(self.directory / "checkpoint", {**state, HISTORY: until_then}, epoch)
 
     def load_checkpoint(self, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
         """The newest full state that is sound, or None. A damaged one is named and set aside, never used.
@@ -225,11 +242,13 @@ class CellRun:
         """
         state = savedstate.load(self.directory / "checkpoint", map_location, self.set_aside)
         if state is not None:
-            self._restore_history(state.pop(HISTORY))
+            self._restore_history(state.pop(HISTORY, []))
         return state
 
     def _restore_history(self, kept: list[dict[str, Any]]) -> None:
-        if self.history[: len(kept)] != kept:
+        # As text: a NaN, which a split without valid queries scores, equals no NaN.
+        lines, wanted = (list(map(files.json_line, records)) for records in (self.history, kept))
+        if lines[: len(wanted)] != wanted:
             if (self.directory / HISTORY).exists():
                 self.set_aside(self.directory / HISTORY, "damaged, restored from the checkpoint")
             else:

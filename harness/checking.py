@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def examine(study: Study, context: Context, options: Options, out: Path) -> Exam
         found.problems += _size_problems(found.cells, context)
         found.problems += _search_problems(study, context, out)
         found.cost = {**expected_cost(found.cells, context), **_search_cost(study)}
-        found.detectable = detectable_differences(study, context, out)
+        found.detectable = detectable_differences(study, context, out, found.notes)
         found.states = _states(found.cells, context, out)
     return found
 
@@ -194,15 +195,18 @@ def _search_cost(study: Study) -> dict[str, int]:
     return {"trials": trials * len(epochs), "trial_epochs_at_most": trials * sum(epochs)}
 
 
-def detectable_differences(study: Study, context: Context, out: Path) -> dict[str, Detectable]:
+def detectable_differences(
+    study: Study, context: Context, out: Path, notes: list[str]
+) -> dict[str, Detectable]:
     """By dataset of the study: which difference in R1 its test split and the study's seeds could show.
 
-    From variances that finished cells in `out` measured, or else from `reports.power.Assumptions`.
+    From variances that finished cells in `out` measured, or else from `reports.power.Assumptions`. `notes`
+    gets why cells that are there cannot be read.
     """
     from reports.power import Assumptions, Design, detectable, plan
 
     comparisons = max(1, len({cell.method for cell in study.cells()}) - 1)
-    earlier, found = _earlier_arenas(study, out), {}
+    earlier, found = _earlier_arenas(study, context, out, notes), {}
     for name in study.datasets:
         test = context.dataset(name, study.file.subset).splits["test"].counts()
         design = Design(test["captions"], test["person_ids"], len(study.seeds))
@@ -222,18 +226,32 @@ def detectable_differences(study: Study, context: Context, out: Path) -> dict[st
     return found
 
 
-def _earlier_arenas(study: Study, out: Path) -> dict[str, Arena]:
-    """What finished cells in `out` say of each dataset of the study at home; nothing where none can be
-    read."""
+def _earlier_arenas(study: Study, context: Context, out: Path, notes: list[str]) -> dict[str, Arena]:
+    """What finished cells in `out` say of each dataset of the study at home.
+
+    Of cells that the study asks for but for the seed: the same people, and the same settings.
+    """
     from reports.comparison import Options, arenas
     from reports.frames import read
 
     try:
+        frames = read([out])
+        asked = [_but_for_the_seed(context.parts(cell)) for cell in study.cells()]
+        same = tuple(cell for cell in frames.cells if _but_for_the_seed(cell.parts) in asked)
         # The variances need no resampling.
-        found = arenas(read([out]), Options(resamples=1), away=False)
-    except (OSError, ValueError, StoreError):
+        found = arenas(replace(frames, cells=same), Options(resamples=1), away=False)
+    except FileNotFoundError:  # nothing ran there yet
         return {}
-    return {one.place.source: one for one in found if one.place.preset == study.preset}
+    except (OSError, ValueError, StoreError) as error:
+        notes.append(f"--out {out}: finished cells cannot be read, so variances are assumed: {error}")
+        return {}
+    return {one.place.source: one for one in found}
+
+
+def _but_for_the_seed(parts: Mapping[str, Any]) -> str:
+    """What cells have in common whose scores differ by luck alone: of the code it does not ask."""
+    named = {name: parts.get(name) for name in ("method", "dataset", "settings")}
+    return json.dumps([named, parts.get("protocol", {}).get("preset")], sort_keys=True)
 
 
 def _states(cells: list[Cell], context: Context, out: Path) -> dict[str, str]:

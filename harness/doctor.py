@@ -313,9 +313,7 @@ def _embedded(name: str) -> Finding:
     try:
         return Finding(f"dataset {name}", "ok", f"embedded, unpacked in {unpack(name)}")
     except DataError as error:
-        why = "; ".join(error.problems)
-        mend = "make room there, or point TIPR_CACHE elsewhere" if "TIPR_CACHE" in why else "reinstall it"
-        return Finding(f"dataset {name}", "fail", why, mend)
+        return Finding(f"dataset {name}", "fail", "; ".join(error.problems), error.mend or "reinstall it")
 
 
 def _benchmark(name: str, root: Path, how_to_get: str) -> Finding:

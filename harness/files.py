@@ -20,6 +20,10 @@ class StoreError(Exception):
     """A store that cannot be used: unreadable, unwritable, or of another kind; says which file and why."""
 
 
+class NewerFormatError(Exception):
+    """A store that a later version wrote: no damage, and not to be mended."""
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that appears under `path` when the block ends well, and never otherwise.
@@ -120,8 +124,11 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Lines:
-    """Every JSON line that is as it was written; the others are named in `dropped`."""
-    records, dropped = [], []
+    """Every JSON line that is as it was written; the others are named in `dropped`.
+
+    Lines before the first with a checksum are an older version's, which wrote none.
+    """
+    records, dropped, older = [], [], True
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -131,7 +138,10 @@ def read_lines(path: Path) -> Lines:
             continue
         try:
             record = json.loads(line)
-            if not isinstance(record, dict) or record.pop("crc32", None) != _checksum(record):
+            if not isinstance(record, dict):
+                raise ValueError("not a record")
+            older = older and "crc32" not in record
+            if not older and record.pop("crc32", None) != _checksum(record):
                 raise ValueError("not as it was written")
             records.append(record)
         except (ValueError, RecursionError):

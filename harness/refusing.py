@@ -21,13 +21,17 @@ def lines_of(error: Exception) -> list[str] | None:
     kind = type(error).__name__
     if kind == "DataError":
         return list(getattr(error, "problems", [str(error)]))
-    if kind in {"StoreError", "StorageError", "LauncherError", "WeightsNotFoundError", "CheckpointError"}:
+    if kind in _REFUSED:
         return str(error).splitlines()
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
         return [f"{error.filename}: {error.strerror}"] if error.filename else [str(error)]
     return [in_words(error)] if is_of_the_machine(error) else None
 
 
+_REFUSED = {
+    *("StoreError", "NewerFormatError", "StorageError"),
+    *("LauncherError", "WeightsNotFoundError", "CheckpointError"),
+}
 _MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE),
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),

@@ -6,11 +6,12 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.files import StoreError, atomic_write
+from harness.files import StoreError, atomic_file
 from harness.store import CellRun, RunStore
 
 SCORES = ("R1", "R5", "R10", "mAP", "mINP")
@@ -25,12 +26,17 @@ RESULT_COLUMNS = (
 
 def write_results_table(store: RunStore) -> Path:
     """Write `results.csv`, sorted and free of times, so that two runs compare with `diff`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, RESULT_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(results_rows(store))
     path = store.directory / "results.csv"
-    atomic_write(path, text.getvalue())
+    with atomic_file(path) as file:
+        began = os.fstat(file.fileno()).st_mtime_ns
+        text = io.StringIO()
+        writer = csv.DictWriter(text, RESULT_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(results_rows(store))
+        file.write(text.getvalue().encode())
+        file.flush()
+        # As old as what it says: a cell may end while the others are read.
+        os.utime(file.fileno(), ns=(began, began))
     return path
 
 

@@ -40,19 +40,19 @@ def broken(folder: Path, sealed: Seals, since: Path | None = None) -> dict[str, 
     Of a file that was last written before `since` was, the size alone is looked at; without `since` every
     file is read.
     """
-    began = -1 if since is None else since.stat().st_mtime_ns
+    began = None if since is None else since.stat().st_mtime_ns
     found = {name: _what_is_wrong(folder / name, kept, began) for name, kept in sealed.items()}
     return {name: wrong for name, wrong in found.items() if wrong}
 
 
-def _what_is_wrong(path: Path, kept: Mapping[str, Any], began: int) -> str:
+def _what_is_wrong(path: Path, kept: Mapping[str, Any], began: int | None) -> str:
     try:
         status = path.stat()
         same = status.st_size == kept["bytes"] and (
-            0 <= status.st_mtime_ns <= began or sha256(path) == kept["sha256"]
+            (began is not None and status.st_mtime_ns <= began) or sha256(path) == kept["sha256"]
         )
     except FileNotFoundError:
         return "is gone"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return "" if same else "is not as it was when the cell finished"
+    return "" if same else "is not as it was sealed"

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.cellrun import DIRECTIONS, SELECTIONS, CellRun, Reason, Status
+from harness.cellrun import DIRECTIONS, FORMAT, SELECTIONS, CellRun, Reason, Status
 from harness.files import LockedError, StoreError, atomic_json, atomic_write, read_json
 from harness.study import Cell, Study, fingerprint
 
@@ -38,8 +38,6 @@ __all__ = [
     "Status",
     "StoreError",
 ]
-
-FORMAT = 1
 
 
 class RunStore:

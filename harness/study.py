@@ -27,6 +27,8 @@ __all__ = [
     "load_study",
 ]
 
+_BY_CONTENT = "sha256:"
+"""Before the fingerprint of a pretrained file in a cell's identity."""
 _UNTRAINED = ("backbone", "pretrained", "image_size")
 """The recipe's settings that a method without training has."""
 
@@ -79,7 +81,7 @@ class Cell:
         """
         settings = self.settings()
         if weights:
-            settings["pretrained"] = f"sha256:{weights}"
+            settings["pretrained"] = _BY_CONTENT + weights
         return {
             "method": {"label": self.method, "base": self.base},
             "dataset": {"name": self.dataset, "subset": self.subset, "fingerprint": data},
@@ -97,6 +99,12 @@ class Cell:
     def directory_name(self, identity: str) -> str:
         """Where a store keeps the cell: readable, and unique by its identity."""
         return f"{self.dataset}.{self.method}.{self.seed}.{identity[:12]}"
+
+
+def weights_of(parts: Mapping[str, Any]) -> str:
+    """The `weights` that `Cell.parts` was given; empty where they were no file."""
+    pretrained = str(parts["settings"].get("pretrained", ""))
+    return pretrained.removeprefix(_BY_CONTENT) if pretrained.startswith(_BY_CONTENT) else ""
 
 
 def fingerprint(value: Any) -> str:

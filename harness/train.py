@@ -163,11 +163,12 @@ class Trainer:
         self.compiled = self.position.epoch < self.epochs and self._compile()
 
     def _resumed(self) -> Position:
-        state = self.run.load_checkpoint()
-        position = Position() if state is None else unpack(state, self.method, self.adam)
-        if self.fabric.is_global_zero:
-            self.run.truncate_after(position.epoch)
-        self.fabric.barrier()
+        # Loading sets damaged files aside: the first process does, and the others find what is sound.
+        with self.fabric.rank_zero_first():
+            state = self.run.load_checkpoint()
+            position = Position() if state is None else unpack(state, self.method, self.adam)
+            if self.fabric.is_global_zero:
+                self.run.truncate_after(position.epoch)
         return position
 
     def _compile(self) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 
 from harness import comparing, environment
 from harness.attempt import run_cell
-from harness.cellrun import place_of
+from harness.cellrun import HISTORY, RESULTS, place_of
 from harness.comparing import Expectation
 from harness.context import Context, Machine
 from harness.data.records import DataError
@@ -35,7 +35,7 @@ from harness.store import (
     RunStore,
     StoreError,
 )
-from harness.study import fingerprint
+from harness.study import fingerprint, weights_of
 from harness.studyfile import StudyError
 from harness.why import against_present
 
@@ -58,6 +58,8 @@ class Checked:
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What changed since the cell ran."""
+    sealed: bool = True
+    """Whether its files were sealed when it finished; an older version did not."""
 
 
 @dataclass
@@ -96,6 +98,7 @@ class Certificate:
                     "basis": one.expected.basis,
                     "records": one.compared,
                     "differences": len(one.differences),
+                    "sealed": one.sealed,
                     "notes": one.notes,
                 }
                 for one in self.checked
@@ -140,8 +143,11 @@ def _verified(
         certificate.damaged += [f"{run.name}: {text}" for text in audit(run)]
         progress.working("checking stored records", number, len(finished))
     certificate.damaged += _edited_table(store)
-    for run in pick(finished, cells, seed):
-        certificate.checked.append(_run_again(store, run, machine, evaluate_only, progress))
+    # Without seals, only evaluating a cell's models again tells whether its records are theirs.
+    work = [(run, evaluate_only) for run in pick(finished, cells, seed)]
+    work += [(run, True) for run in finished if not run.seals]
+    for run, only_evaluate in dict.fromkeys(work):
+        certificate.checked.append(_run_again(store, run, machine, only_evaluate, progress))
     try:
         atomic_json(store.directory / "certificate.json", certificate.plain())
     except OSError as error:
@@ -164,6 +170,7 @@ def audit(run: CellRun) -> Iterator[str]:
     Its files against their seals, its identity against what it is made of, its scores against its records.
     """
     yield from (f"{name} {what}" for name, what in run.altered(thorough=True).items())
+    yield from _lacking(run)
     yield from _misnamed(run)
     for row in run.results:
         place = place_of(row)
@@ -175,16 +182,27 @@ def audit(run: CellRun) -> Iterator[str]:
             yield f"{comparing.named(place)}: epoch {row.get('epoch')} is not the one of its model"
 
 
+def _lacking(run: CellRun) -> Iterator[str]:
+    """Files that every finished cell has, which are gone together with their seals, or lack theirs."""
+    trained = run.model_epoch("last") != 0
+    models = [run.model_path(selection).name for selection in SELECTIONS]
+    for name in (RESULTS, *models, *([HISTORY] if trained else [])):
+        if name not in run.seals:
+            if not (run.directory / name).exists():
+                yield f"{name} is gone"
+            elif run.seals:
+                yield f"{name} has no seal"
+
+
 def _misnamed(run: CellRun) -> Iterator[str]:
     """Whether `cell.json` describes the cell whose folder it lies in."""
     try:
         described, cell = run.description, cell_of(run)
         parts = described["parts"]
-        pretrained = str(parts["settings"].get("pretrained", ""))
         asked = cell.parts(
             parts["dataset"]["fingerprint"],
             parts["code"],
-            pretrained.removeprefix("sha256:") if pretrained.startswith("sha256:") else "",
+            weights_of(parts),
             parts["protocol"]["tagger"],
         )
         identity = fingerprint(parts)
@@ -215,8 +233,9 @@ def _edited_table(store: RunStore) -> Iterator[str]:
         row = dict(zip(RESULT_COLUMNS, values, strict=True))
         if values not in known and (row["status"] == "done" or row["cell"] not in cells):
             yield f"results.csv: line {number} is not what the store holds"
-    for cell in sorted({row["cell"] for values, row in known.items() if values not in written}):
-        if (cells[cell].directory / "status.json").stat().st_mtime_ns <= since:
+    lacked = known.keys() - set(written)
+    for cell in sorted({known[values]["cell"] for values in lacked}):
+        if (cells[cell].directory / "status.json").stat().st_mtime_ns < since:
             yield f"results.csv: lacks rows of {cell}"
 
 
@@ -234,7 +253,7 @@ def _run_again(
     again = evaluate_only or not cell.trains
     with tempfile.TemporaryDirectory(prefix="verify-") as folder:
         expected = comparing.expectation(run, context, cell, evaluate_only=again)
-        checked = Checked(run.name, expected, notes=_changed_since(run, machine))
+        checked = Checked(run.name, expected, notes=_changed_since(run, machine), sealed=bool(run.seals))
         scratch = RunStore(Path(folder))
         try:
             if evaluate_only:
@@ -290,6 +309,8 @@ def render(certificates: Sequence[Certificate]) -> None:
         for one in certificate.checked:
             verdict = f"{len(one.differences)} differences" if one.differences else "the same"
             print(f"  {one.cell}: {verdict}, {one.compared:,} queries compared ({one.expected.basis})")
+            if not one.sealed:
+                print("    unsealed: an older version finished it, so its models were evaluated again")
             for note in one.notes:
                 print(f"    since then: {note}")
         for text in certificate.differences:

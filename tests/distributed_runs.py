@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from small_runs import TINY, MemoryRun, recipe, tiny_method, training_data
+from small_runs import TINY, MemoryRun, recipe, small_method, tiny_method, training_data
 
+from harness.cellrun import CellRun
 from harness.train import Options, train
 
 METHODS = ("uit", "uit-mlm")
@@ -35,3 +36,11 @@ def three_steps(fabric: Fabric, folder: str, methods: tuple[str, ...] = METHODS,
             "chosen": chosen,
         }
         torch.save(result, Path(folder) / f"{name}.{batch_size}.{fabric.world_size}.{fabric.global_rank}.pt")
+
+
+def resume(fabric: Fabric, folder: str, epochs: int) -> None:
+    """Train in a cell of a store until so many epochs are done."""
+    torch.set_num_threads(1)
+    settings = recipe(epochs=epochs)
+    data = training_data(settings)
+    train(small_method(), data, settings, CellRun(Path(folder)), seed=3, fabric=fabric)

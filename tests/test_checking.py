@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from study_files import write_study
 from typer.testing import CliRunner, Result
 
 from harness.cli import app
+from harness.context import Context
+from harness.study import load_study
 from reports.comparison import Options, arenas
 from reports.frames import read
 from reports.power import Design, detectable, plan
@@ -55,10 +58,29 @@ def test_before_anything_ran_the_detectable_difference_says_which_variances_are_
     assert "both guessed" in shown
 
 
-def test_finished_cells_in_the_output_folder_replace_the_assumptions(tmp_path: Path) -> None:
+def ran(monkeypatch: pytest.MonkeyPatch, out: Path, **changes: Any) -> None:
+    """Simulated cells of the small study's methods, settings and data, with some changes."""
+    methods = {"uit": 60.0, "baseline": 55.0}
+    study = load_study(write_study(out.parent))
+    own = {name: dict(study.plan(name).own) for name in methods}
+    truth = Truth(
+        methods,
+        datasets=("cuhk-pedes",),
+        people=80,
+        directions=("t2i",),
+        epochs=2,
+        switches=own,
+        train={"pretrained": "none", "precision": "fp32"},
+    )
+    monkeypatch.setattr(Context, "data_fingerprint", lambda self, name, cell: f"data-{name}")
+    stores.write(out, replace(truth, **changes))
+
+
+def test_finished_cells_in_the_output_folder_replace_the_assumptions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
-    truth = Truth({"uit": 60.0, "baseline": 55.0}, datasets=("cuhk-pedes",), people=80, directions=("t2i",))
-    stores.write(out, truth)
+    ran(monkeypatch, out)
     found = seen(write_study(tmp_path, seeds=5), out)
     (arena,) = arenas(read([out]), Options(resamples=1))
     assert found["points"] == pytest.approx(detectable(arena, seeds=5, people=3))
@@ -66,11 +88,30 @@ def test_finished_cells_in_the_output_folder_replace_the_assumptions(tmp_path: P
     assert found["variances"] == f"measured on 6 finished runs in {out}"
 
 
-def test_runs_of_another_preset_say_nothing_of_a_study_s_variances(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    truth = Truth({"uit": 60.0, "baseline": 55.0}, datasets=("cuhk-pedes",), people=20, preset="released")
-    stores.write(out, truth)
-    assert seen(write_study(tmp_path), out)["variances"].startswith("assumed")
+@pytest.mark.parametrize("changes", [{"preset": "released"}, {"epochs": 3}], ids=str)
+def test_runs_of_another_preset_or_with_other_settings_say_nothing_of_a_study_s_variances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    ran(monkeypatch, tmp_path / "out", **changes)
+    assert seen(write_study(tmp_path), tmp_path / "out")["variances"].startswith("assumed")
+
+
+def test_runs_on_other_people_say_nothing_of_a_study_s_variances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(monkeypatch, tmp_path / "out")
+    study = write_study(tmp_path, seeds=3)
+    assert seen(study, tmp_path / "out")["variances"].startswith("measured")
+    monkeypatch.setattr(Context, "data_fingerprint", lambda self, name, cell: f"a subset of {name}")
+    assert seen(study, tmp_path / "out")["variances"].startswith("assumed")
+
+
+def test_earlier_runs_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "study.yaml").write_text("[")
+    shown = " ".join(check(write_study(tmp_path), tmp_path / "out").stdout.split())
+    assert "finished cells cannot be read, so variances are assumed" in shown
+    assert "study.yaml: damaged" in shown
 
 
 def test_a_single_seed_detects_nothing(tmp_path: Path) -> None:

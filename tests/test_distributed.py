@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from distributed_runs import METHODS, three_steps
+from distributed_runs import METHODS, resume, three_steps
 
+from harness.cellrun import CellRun
 from harness.devices import make_fabric
 
 
@@ -54,3 +55,13 @@ def test_only_the_first_process_writes_and_both_choose_the_same_epochs(results):
             == results[method, 2, 1]["chosen"]
             == results[method, 1, 0]["chosen"]
         )
+
+
+def test_of_two_processes_that_resume_only_one_mends_the_history(tmp_path):
+    resume(make_fabric("fp32", device="cpu"), str(tmp_path), 1)
+    (tmp_path / "history.jsonl").write_text("damaged")
+    make_fabric("fp32", device="cpu", devices=2).launch(resume, str(tmp_path), 2)
+    run = CellRun(tmp_path)
+    assert [line["epoch"] for line in run.history] == [1, 2]
+    assert len(list(tmp_path.glob("history.jsonl.damaged-*"))) == 1
+    assert len(run.notes) == 1

@@ -14,8 +14,12 @@ from typer.testing import CliRunner
 
 from harness import doctor
 from harness.cli import app
+from harness.data import rendered
+from harness.data.records import DataError
 from harness.doctor import Finding, diagnose, healthy, study_disk
 from harness.study import load_study
+
+EMBEDDED = doctor._embedded
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +33,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def found(name: str, *arguments: Any) -> Finding:
     (finding,) = [finding for finding in diagnose(*arguments) if finding.name == name]
     return finding
+
+
+def test_a_package_that_is_damaged_is_reinstalled_and_a_cache_without_room_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "file"))
+    assert "point TIPR_CACHE elsewhere" in EMBEDDED("rendered-plaza").mend
+
+    def damaged(name: str) -> Path:
+        raise DataError(["/home/TIPR_CACHE/manifest.json: damaged"])
+
+    monkeypatch.setattr(rendered, "unpack", damaged)
+    assert EMBEDDED("rendered-plaza").mend == "reinstall it"
 
 
 def test_every_finding_that_is_not_ok_comes_with_its_mend(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from study_files import write_study
 
 from harness import files
-from harness.files import atomic_write
+from harness.files import NewerFormatError, atomic_write
 from harness.resultstable import RESULT_COLUMNS, results_rows, write_results_table
 from harness.store import (
     CellRun,
@@ -166,6 +166,35 @@ def test_a_damaged_status_is_taken_for_unfinished(run: CellRun, content: str) ->
     assert run.status.state == "queued"
 
 
+def test_a_cell_that_an_older_version_finished_keeps_its_results_and_history(
+    store: RunStore, run: CellRun
+) -> None:
+    run.write_results([result("cuhk-pedes")])
+    run.finish()
+    status = json.loads((run.directory / "status.json").read_text())
+    del status["sealed"]
+    (run.directory / "status.json").write_text(json.dumps(status))
+    (run.directory / "history.jsonl").write_text('{"epoch": 1}\n')
+    run.append_history({"epoch": 2})
+    assert (run.status.state, len(run.results), len(results_rows(store))) == ("done", 1, 1)
+    assert [line["epoch"] for line in run.history] == [1, 2]
+    assert run.notes == []
+
+
+def test_a_cell_of_a_newer_format_is_refused_by_name_and_left_as_it_is(
+    store: RunStore, run: CellRun, cells: list[Cell]
+) -> None:
+    path = run.directory / "cell.json"
+    path.write_text(json.dumps({**run.description, "format": 7}))
+    before = path.read_bytes()
+    named = rf"{run.name}.cell\.json: of format 7, and this version reads up to 1"
+    with pytest.raises(NewerFormatError, match=named):
+        results_rows(store)
+    with pytest.raises(NewerFormatError, match=named):
+        store.open(cells[0], cells[0].parts("data", {"train": "code"}))
+    assert path.read_bytes() == before
+
+
 # -- checkpoints and models -----------------------------------------------------------------------
 
 
@@ -188,6 +217,23 @@ def test_a_checkpoint_with_one_changed_byte_is_set_aside_and_named(run: CellRun)
     assert run.load_checkpoint() is None
     assert not path.exists()
     assert "does not match its name; set aside" in run.notes[0]
+
+
+def test_the_history_in_a_checkpoint_ends_with_its_epoch_though_training_went_on(run: CellRun) -> None:
+    for epoch in (1, 2):
+        run.append_history({"epoch": epoch})
+    run.save_checkpoint({"epoch": 1}, 1)
+    for _ in range(2):
+        run.truncate_after(1)
+        assert run.load_checkpoint() == {"epoch": 1}
+    assert run.notes == []
+
+
+def test_a_history_with_scores_of_no_query_is_not_damaged(run: CellRun) -> None:
+    run.append_history({"epoch": 1, "val": {"R1": float("nan")}})
+    run.save_checkpoint({"epoch": 1}, 1)
+    run.load_checkpoint()
+    assert run.notes == []
 
 
 class Harmful:

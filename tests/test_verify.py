@@ -15,7 +15,7 @@ import pytest
 from light_runs import PLUGIN, light_machine, light_study, run_light
 from typer.testing import CliRunner
 
-from harness import comparing, files
+from harness import comparing, files, resultstable
 from harness.cli import app
 from harness.comparing import Expectation
 from harness.context import Context
@@ -127,6 +127,24 @@ def test_a_table_written_before_a_cell_finished_is_out_of_date_and_not_edited(
     assert verified(store, cuhk_root, cells=0).differences == []
 
 
+def test_a_cell_that_finishes_while_the_table_is_written_is_not_missed(
+    store: RunStore, cuhk_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = store.cells()[0]
+    rows = resultstable.results_rows
+
+    def slowly(store: RunStore) -> list[dict[str, Any]]:
+        found = rows(store)
+        run.finish()
+        return found
+
+    run.set_status("running")
+    monkeypatch.setattr(resultstable, "results_rows", slowly)
+    resultstable.write_results_table(store)
+    monkeypatch.undo()
+    assert "lacks rows" not in str(verified(store, cuhk_root, cells=0).differences)
+
+
 def test_a_swapped_model_is_named(store: RunStore, cuhk_root: Path) -> None:
     first, second = store.cells()
     for selection in ("val", "last", "test"):
@@ -213,6 +231,39 @@ def test_an_edit_with_new_seals_is_caught_by_training_again(
         run.finish()
     found = verified(store, cuhk_root, cells=1).differences
     assert any(CAUGHT[edit] in text for text in found), found
+
+
+def without_seals(run: CellRun, *names: str) -> None:
+    """Take these seals out of the status, or all of them."""
+    path = run.directory / "status.json"
+    status = json.loads(path.read_text())
+    if names:
+        status["sealed"] = {name: seal for name, seal in status["sealed"].items() if name not in names}
+    else:
+        del status["sealed"]
+    path.write_text(json.dumps(status))
+
+
+@pytest.mark.parametrize("name", ["results.json", "history.jsonl", "model-last.safetensors"])
+def test_a_file_that_is_gone_with_its_seal_is_missed(store: RunStore, cuhk_root: Path, name: str) -> None:
+    run = store.cells()[0]
+    without_seals(run, name)
+    assert f"{run.name}: {name} has no seal" in verified(store, cuhk_root, cells=0).differences
+    (run.directory / name).unlink()
+    assert f"{run.name}: {name} is gone" in verified(store, cuhk_root, cells=0).differences
+
+
+def test_a_cell_without_any_seals_is_named_and_its_models_are_evaluated_again(
+    store: RunStore, cuhk_root: Path
+) -> None:
+    run = store.cells()[0]
+    without_seals(run)
+    certificate = verified(store, cuhk_root, cells=0)
+    (checked,) = certificate.checked
+    assert (checked.cell, checked.sealed, certificate.differences) == (run.name, False, [])
+    edit_records(run, "top_score", 2, run.records("cuhk-pedes", "val", "t2i")["top_score"].iloc[2] + 0.5)
+    (found,) = verified(store, cuhk_root, cells=0).differences
+    assert found.startswith(f"{run.name}: cuhk-pedes t2i, selected on val: query 2: top_score was")
 
 
 def test_a_store_without_finished_cells_is_refused(tmp_path: Path, cuhk_root: Path) -> None:

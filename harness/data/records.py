@@ -17,15 +17,16 @@ class DataError(Exception):
 
     Attributes:
         problems: every problem found, each saying what was looked for, where, and how to mend it.
+        mend: what the machine needs, where the data themselves are sound; empty otherwise.
     """
 
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
+    def __init__(self, problems: Iterable[str], mend: str = "") -> None:
+        self.problems, self.mend = list(problems), mend
         super().__init__("\n".join(self.problems))
 
-    def __reduce__(self) -> tuple[type[DataError], tuple[list[str]]]:
+    def __reduce__(self) -> tuple[type[DataError], tuple[list[str], str]]:
         # Exceptions are pickled by their message; without this, workers would hand back single letters.
-        return DataError, (self.problems,)
+        return DataError, (self.problems, self.mend)
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,8 @@ def unpack(name: str, package: Path = PACKAGE) -> Path:
                 _rebuild(folder, package / entry["file"], entry["sha256"])
     except OSError as error:
         where = f"cannot be unpacked into the cache {folder.parent}: {error.strerror or error}"
-        raise DataError([f"{name}: {where}; set TIPR_CACHE to a folder with 40 MB of room"]) from error
+        problem = f"{name}: {where}; set TIPR_CACHE to a folder with 40 MB of room"
+        raise DataError([problem], mend="make room there, or point TIPR_CACHE elsewhere") from error
     return folder
 
 
