@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import errno
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import optuna
 import pytest
 import search_stub as stub
 
+from harness.data.records import DataError
 from harness.launchers import InProcess
 from harness.search import storage
 from harness.search.desk import Answer, Claim, Search, desk_for, prepare
@@ -141,6 +143,31 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on(
     assert {trial["reason"] for trial in failed} == {reason}
     assert all(detail in trial["detail"] for trial in failed)
     assert record["finished"] == 12
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "error"),
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "error"),
+        (PermissionError(errno.EACCES, "Permission denied"), "error"),
+        (PermissionError(errno.EPERM, "Operation not permitted"), "error"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom"),
+        (DataError(["no images"]), "data"),
+    ],
+)
+def test_a_limit_that_one_trial_meets_fails_that_trial_and_the_search_goes_on(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
+    class Meets(stub.Hill):
+        def _misfortune(self, settings: Any) -> None:
+            if float(settings["mask_ratio"]) > 0.8:
+                raise error
+
+    (record,) = run(stub.search(tmp_path, trials=8, objective=Meets(tmp_path / "cells"), sampler="random"))
+    assert {trial["state"] for trial in record["trials"]} == {"complete", "failed"}
+    assert {trial["reason"] for trial in record["trials"] if trial["state"] == "failed"} == {reason}
+    assert record["finished"] == 8
 
 
 class _NoScore(stub.Hill):

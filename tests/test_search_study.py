@@ -9,6 +9,7 @@ from typing import Any
 
 import factories
 import pytest
+from light_runs import light_machine, light_study
 
 from harness.checking import examine
 from harness.context import Context, Machine
@@ -16,9 +17,16 @@ from harness.launch import Options
 from harness.resultstable import write_results_table
 from harness.search.objective import TrialContext
 from harness.search.storage import StorageError
-from harness.search.study import SearchIncomplete, search_problems, search_seed, search_study
+from harness.search.study import (
+    SearchIncomplete,
+    search_problems,
+    search_seed,
+    search_study,
+    searches_of,
+)
 from harness.store import RunStore
 from harness.study import Study, load_study
+from harness.train import Trainer
 
 STUDY = """
 name: small
@@ -130,6 +138,24 @@ def test_a_search_that_cannot_be_is_refused_and_nothing_is_made(
     assert not (tmp_path / "out").exists()
     assert len(problems) == 1
     assert message in problems[0]
+
+
+LIGHT_SEARCH = {"trials": 12, "sampler": "random", "space": {"lr": {"low": 1e-5, "high": 0.1, "log": True}}}
+
+
+def test_a_trial_whose_worker_died_before_its_score_was_written_down_is_not_trained_again(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(light_machine(data))
+    light = light_study(tmp_path, seeds=1, search=LIGHT_SEARCH)
+    (search,) = searches_of(light, context, tmp_path / "out")
+    first: dict[int, float] = {}
+    score = search.objective({"lr": 0.05}, first.__setitem__)
+    assert score == max(first.values())
+    monkeypatch.setattr(Trainer, "start_epoch", lambda *_: pytest.fail("trained again"))
+    second: dict[int, float] = {}
+    assert search.objective({"lr": 0.05}, second.__setitem__) == score
+    assert second == first
 
 
 def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(

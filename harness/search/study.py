@@ -30,7 +30,7 @@ from harness.search.storage import (
     open_database,
     search_url,
 )
-from harness.search.table import trial_table
+from harness.search.table import in_short, trial_table
 from harness.search.trial import End, Outcome
 from harness.store import RunStore
 from harness.study import Study
@@ -243,7 +243,8 @@ class _Watch:
     def _described(self, outcome: Outcome) -> str:
         search = next(search for search in self._searches if search.name == outcome.search)
         trials = desk_for(search).trials()
-        params = " ".join(f"{name}={_short(value)}" for name, value in trials[outcome.number].params.items())
+        drawn = trials[outcome.number].params
+        params = " ".join(f"{name}={in_short(value)}" for name, value in drawn.items())
         best = record.best(trials)
         so_far = f", best {best.value:.2f} (trial {best.number})" if best is not None else ""
         return f"{outcome.end.value} {outcome.detail}  {params}{so_far}"
@@ -252,7 +253,3 @@ class _Watch:
         """Write `search.json` now."""
         record.write_record(self._searches, self._out)
         self._written = time.monotonic()
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
