@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import factories
 import pytest
 from light_runs import light_machine, light_study
 
+from harness import savedstate, train
 from harness.checking import examine
 from harness.context import Context, Machine
 from harness.launch import Options
@@ -141,6 +144,32 @@ def test_a_search_that_cannot_be_is_refused_and_nothing_is_made(
 
 
 LIGHT_SEARCH = {"trials": 12, "sampler": "random", "space": {"lr": {"low": 1e-5, "high": 0.1, "log": True}}}
+
+
+def test_a_pruned_trial_leaves_its_numbers_only_however_slow_the_disk(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.2)
+        save(*arguments)
+
+    def falling(*arguments: Any, **settings: Any) -> dict[str, float]:
+        """Each trial scores worse than those before it."""
+        return {**scores(*arguments, **settings), "R1": next(heights)}
+
+    save, scores, heights = savedstate.save, train.scores, count(100.0, -0.1)
+    monkeypatch.setattr(savedstate, "save", slow)
+    monkeypatch.setattr(train, "scores", falling)
+    context = Context(light_machine(data))
+    pruning = {**LIGHT_SEARCH, "trials": 6, "pruner": "median"}
+    light = light_study(tmp_path, seeds=1, search=pruning)
+    search_study(light, RunStore(tmp_path / "out"), context, Options(context.machine, workers=1))
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    assert [trial["state"] for trial in record["trials"]] == ["complete"] * 4 + ["pruned"] * 2
+    trials = RunStore(tmp_path / "out" / "trials").cells()
+    assert sorted(run.status.state for run in trials) == ["done"] * 4 + ["pruned"] * 2
+    left = {path.name for run in trials for path in run.directory.rglob("*") if path.is_file()}
+    assert left == {"cell.json", "history.jsonl", "lock", "results.json", "status.json"}
 
 
 def test_a_trial_whose_worker_died_before_its_score_was_written_down_is_not_trained_again(
