@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 import pytest
 import search_stub as stub
+import sqlalchemy
 
 from harness.data.records import DataError
 from harness.launchers import InProcess
@@ -530,3 +531,44 @@ def test_a_database_that_comes_back_costs_nothing_and_one_that_does_not_is_an_er
     failures = iter([True] * 100)
     with pytest.raises(StorageError, match=r"the search database is gone: away"):
         storage.patiently(flaky, "sqlite:///x", patience=0.2)
+
+
+def test_a_database_that_is_restarted_while_it_is_opened_costs_a_search_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restarting(*arguments: Any) -> Any:
+        if next(away, False):
+            raise sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception("the system is starting up"))
+        return opened(*arguments)
+
+    opened, away = storage._rdb, iter([True, True])
+    monkeypatch.setattr(storage, "_rdb", restarting)
+    search = stub.search(tmp_path, trials=2)
+    prepare(search)
+    assert next(away, "spent") == "spent"
+    away = iter([True, True])
+    monkeypatch.setattr("harness.search.desk._desks", {})
+    assert desk_for(search).budget().missing == 2
+    assert next(away, "spent") == "spent"
+    away = iter([True])
+    with pytest.raises(StorageError, match="starting up"):
+        open_database(search.url, create=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (sqlalchemy.exc.OperationalError, "the search database is gone: no answer"),
+        (sqlalchemy.exc.ProgrammingError, "cannot be used as a search database: no answer"),
+    ],
+)
+def test_a_database_that_fails_while_a_search_is_made_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[sqlalchemy.exc.DBAPIError], message: str
+) -> None:
+    def fails(**arguments: Any) -> None:
+        raise kind("INSERT", {}, Exception("no answer"))
+
+    monkeypatch.setattr(optuna, "create_study", fails)
+    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.2)
+    with pytest.raises(StorageError, match=message):
+        prepare(stub.search(tmp_path))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from harness.search.storage import (
     StorageError,
     is_there,
     open_database,
+    patiently,
     search_url,
 )
 from harness.search.table import in_short, trial_table
@@ -141,10 +143,11 @@ def _stored_problems(searches: Sequence[Search], out: Path) -> list[str]:
         if not is_there(url, out):
             return []
         database = open_database(url, create=False)
+        stored = [patiently(partial(stored_terms, search, database), url) for search in searches]
         return [
             change
-            for search in searches
-            for change in changes(search, stored_terms(search, database) or search.fingerprint)
+            for search, terms in zip(searches, stored, strict=True)
+            for change in changes(search, terms or search.fingerprint)
         ]
     except NoSearchYetError:
         return []
