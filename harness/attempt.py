@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,23 +14,20 @@ from typing import TYPE_CHECKING, Any, cast
 from harness import environment
 from harness.cellrun import HISTORY, place_of
 from harness.context import Context, Lens, Machine
-from harness.data.records import DataError
 from harness.files import atomic_write
 from harness.progress import Progress
-from harness.refusing import in_words, is_of_the_machine
+from harness.refusing import in_words, is_of_the_machine, reason_of
 from harness.seeds import seed_for
-from harness.store import DIRECTIONS, SELECTIONS, CellRun, LockedError, Reason, RunStore, Status
+from harness.store import DIRECTIONS, SELECTIONS, CellRun, LockedError, RunStore, Status
 from harness.study import Cell
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from harness.train import AfterEpoch
     from methods.base import Method
 
 log = logging.getLogger(__name__)
-
-AfterEpoch = Callable[[int, Mapping[str, float]], None]
-"""Called with an epoch (from 1) and its validation scores; what it raises ends the cell."""
 
 
 class _EndedByCaller(Exception):
@@ -38,25 +35,6 @@ class _EndedByCaller(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-
-# By name: their modules import torch, which a study that only evaluates stored results does not need.
-_OOM = ("OutOfMemoryError",)
-_NAN = ("TrainingDiverged", "NonFiniteFeatures")
-
-
-def reason_of(error: BaseException) -> Reason:
-    """The store's word for what ended a cell."""
-    name = type(error).__name__
-    if name == "ProcessRaisedException":  # one of several training processes; its own error is in the text
-        name = next((kind for kind in (*_OOM, *_NAN, "TimeoutError") if kind in str(error)), name)
-    if isinstance(error, MemoryError) or name in _OOM:
-        return "oom"
-    if isinstance(error, FloatingPointError) or name in _NAN:
-        return "nan"
-    if isinstance(error, DataError):
-        return "data"
-    return "timeout" if name == "TimeoutError" else "error"
 
 
 def run_cell(

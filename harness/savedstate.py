@@ -58,7 +58,7 @@ def load(folder: Path, map_location: str | torch.device, set_aside: SetAside) ->
 def drop(folder: Path) -> None:
     """Delete the state."""
     for path in folder.glob("epoch-*.pt"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 class _Watched:

@@ -36,6 +36,7 @@ from methods.base import Batch, Method, Noise
 __all__ = ["Options", "Trainer", "TrainingData", "TrainingDiverged", "train"]
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
+"""Called with an epoch (from 1) and its validation scores; what it raises ends the run."""
 
 COMPILED_FROM = 2000
 """Steps below which compiling, a minute or so, cannot pay."""

@@ -139,6 +139,27 @@ def test_a_disk_that_fills_during_a_search_costs_no_trial(
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 3
 
 
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.EMFILE, "error"), (errno.EACCES, "error"), (errno.ENOMEM, "oom")]
+)
+def test_a_limit_that_one_cell_meets_fails_that_cell_and_the_others_run(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    meets, start_epoch = iter([True]), Trainer.start_epoch
+
+    def start(self: Trainer, epoch: int) -> None:
+        if next(meets, False):
+            raise OSError(number, os.strerror(number))
+        start_epoch(self, epoch)
+
+    monkeypatch.setattr(Trainer, "start_epoch", start)
+    store = run_light(light_study(tmp_path / "in"), tmp_path / "out", context)
+    assert sorted((run.status.state, run.status.reason) for run in store.cells()) == [
+        ("done", ""),
+        ("failed", reason),
+    ]
+
+
 def test_a_run_that_finds_the_disk_full_exits_1_with_a_sentence(
     small_disk: Path, tmp_path: Path, context: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import errno
 import io
 import json
 import os
@@ -16,7 +17,9 @@ from typing import Any
 import optuna
 import pytest
 import search_stub as stub
+import sqlalchemy
 
+from harness.data.records import DataError
 from harness.launchers import InProcess
 from harness.search import storage
 from harness.search.desk import Answer, Claim, Search, desk_for, prepare
@@ -141,6 +144,31 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on(
     assert {trial["reason"] for trial in failed} == {reason}
     assert all(detail in trial["detail"] for trial in failed)
     assert record["finished"] == 12
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "error"),
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "error"),
+        (PermissionError(errno.EACCES, "Permission denied"), "error"),
+        (PermissionError(errno.EPERM, "Operation not permitted"), "error"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom"),
+        (DataError(["no images"]), "data"),
+    ],
+)
+def test_a_limit_that_one_trial_meets_fails_that_trial_and_the_search_goes_on(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
+    class Meets(stub.Hill):
+        def _misfortune(self, settings: Any) -> None:
+            if float(settings["mask_ratio"]) > 0.8:
+                raise error
+
+    (record,) = run(stub.search(tmp_path, trials=8, objective=Meets(tmp_path / "cells"), sampler="random"))
+    assert {trial["state"] for trial in record["trials"]} == {"complete", "failed"}
+    assert {trial["reason"] for trial in record["trials"] if trial["state"] == "failed"} == {reason}
+    assert record["finished"] == 8
 
 
 class _NoScore(stub.Hill):
@@ -503,3 +531,44 @@ def test_a_database_that_comes_back_costs_nothing_and_one_that_does_not_is_an_er
     failures = iter([True] * 100)
     with pytest.raises(StorageError, match=r"the search database is gone: away"):
         storage.patiently(flaky, "sqlite:///x", patience=0.2)
+
+
+def test_a_database_that_is_restarted_while_it_is_opened_costs_a_search_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restarting(*arguments: Any) -> Any:
+        if next(away, False):
+            raise sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception("the system is starting up"))
+        return opened(*arguments)
+
+    opened, away = storage._rdb, iter([True, True])
+    monkeypatch.setattr(storage, "_rdb", restarting)
+    search = stub.search(tmp_path, trials=2)
+    prepare(search)
+    assert next(away, "spent") == "spent"
+    away = iter([True, True])
+    monkeypatch.setattr("harness.search.desk._desks", {})
+    assert desk_for(search).budget().missing == 2
+    assert next(away, "spent") == "spent"
+    away = iter([True])
+    with pytest.raises(StorageError, match="starting up"):
+        open_database(search.url, create=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (sqlalchemy.exc.OperationalError, "the search database is gone: no answer"),
+        (sqlalchemy.exc.ProgrammingError, "cannot be used as a search database: no answer"),
+    ],
+)
+def test_a_database_that_fails_while_a_search_is_made_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[sqlalchemy.exc.DBAPIError], message: str
+) -> None:
+    def fails(**arguments: Any) -> None:
+        raise kind("INSERT", {}, Exception("no answer"))
+
+    monkeypatch.setattr(optuna, "create_study", fails)
+    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.2)
+    with pytest.raises(StorageError, match=message):
+        prepare(stub.search(tmp_path))

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import csv
 import json
+import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import factories
 import pytest
+from light_runs import light_machine, light_study
 
+from harness import savedstate, train
 from harness.checking import examine
 from harness.context import Context, Machine
 from harness.launch import Options
 from harness.resultstable import write_results_table
 from harness.search.objective import TrialContext
 from harness.search.storage import StorageError
-from harness.search.study import SearchIncomplete, search_problems, search_seed, search_study
+from harness.search.study import (
+    SearchIncomplete,
+    search_problems,
+    search_seed,
+    search_study,
+    searches_of,
+)
 from harness.store import RunStore
 from harness.study import Study, load_study
+from harness.train import Trainer
 
 STUDY = """
 name: small
@@ -130,6 +141,50 @@ def test_a_search_that_cannot_be_is_refused_and_nothing_is_made(
     assert not (tmp_path / "out").exists()
     assert len(problems) == 1
     assert message in problems[0]
+
+
+LIGHT_SEARCH = {"trials": 12, "sampler": "random", "space": {"lr": {"low": 1e-5, "high": 0.1, "log": True}}}
+
+
+def test_a_pruned_trial_leaves_its_numbers_only_however_slow_the_disk(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.2)
+        save(*arguments)
+
+    def falling(*arguments: Any, **settings: Any) -> dict[str, float]:
+        """Each trial scores worse than those before it."""
+        return {**scores(*arguments, **settings), "R1": next(heights)}
+
+    save, scores, heights = savedstate.save, train.scores, count(100.0, -0.1)
+    monkeypatch.setattr(savedstate, "save", slow)
+    monkeypatch.setattr(train, "scores", falling)
+    context = Context(light_machine(data))
+    pruning = {**LIGHT_SEARCH, "trials": 6, "pruner": "median"}
+    light = light_study(tmp_path, seeds=1, search=pruning)
+    search_study(light, RunStore(tmp_path / "out"), context, Options(context.machine, workers=1))
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    assert [trial["state"] for trial in record["trials"]] == ["complete"] * 4 + ["pruned"] * 2
+    trials = RunStore(tmp_path / "out" / "trials").cells()
+    assert sorted(run.status.state for run in trials) == ["done"] * 4 + ["pruned"] * 2
+    left = {path.name for run in trials for path in run.directory.rglob("*") if path.is_file()}
+    assert left == {"cell.json", "history.jsonl", "lock", "results.json", "status.json"}
+
+
+def test_a_trial_whose_worker_died_before_its_score_was_written_down_is_not_trained_again(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(light_machine(data))
+    light = light_study(tmp_path, seeds=1, search=LIGHT_SEARCH)
+    (search,) = searches_of(light, context, tmp_path / "out")
+    first: dict[int, float] = {}
+    score = search.objective({"lr": 0.05}, first.__setitem__)
+    assert score == max(first.values())
+    monkeypatch.setattr(Trainer, "start_epoch", lambda *_: pytest.fail("trained again"))
+    second: dict[int, float] = {}
+    assert search.objective({"lr": 0.05}, second.__setitem__) == score
+    assert second == first
 
 
 def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(

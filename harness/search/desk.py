@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from harness.search.owner import Owner
 from harness.search.sampling import PerTrialSampler, finished, pruner_for
 from harness.search.space import Parameter, Scalar, differences, grid, same_point
-from harness.search.storage import HEARTBEAT_SECONDS, Database, StorageError, open_database, patiently
+from harness.search.storage import HEARTBEAT_SECONDS, Database, StorageError, patiently, reach_database
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class SearchDesk:
         return patiently(lambda: self._budget(self._trials()), self.search.url)
 
     def _budget(self, trials: list[FrozenTrial]) -> Budget:
-        return _budget(self.search, trials, self.study.user_attrs.get("forgiven", 0))
+        return _counted(self.search, trials, self.study.user_attrs.get("forgiven", 0))
 
     def claim(self) -> Claim | Answer:
         """Take the next trial of the budget: one whose owner died, else a queued one, else a new one."""
@@ -324,8 +324,7 @@ def desk_for(search: Search) -> SearchDesk:
     """This process's desk of a search that `prepare` has made."""
     key = (search.url, search.name)
     if key not in _desks or _desks[key].search != search:
-        database = open_database(search.url, create=False)
-        _desks[key] = patiently(lambda: _opened(search, database), search.url)
+        _desks[key] = patiently(lambda: _opened(search, reach_database(search.url, create=False)), search.url)
     return _desks[key]
 
 
@@ -368,7 +367,12 @@ def prepare(search: Search) -> None:
     budget, earlier failures (a full disk, a broken driver) are forgiven: those of the recipe and of a grid
     are queued again, and as many others may fail as in the first run. Raises `StorageError`.
     """
-    database = open_database(search.url, create=True)
+    # Reading thousands of trials takes seconds: once is enough.
+    _desks[search.url, search.name] = patiently(lambda: _prepared(search), search.url)
+
+
+def _prepared(search: Search) -> SearchDesk:
+    database = reach_database(search.url, create=True)
     with database.desk():
         stored = stored_terms(search, database)
         if stored is not None and (changed := changes(search, stored)):
@@ -382,8 +386,7 @@ def prepare(search: Search) -> None:
             _queue(desk, trials)
             desk.study.set_user_attr("forgiven", sum(trial.state is TrialState.FAIL for trial in trials))
         desk.study.set_user_attr("terms", search.fingerprint)
-    # Reading thousands of trials takes seconds: once is enough.
-    _desks[search.url, search.name] = desk
+    return desk
 
 
 def _queue(desk: SearchDesk, trials: Sequence[FrozenTrial]) -> None:
@@ -398,7 +401,7 @@ def _last_epoch(trial: FrozenTrial) -> int:
     return max(trial.intermediate_values, default=0)
 
 
-def _budget(search: Search, trials: list[FrozenTrial], forgiven: int) -> Budget:
+def _counted(search: Search, trials: list[FrozenTrial], forgiven: int) -> Budget:
     done = sum(finished(trial.state) for trial in trials)
     failed = sum(trial.state is TrialState.FAIL for trial in trials)
     running = sum(trial.state is TrialState.RUNNING for trial in trials)

@@ -7,17 +7,21 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.attempt import run_cell
+from harness.cellrun import HISTORY
 from harness.context import Context, Lens, Machine
 from harness.progress import Progress
 from harness.search.desk import Pruned, ReportEpoch, TrialFailed
 from harness.search.space import Scalar
-from harness.store import SELECTIONS, CellRun, RunStore
+from harness.store import SELECTIONS, CellRun, RunStore, Status
 from harness.study import Cell
 from harness.validation import MethodPlan
+
+if TYPE_CHECKING:
+    from harness.train import AfterEpoch
 
 FOLDER = "trials"
 """Below the run's folder: a store of its own, so that no trial is ever mistaken for a result."""
@@ -88,17 +92,17 @@ class CellObjective:
                     _keep(report_epoch, before, score)
                     reported.add(before)
             reported.add(epoch)
+            report_epoch(epoch, float(scores[cell.select.metric]))
+
+        # A finished cell's models may be gone: its worker died before the desk had its score.
+        status = run.status
+        if status.state != "done" or HISTORY in run.altered(HISTORY):
             try:
-                report_epoch(epoch, float(scores[cell.select.metric]))
+                status = _trained(cell, store, context, after_epoch)
             except Pruned:
+                # Not in `after_epoch`: there, training still writes the state that is to go.
                 _keep_numbers_only(run)
                 raise
-
-        status = run_cell(cell, store, context, after_epoch=after_epoch)
-        while status.state == "running":
-            # The worker that had it is being killed, or trains on a machine cut off from the database.
-            time.sleep(_LOCKED_SECONDS)
-            status = run_cell(cell, store, context, after_epoch=after_epoch)
         _keep_numbers_only(run)
         if status.state != "done":
             raise TrialFailed(status.reason or "error", status.detail or f"its cell is {status.state}")
@@ -115,6 +119,15 @@ class CellObjective:
             for line in run.history
             if metric in line.get("val", {})
         ]
+
+
+def _trained(cell: Cell, store: RunStore, context: Context, after_epoch: AfterEpoch) -> Status:
+    status = run_cell(cell, store, context, after_epoch=after_epoch)
+    while status.state == "running":
+        # The worker that had it is being killed, or trains on a machine cut off from the database.
+        time.sleep(_LOCKED_SECONDS)
+        status = run_cell(cell, store, context, after_epoch=after_epoch)
+    return status
 
 
 def _keep_numbers_only(run: CellRun) -> None:

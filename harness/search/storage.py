@@ -137,6 +137,14 @@ def open_database(url: str, *, create: bool) -> Database:
     With `create`, a missing SQLite file or empty database gets Optuna's tables. Raises `StorageError` when
     it is unreachable, locked, corrupt, of another program, or (without `create`) not there.
     """
+    try:
+        return reach_database(url, create=create)
+    except _AWAY as error:
+        raise _unusable(url, error) from None
+
+
+def reach_database(url: str, *, create: bool) -> Database:
+    """As `open_database`, for use inside `patiently`: what that waits for is let through."""
     if url.startswith("sqlite"):
         look_at_sqlite(_sqlite_path(url), may_be_missing=create)
         if create:
@@ -157,10 +165,15 @@ def open_database(url: str, *, create: bool) -> Database:
                 raise NoSearchYetError(f"{url}: there is no search database") from None
             # Two runs make the same tables at once: the second tries again and finds them made.
             if not (create and attempt < 5 and _lost_a_race(error)):
-                reason = f"cannot be used as a search database: {why(error)}"
-                raise StorageError(f"{url}: {reason}") from None
+                if isinstance(error, _AWAY):
+                    raise
+                raise _unusable(url, error) from None
         time.sleep(0.2 * attempt)
     raise AssertionError("counts for ever")
+
+
+def _unusable(url: str, error: Exception) -> StorageError:
+    return StorageError(f"{url}: cannot be used as a search database: {why(error)}")
 
 
 def _is_empty(url: str, arguments: Mapping[str, Any]) -> bool:
@@ -255,6 +268,7 @@ def patiently(act: Callable[[], T], url: str, patience: float | None = None) -> 
     """Do `act`, again and again while the database is away, then raise `StorageError`.
 
     `act` must be safe to repeat. A database that is restarted, or locked by a backup, costs a search nothing.
+    One that refuses what it is asked raises `StorageError` at once.
     """
     deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
     pause = 0.05
@@ -264,5 +278,7 @@ def patiently(act: Callable[[], T], url: str, patience: float | None = None) -> 
         except _AWAY as error:
             if time.monotonic() + pause > deadline:
                 raise StorageError(f"{url}: the search database is gone: {why(error)}") from None
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise _unusable(url, error) from None
         time.sleep(pause)
         pause = min(2 * pause, 5.0)

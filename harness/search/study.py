@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ from harness.search.storage import (
     StorageError,
     is_there,
     open_database,
+    patiently,
     search_url,
 )
-from harness.search.table import trial_table
+from harness.search.table import in_short, trial_table
 from harness.search.trial import End, Outcome
 from harness.store import RunStore
 from harness.study import Study
@@ -141,10 +143,11 @@ def _stored_problems(searches: Sequence[Search], out: Path) -> list[str]:
         if not is_there(url, out):
             return []
         database = open_database(url, create=False)
+        stored = [patiently(partial(stored_terms, search, database), url) for search in searches]
         return [
             change
-            for search in searches
-            for change in changes(search, stored_terms(search, database) or search.fingerprint)
+            for search, terms in zip(searches, stored, strict=True)
+            for change in changes(search, terms or search.fingerprint)
         ]
     except NoSearchYetError:
         return []
@@ -243,7 +246,8 @@ class _Watch:
     def _described(self, outcome: Outcome) -> str:
         search = next(search for search in self._searches if search.name == outcome.search)
         trials = desk_for(search).trials()
-        params = " ".join(f"{name}={_short(value)}" for name, value in trials[outcome.number].params.items())
+        drawn = trials[outcome.number].params
+        params = " ".join(f"{name}={in_short(value)}" for name, value in drawn.items())
         best = record.best(trials)
         so_far = f", best {best.value:.2f} (trial {best.number})" if best is not None else ""
         return f"{outcome.end.value} {outcome.detail}  {params}{so_far}"
@@ -252,7 +256,3 @@ class _Watch:
         """Write `search.json` now."""
         record.write_record(self._searches, self._out)
         self._written = time.monotonic()
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -69,12 +69,13 @@ def _row(one: dict[str, Any], label: list[str], names: Sequence[str], epochs: in
         str(one["number"]),
         *label,
         state,
-        *(_short(one["params"].get(name, "")) for name in names),
+        *(in_short(one["params"].get(name, "")) for name in names),
         "" if score is None else f"{score:.2f}",
         f"{one['epochs']}/{epochs}",
         f"{one['seconds']:.0f}",
     ]
 
 
-def _short(value: object) -> str:
+def in_short(value: object) -> str:
+    """A setting as a person reads it: four digits of a number."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

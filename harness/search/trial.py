@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.refusing import is_of_the_machine
+from harness.refusing import is_of_the_machine, reason_of
 from harness.search.desk import Answer, Claim, Lost, Pruned, Search, SearchDesk, TrialFailed, desk_for
 from harness.search.storage import StorageError
 
@@ -85,12 +85,3 @@ def _score(desk: SearchDesk, claim: Claim) -> float:
     if not math.isfinite(value):
         raise TrialFailed("nan", f"the validation score is {value}")
     return value
-
-
-def reason_of(error: BaseException) -> str:
-    """The house's word for an exception: oom, timeout, nan or error."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "oom"
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    return "nan" if isinstance(error, FloatingPointError) else "error"
