@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.cellrun import CellRun
 from harness.context import Context, Lens, Machine
+from harness.files import StoreError
 from harness.schema import TieOrder, TrainSettings
-from harness.store import CellRun, StoreError
 
 if TYPE_CHECKING:
     from harness.devices import Precision

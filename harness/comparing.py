@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import environment, weights
-from harness.cellrun import SELECTIONS, Place, place_of
+from harness.cellrun import SELECTIONS, CellRun, Place, place_of
+from harness.files import StoreError
 from harness.recall import recorded
 from harness.resultstable import SCORES
-from harness.store import CellRun, RunStore, StoreError
+from harness.store import RunStore
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.cellrun import CellRun
 from harness.context import Context, Lens
 from harness.data.records import DataError
+from harness.files import StoreError
 from harness.pictures import Restoration, chosen_queries, write_gallery, write_pruned, write_restorations
 from harness.seeds import seed_for
-from harness.store import CellRun, RunStore, StoreError
+from harness.store import RunStore
 from harness.study import Cell
 
 if TYPE_CHECKING:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from harness import environment
 from harness.attempt import is_finished, recorded_now, run_cell
+from harness.cellrun import CellRun, Status
 from harness.context import Context, Machine
 from harness.data.splits import file_list
 from harness.files import atomic_json
 from harness.launchers import Resources, WorkerDied, open_launcher
 from harness.refusing import is_of_the_machine, reason_of
 from harness.resultstable import write_results_table
-from harness.store import CellRun, RunStore, Status
+from harness.store import RunStore
 from harness.study import Cell, Study, fingerprint
 from harness.why import not_reused
 

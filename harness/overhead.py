@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 
 from harness import environment, timing
+from harness.cellrun import CellRun
 from harness.context import Context, Lens
 from harness.data.loader import Indices
 from harness.devices import autocast, to_precision
@@ -28,7 +29,7 @@ from harness.files import atomic_json
 from harness.memory import held_bytes, peak_bytes
 from harness.schema import Overhead
 from harness.seeds import seed_for
-from harness.store import CellRun, RunStore
+from harness.store import RunStore
 from harness.study import Cell, Study, fingerprint
 from harness.train import Options, Trainer
 from methods.base import Method

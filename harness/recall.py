@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.cellrun import CellRun
 from harness.context import Machine
+from harness.files import StoreError
 from harness.schema import Select, TrainSettings
-from harness.store import CellRun, RunStore, StoreError
+from harness.store import RunStore
 from harness.study import Cell
 from harness.studyfile import StudyError
 

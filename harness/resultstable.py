@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.cellrun import CellRun
 from harness.files import StoreError, atomic_file
-from harness.store import CellRun, RunStore
+from harness.store import RunStore
 
 SCORES = ("R1", "R5", "R10", "mAP", "mINP")
 COUNTS = ("queries", "gallery")

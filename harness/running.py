@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import checking, launch
+from harness.cellrun import CellRun
 from harness.context import Context
 from harness.illustrating import illustrate
 from harness.launch import Options, Stopped
 from harness.leakcheck import check_leakage
 from harness.progress import Progress
 from harness.refusing import in_words, is_of_the_machine
-from harness.store import CellRun, RunStore
+from harness.store import RunStore
 from harness.study import Cell, Study, StudyError
 
 DONE, ERROR, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3

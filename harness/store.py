@@ -24,20 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.cellrun import DIRECTIONS, FORMAT, SELECTIONS, CellRun, Reason, Status
-from harness.files import LockedError, StoreError, atomic_json, atomic_write, read_json
+from harness.cellrun import FORMAT, CellRun
+from harness.files import StoreError, atomic_json, atomic_write, read_json
 from harness.study import Cell, Study, fingerprint
-
-__all__ = [
-    "DIRECTIONS",
-    "SELECTIONS",
-    "CellRun",
-    "LockedError",
-    "Reason",
-    "RunStore",
-    "Status",
-    "StoreError",
-]
 
 
 class RunStore:

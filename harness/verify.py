@@ -21,20 +21,15 @@ import numpy as np
 
 from harness import comparing, environment
 from harness.attempt import run_cell
-from harness.cellrun import HISTORY, RESULTS, place_of
+from harness.cellrun import HISTORY, RESULTS, SELECTIONS, CellRun, place_of
 from harness.comparing import Expectation
 from harness.context import Context, Machine
 from harness.data.records import DataError
-from harness.files import atomic_json
+from harness.files import StoreError, atomic_json
 from harness.progress import Progress
 from harness.recall import cell_of, machine_of, recorded
 from harness.resultstable import RESULT_COLUMNS, results_rows, results_sha256
-from harness.store import (
-    SELECTIONS,
-    CellRun,
-    RunStore,
-    StoreError,
-)
+from harness.store import RunStore
 from harness.study import fingerprint, weights_of
 from harness.studyfile import StudyError
 from harness.why import against_present

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import environment
+from harness.cellrun import CellRun
 from harness.context import Context, Machine
 from harness.data.records import DataError
 from harness.data.splits import file_list
+from harness.files import StoreError
 from harness.recall import cell_of, find_cell, machine_of, recorded, store_of
-from harness.store import CellRun, RunStore, StoreError
+from harness.store import RunStore
 from harness.study import Cell, load_study
 from harness.studyfile import StudyError
 

@@ -14,7 +14,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from harness.store import CellRun, RunStore, StoreError
+from harness.cellrun import CellRun
+from harness.files import StoreError
+from harness.store import RunStore
 from reports.statistics import Floats, Integers
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from study_files import write_study
 
 from harness import environment, evaluate, savedstate
 from harness.attempt import run_cell
+from harness.cellrun import CellRun
 from harness.context import Context
 from harness.data.records import DataError
 from harness.files import atomic_write
@@ -29,7 +30,7 @@ from harness.progress import Progress
 from harness.refusing import lines_of
 from harness.resultstable import write_results_table
 from harness.running import run_study
-from harness.store import CellRun, RunStore
+from harness.store import RunStore
 from harness.train import Trainer
 from reports.assemble import build
 

@@ -21,8 +21,8 @@ from small_runs import (
     without_times,
 )
 
+from harness.cellrun import CellRun
 from harness.checkpoint import Pace, Position, Writer, pack
-from harness.store import CellRun
 from harness.train import Options
 
 EVERY_STEP = Options(report_seconds=0, checkpoint_minutes=0)

@@ -18,14 +18,10 @@ import torch
 from study_files import write_study
 
 from harness import files
-from harness.files import NewerFormatError, atomic_write
+from harness.cellrun import CellRun
+from harness.files import LockedError, NewerFormatError, StoreError, atomic_write
 from harness.resultstable import RESULT_COLUMNS, results_rows, write_results_table
-from harness.store import (
-    CellRun,
-    LockedError,
-    RunStore,
-    StoreError,
-)
+from harness.store import RunStore
 from harness.study import Cell, load_study
 
 ROOT = Path(__file__).parent.parent
@@ -119,7 +115,7 @@ def test_an_epoch_trained_again_counts_once_and_later_ones_are_forgotten(run: Ce
 HOLD = """
 import sys, time
 from pathlib import Path
-from harness.store import CellRun
+from harness.cellrun import CellRun
 run = CellRun(Path(sys.argv[1]))
 with run.lock():
     run.set_status("running", epoch=3)

@@ -16,10 +16,11 @@ from light_runs import PLUGIN, light_machine, light_study, run_light
 from typer.testing import CliRunner
 
 from harness import comparing, files, resultstable
+from harness.cellrun import CellRun
 from harness.cli import app
 from harness.comparing import Expectation
 from harness.context import Context
-from harness.store import CellRun, RunStore
+from harness.store import RunStore
 from harness.verify import Certificate, verify
 from reports.provenance import certificate as shown
 

@@ -15,13 +15,14 @@ from typing import Any
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness import registry
+from harness.cellrun import CellRun
 from harness.checkpoint import Position, pack
 from harness.context import Context, Machine
 from harness.launch import Options, run_cells
 from harness.optimiser import make_optimiser
 from harness.progress import Progress
 from harness.schema import TrainSettings
-from harness.store import CellRun, RunStore
+from harness.store import RunStore
 from harness.study import load_study
 from methods.build import build_method
 from methods.clip import load_backbone
