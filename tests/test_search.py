@@ -22,7 +22,8 @@ import sqlalchemy
 from harness.data.records import DataError
 from harness.launchers import InProcess
 from harness.search import storage
-from harness.search.desk import Answer, Claim, Search, desk_for, prepare
+from harness.search.desk import Answer, Claim, Search, desk_for
+from harness.search.preparing import prepare
 from harness.search.record import best, search_record, write_record
 from harness.search.run import run_searches
 from harness.search.space import Parameter, same_point

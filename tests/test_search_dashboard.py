@@ -16,7 +16,7 @@ import pytest
 import search_stub as stub
 
 from harness.launchers import InProcess
-from harness.search.desk import prepare
+from harness.search.preparing import prepare
 from harness.search.run import run_searches
 
 pytestmark = pytest.mark.service

@@ -19,7 +19,8 @@ import pytest
 import search_stub as stub
 
 from harness.launchers import LocalWorkers, RayCluster, Resources, Slurm
-from harness.search.desk import Search, desk_for, prepare
+from harness.search.desk import Search, desk_for
+from harness.search.preparing import prepare
 from harness.search.record import search_record
 from harness.search.run import run_searches
 
@@ -29,7 +30,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 import search_stub as stub
 from harness.launchers import LocalWorkers, Resources
-from harness.search.desk import prepare
+from harness.search.preparing import prepare
 from harness.search.run import run_searches
 
 if __name__ == "__main__":

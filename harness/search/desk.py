@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from harness.search.owner import Owner
 from harness.search.sampling import PerTrialSampler, finished, pruner_for
-from harness.search.space import Parameter, Scalar, differences, grid, same_point
-from harness.search.storage import HEARTBEAT_SECONDS, Database, StorageError, patiently, reach_database
+from harness.search.space import Parameter, Scalar, grid, same_point
+from harness.search.storage import HEARTBEAT_SECONDS, Database, patiently, reach_database
 
 logger = logging.getLogger(__name__)
 
@@ -324,11 +324,19 @@ def desk_for(search: Search) -> SearchDesk:
     """This process's desk of a search that `prepare` has made."""
     key = (search.url, search.name)
     if key not in _desks or _desks[key].search != search:
-        _desks[key] = patiently(lambda: _opened(search, reach_database(search.url, create=False)), search.url)
+        _desks[key] = patiently(
+            lambda: open_desk(search, reach_database(search.url, create=False)), search.url
+        )
     return _desks[key]
 
 
-def _opened(search: Search, database: Database) -> SearchDesk:
+def keep_desk(desk: SearchDesk) -> None:
+    """Let `desk_for` answer with this desk: reading thousands of trials takes seconds, and once is enough."""
+    _desks[desk.search.url, desk.search.name] = desk
+
+
+def open_desk(search: Search, database: Database) -> SearchDesk:
+    """A new desk of a search that is in `database`."""
     axes = (search.seed, search.name)
     study = optuna.load_study(
         study_name=search.name,
@@ -337,64 +345,6 @@ def _opened(search: Search, database: Database) -> SearchDesk:
         pruner=pruner_for(search.pruner, search.epochs, search.trials),
     )
     return SearchDesk(search, database, study)
-
-
-def stored_terms(search: Search, database: Database) -> dict[str, Any] | None:
-    """The terms a stored search was made on, or None when it is not there (or died while being made)."""
-    names = optuna.get_all_study_names(database.storage)
-    if search.name not in names:
-        return None
-    study_id = database.storage.get_study_id_from_name(search.name)
-    terms: dict[str, Any] | None = database.storage.get_study_user_attrs(study_id).get("terms")
-    return terms
-
-
-def changes(search: Search, stored: Mapping[str, Any]) -> list[str]:
-    """What the study says now that the stored search was not made with, one line each."""
-    found = differences(stored, search.fingerprint)
-    rooms = [change.removeprefix("code.").partition(":")[0] for change in found if change.startswith("code.")]
-    said = [change for change in found if not change.startswith("code.")]
-    if rooms:
-        said.append(f"the code of {', '.join(rooms)} has changed since")
-    hint = "trials of both cannot be compared; keep the old terms, or use another --out"
-    return [f"search {search.name}: {change} ({hint})" for change in said]
-
-
-def prepare(search: Search) -> None:
-    """Make the search in its database, or check that the stored one has the same terms; safe to repeat.
-
-    The recipe is queued first, so it is trial 0; a grid is queued whole. When the search is short of its
-    budget, earlier failures (a full disk, a broken driver) are forgiven: those of the recipe and of a grid
-    are queued again, and as many others may fail as in the first run. Raises `StorageError`.
-    """
-    # Reading thousands of trials takes seconds: once is enough.
-    _desks[search.url, search.name] = patiently(lambda: _prepared(search), search.url)
-
-
-def _prepared(search: Search) -> SearchDesk:
-    database = reach_database(search.url, create=True)
-    with database.desk():
-        stored = stored_terms(search, database)
-        if stored is not None and (changed := changes(search, stored)):
-            raise StorageError("; ".join(changed))
-        optuna.create_study(
-            study_name=search.name, storage=database.storage, direction="maximize", load_if_exists=True
-        )
-        desk = _opened(search, database)
-        trials = desk._trials()
-        if sum(finished(trial.state) for trial in trials) < search.trials:
-            _queue(desk, trials)
-            desk.study.set_user_attr("forgiven", sum(trial.state is TrialState.FAIL for trial in trials))
-        desk.study.set_user_attr("terms", search.fingerprint)
-    return desk
-
-
-def _queue(desk: SearchDesk, trials: Sequence[FrozenTrial]) -> None:
-    """Queue the recipe and the points of a grid, save those that are queued, running or finished."""
-    alive = {trial.user_attrs.get("point") for trial in trials if trial.state is not TrialState.FAIL}
-    for point, params in enumerate([dict(desk.search.recipe), *desk.search.grid()]):
-        if point not in alive:
-            desk.study.enqueue_trial(params, user_attrs={"point": point})
 
 
 def _last_epoch(trial: FrozenTrial) -> int:

@@ -19,8 +19,9 @@ from harness.progress import Progress
 from harness.schema import Choices, Range
 from harness.schema import Search as SearchSection
 from harness.search import record
-from harness.search.desk import Search, changes, desk_for, prepare, stored_terms
+from harness.search.desk import Search, desk_for
 from harness.search.objective import FOLDER, CellObjective, adopt
+from harness.search.preparing import changes, prepare, stored_terms
 from harness.search.run import Progress as SearchProgress
 from harness.search.run import run_searches
 from harness.search.space import Parameter, Scalar, size

@@ -17,7 +17,8 @@ import stores
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.launchers import InProcess
-from harness.search.desk import Search, desk_for, prepare
+from harness.search.desk import Search, desk_for
+from harness.search.preparing import prepare
 from harness.search.record import write_record
 from harness.search.run import run_searches
 from reports.assemble import ReportResult, build
