@@ -168,7 +168,8 @@ def report(
         list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The page to write; default: report.html of the run.")
+        Path | None,
+        typer.Option(help="The page to write; default: report.html of the run, of several beside them."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit 4 when a claim was not reproduced.")] = False,
 ) -> None:

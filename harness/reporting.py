@@ -24,9 +24,13 @@ def run_folders(runs: Sequence[Path]) -> list[Path]:
 def write_report(runs: Sequence[Path], out: Path | None, *, check: bool = False) -> int:
     """Write the report of these runs, or of all below `runs`; the exit code.
 
-    Raises `StudyError` when a folder holds no run, or its study or claims cannot be read.
+    The page of one run lies in it; that of several in the folder above the first, so that it replaces none
+    of theirs. Raises `StudyError` when a folder holds no run, its study or claims cannot be read, or there
+    is no claim to `check`.
     """
     directories = run_folders(runs)
+    if out is None and len(directories) > 1:
+        out = directories[0].absolute().parent / "report.html"
     from reports.assemble import build
     from reports.claims import ClaimsError
     from reports.frames import RunError
@@ -37,6 +41,9 @@ def write_report(runs: Sequence[Path], out: Path | None, *, check: bool = False)
         raise StudyError(error.errors) from error
     except RunError as error:
         raise StudyError([str(error)]) from error
+    if check and not made.verdicts:
+        named = ", ".join(map(str, directories))
+        raise StudyError([f"{named}: there is no claim to check; a study names a file of them by `claims:`"])
     print(made.table_text)
     print(f"report: {made.path}")
     for claim, verdict in made.verdicts.items():

@@ -167,5 +167,6 @@ def _terminal(context: Context, width: int) -> str:
         console.print(drawn)
         console.print()
     console.width = width
-    console.print(summary.headline(context), markup=False, highlight=False)
+    for line in (summary.headline(context), *summary.unlike_recipes(context)):
+        console.print(line, markup=False, highlight=False)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"

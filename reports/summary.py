@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from harness.schema import TrainSettings
 from reports.comparison import Arena
 from reports.context import Context, state
 from reports.document import Block, Column, Fragment, Section, Table, Value
@@ -51,7 +52,25 @@ def _compared(context: Context) -> list[str]:
     done = counts.pop("done", 0)
     rest = "".join(f"; {count} {text}" for text, count in sorted(counts.items()))
     lines.append(f"{done} of {plural(len(frames.cells), 'training run')} finished{rest}. {_recipe(context)}")
-    return lines
+    return [*lines, *unlike_recipes(context)]
+
+
+def unlike_recipes(context: Context) -> list[str]:
+    """A line for every setting of the recipe in which trained methods differ: such a comparison is of more
+    than the methods (a part of a study was run again with `--set`).
+    """
+    found: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for cell in context.frames.cells:
+        if "epochs" in cell.settings:  # it trains
+            for name in TrainSettings.model_fields:
+                table = (name, cell.preset, cell.dataset, cell.population)
+                found.setdefault(table, {}).setdefault(str(cell.settings.get(name)), []).append(cell.label)
+    lines = []
+    for (name, *_), by in found.items():
+        if len(by) > 1:
+            parts = [f"{value} for {listed(list(dict.fromkeys(who)))}" for value, who in by.items()]
+            lines.append(f"Not alike: {name} is {listed(parts)}.")
+    return list(dict.fromkeys(lines))
 
 
 def _recipe(context: Context) -> str:

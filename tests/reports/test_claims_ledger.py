@@ -99,3 +99,28 @@ def test_a_folder_whose_study_or_claims_are_damaged_is_refused_in_a_line_per_mis
     assert done.exit_code == 2
     assert mistake in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_check_without_a_claim_is_refused_rather_than_passed(tmp_path: Path) -> None:
+    stores.write(tmp_path, Truth({"uit": 60.0, "irra": 57.0}, people=10))
+    done = report(tmp_path)
+    assert done.exit_code == 2
+    assert "there is no claim to check" in done.stderr
+    assert report(tmp_path, check=False).exit_code == 0
+
+
+def test_the_page_of_several_runs_replaces_none_of_theirs(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in ("one", "two")]
+    for run in runs:
+        stores.write(run, Truth({"uit": 60.0, "irra": 57.0}, people=10))
+    done = report(*runs, check=False)
+    assert f"report: {tmp_path / 'report.html'}" in done.stdout
+    assert not any((run / "report.html").exists() for run in runs)
+
+
+def test_a_method_that_was_run_again_by_another_recipe_is_named(tmp_path: Path) -> None:
+    other = {"irra": {"epochs": 9}}
+    stores.write(tmp_path, Truth({"uit": 60.0, "irra": 57.0, "baseline": 50.0}, people=10, switches=other))
+    said = "Not alike: epochs is 6 for baseline and uit and 9 for irra."
+    assert said in report(tmp_path, check=False).stdout
+    assert said in (tmp_path / "report.html").read_text()
