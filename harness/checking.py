@@ -302,10 +302,11 @@ def _power(found: Examination, seeds: int) -> Iterator[str]:
         if size.points is None:
             yield f"{name}: one seed allows no verdict, however large a difference"
         else:
-            yield (
+            shown = (
                 f"{name}: {seeds} seeds would show a true difference of {size.points:.1f} points R1 in four "
-                f"studies of five; corrected for {size.comparisons} comparisons, {size.corrected:.1f}"
             )
+            many = f"; corrected for {size.comparisons} comparisons, {size.corrected:.1f}"
+            yield f"{shown}studies of five{many if size.comparisons > 1 else ''}"
     for text in dict.fromkeys(size.variances for size in found.detectable.values()):
         yield f"variances {text}"
 

@@ -141,6 +141,7 @@ def _verified(
     # Without seals, only evaluating a cell's models again tells whether its records are theirs.
     work = [(run, evaluate_only) for run in pick(finished, cells, seed)]
     work += [(run, True) for run in finished if not run.seals]
+    progress.begin_study(len(dict.fromkeys(work)), 0)
     for run, only_evaluate in dict.fromkeys(work):
         certificate.checked.append(_run_again(store, run, machine, only_evaluate, progress))
     try:
