@@ -111,7 +111,7 @@ def test_earlier_runs_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
     (tmp_path / "out" / "study.yaml").write_text("[")
     shown = " ".join(check(write_study(tmp_path), tmp_path / "out").stdout.split())
     assert "finished cells cannot be read, so variances are assumed" in shown
-    assert "study.yaml: damaged" in shown
+    assert "study.yaml:damaged" in shown.replace(" ", "")  # a long path may be wrapped anywhere
 
 
 def test_a_single_seed_detects_nothing(tmp_path: Path) -> None:
