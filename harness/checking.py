@@ -289,7 +289,8 @@ def render(found: Examination, study: Study) -> None:
             ", ".join(f"{count} {state}" for state, count in states.items()),
         )
     console.print(table)
-    console.print(f"{study.name} ({study.preset}): " + ", ".join(f"{n:,} {w}" for w, n in _costs(found)))
+    costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until its data can be read"
+    console.print(f"{study.name} ({study.preset}): {costs}")
     for line in _power(found, len(study.seeds)):
         console.print(line, markup=False, highlight=False)
     for note in found.notes:

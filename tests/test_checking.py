@@ -114,6 +114,12 @@ def test_earlier_runs_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
     assert "study.yaml:damaged" in shown.replace(" ", "")  # a long path may be wrapped anywhere
 
 
+def test_without_the_data_the_cost_is_said_to_be_unknown(tmp_path: Path) -> None:
+    done = check(write_study(tmp_path), tmp_path / "out", "--data-root", str(tmp_path / "nowhere"))
+    assert done.exit_code == 2
+    assert "cost unknown until its data can be read" in done.stdout
+
+
 def test_a_single_seed_detects_nothing(tmp_path: Path) -> None:
     study = write_study(tmp_path, seeds=1)
     assert seen(study, tmp_path / "out")["points"] is None
