@@ -37,7 +37,11 @@ _REFUSED = {
     *("StoreError", "NewerFormatError", "StorageError"),
     *("LauncherError", "WeightsNotFoundError", "CheckpointError"),
 }
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE}
+# A folder that may no longer be written is like a full disk: trials that failed of it would change a search.
+_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM),
+}
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 # By name: their modules import torch, which a study that only evaluates stored results does not need.
 _OOM = ("OutOfMemoryError",)
@@ -59,7 +63,7 @@ def reason_of(error: BaseException) -> Reason:
 
 
 def is_of_the_machine(error: BaseException) -> TypeGuard[OSError]:
-    """Whether what failed is the disk: full, read-only, or broken.
+    """Whether what failed is the disk: full, read-only, forbidden, or broken.
 
     No cell is to blame for it, every other would fail too, and what was going on can go on once it is mended.
     """

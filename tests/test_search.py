@@ -152,8 +152,6 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on(
     [
         (OSError(errno.EMFILE, "Too many open files"), "error"),
         (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "error"),
-        (PermissionError(errno.EACCES, "Permission denied"), "error"),
-        (PermissionError(errno.EPERM, "Operation not permitted"), "error"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom"),
         (DataError(["no images"]), "data"),
     ],
