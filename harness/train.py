@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -247,13 +247,9 @@ class Trainer:
 
     def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Named losses of a batch; an epoch's last, smaller one is not worth compiling for."""
-        if self.compiled and len(batch.images) < self.settings.batch_size // self.fabric.world_size:
-            with torch.compiler.set_stance("force_eager"):
-                return self._losses(batch, noise)
-        return self._losses(batch, noise)
-
-    def _losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = self.model(batch, noise)
+        small = self.compiled and len(batch.images) < self.settings.batch_size // self.fabric.world_size
+        with torch.compiler.set_stance("force_eager") if small else nullcontext():
+            found: dict[str, Tensor] = self.model(batch, noise)
         return found
 
     def end_step(self, losses: Mapping[str, Tensor], pairs: int, epoch: int, step: int) -> None:

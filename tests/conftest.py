@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from factories import write_cuhk
+from factories import write_cuhk, write_rstp
 
 
 @pytest.fixture(scope="module")
@@ -17,3 +17,12 @@ def cuhk_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield root
+
+
+@pytest.fixture(scope="module")
+def two_datasets(cuhk_root: Path) -> Iterator[Path]:
+    """The same with a small RSTPReid beside it, known to every verb by the variable TIPR_DATA."""
+    write_rstp(cuhk_root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPR_DATA", str(cuhk_root))
+        yield cuhk_root

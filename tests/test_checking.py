@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stores
-from factories import write_cuhk, write_rstp
 from stores import Truth
 from study_files import write_study
 from typer.testing import CliRunner, Result
@@ -24,15 +22,9 @@ from reports.power import Design, detectable, plan
 
 
 @pytest.fixture(scope="module", autouse=True)
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def data_root(two_datasets: Path) -> Path:
     """CUHK-PEDES with 3 test people of 2 images and 4 captions each, and RSTPReid."""
-    root = tmp_path_factory.mktemp("data")
-    write_cuhk(root)
-    write_rstp(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("TIPR_DATA", str(root))
-        yield root
+    return two_datasets
 
 
 def check(study: Path, out: Path, *arguments: str) -> Result:

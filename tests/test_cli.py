@@ -10,13 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from factories import write_cuhk, write_rstp
 from PIL import Image
 from study_files import SMALL, write_study
 from typer.testing import CliRunner, Result
@@ -29,14 +27,8 @@ RECIPE = {**SMALL["train"], "epochs": 3, "batch_size": 8, "lr": 0.01, "warmup_ep
 
 
 @pytest.fixture(scope="module", autouse=True)
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("data")
-    write_cuhk(root)
-    write_rstp(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("TIPR_DATA", str(root))
-        yield root
+def data_root(two_datasets: Path) -> Path:
+    return two_datasets
 
 
 def invoke(*arguments: object) -> Result:
