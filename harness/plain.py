@@ -2,8 +2,8 @@
 
 It does the same work as the training step with nothing prepared: every image file is opened, resized and
 augmented by PIL and torchvision for each sample, every caption tagged, pruned and tokenised, and the text
-encoded twice, by weights in float16 on a GPU (float32 on a CPU) and an optimiser that is not fused. Nothing
-here is used to train a cell.
+encoded twice, by open_clip's own code and torch's own attention, weights in float16 on a GPU (float32 on a
+CPU) and an optimiser that is not fused. Nothing here is used to train a cell.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from open_clip.model import CLIP
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -26,7 +27,9 @@ from harness.data.records import Split
 from harness.devices import to_precision
 from harness.schema import TrainSettings
 from harness.study import Cell
-from methods.base import Batch
+from methods.attention import Attention
+from methods.base import Batch, Method
+from methods.clip import Backbone
 from methods.text_pruning import Tagger, prune
 from methods.tokenizer import Tokenizer
 
@@ -82,6 +85,21 @@ def on_device(sample: Sequence[Tensor], device: torch.device) -> Batch:
     return Batch(images, plain.long(), pruned.long(), content, persons)
 
 
+class PlainBackbone(Backbone):
+    """A backbone whose features open_clip computes: every token goes through every block."""
+
+    encode_image, encode_text = CLIP.encode_image, CLIP.encode_text
+
+
+def leave_to_open_clip(method: Method) -> None:
+    """Let open_clip's code and torch's own attention compute what `method` computes; its weights stay."""
+    for part in method.modules():
+        if isinstance(part, Attention):
+            part.__class__ = nn.MultiheadAttention  # type: ignore[assignment]
+        if isinstance(part, Backbone):
+            part.__class__ = PlainBackbone
+
+
 class PlainStep:
     """The reference step of a cell; `run` is timed beside `harness.overhead.Candidate.run`."""
 
@@ -91,6 +109,7 @@ class PlainStep:
         again = {"text_pass": "twice"} if cell.own.get("tir") else {}
         twice = replace(cell, given={**cell.given, **again})
         self.method = context.method(twice).to(self.device)
+        leave_to_open_clip(self.method)
         to_precision(self.method, "released" if self.device.type == "cuda" else "fp32")
         train, lens = cell.train, Lens.of(cell)
         groups = self.method.parameter_groups(train.lr, train.weight_decay)

@@ -1,5 +1,5 @@
-"""Building blocks that TIR and MLM share: cross-attention and a small stack of CLIP's own transformer
-blocks."""
+"""Building blocks: cross-attention and a small stack of CLIP's own transformer blocks, which TIR and MLM
+share, and a transformer of which one token is wanted."""
 
 from __future__ import annotations
 
@@ -28,8 +28,30 @@ def cross_attention(width: int, depth: int) -> Attention:
 
 def attend(attention: Attention, query: Tensor, context: Tensor) -> Tensor:
     """Tokens [batch, queries, width] gathered from `context` [batch, tokens, width]; no residual."""
-    attended: Tensor = attention(query, context, context)[0]
+    attended: Tensor = attention(query, context, context, need_weights=False)[0]
     return attended
+
+
+def at(position: Tensor, tokens: Tensor) -> Tensor:
+    """The token [batch, 1, width] at `position` [batch] of each row of `tokens` [batch, tokens, width]."""
+    return tokens.gather(1, position[:, None, None].expand(-1, 1, tokens.shape[-1]))
+
+
+def one_token(stack: Any, tokens: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
+    """What open_clip's transformer `stack` makes of one token of each row, [batch, width].
+
+    The last block reads all tokens and computes that one alone, which saves most of the block. `mask`
+    [tokens, tokens] is added to the scores.
+    """
+    *blocks, last = stack.resblocks
+    for block in blocks:
+        tokens = block(tokens, attn_mask=mask)
+    context = last.ln_1(tokens)
+    seen = None if mask is None else mask[position][:, None, None].to(context.dtype)
+    attended, _ = last.attn(at(position, context), context, context, attn_mask=seen)
+    token = at(position, tokens) + last.ls_1(attended)
+    computed: Tensor = token + last.ls_2(last.mlp(last.ln_2(token)))
+    return computed.squeeze(1)
 
 
 def transformer(width: int, depth: int) -> nn.Sequential:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from methods.attention import full_precision, take_over
 from methods.backbones import BackboneConfig, backbone_config, backbone_names, config_from_raw
 from methods.base import Batch, Method, Noise
+from methods.blocks import at, one_token
 from methods.pretrained import WeightsNotFoundError, find_weights, read_state
 from methods.tokenizer import Tokenizer
 
@@ -70,8 +71,8 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         """The tokenizer that makes ids for this backbone."""
         return Tokenizer(self.config.vocab_size, self.config.context_length)
 
-    def _encode_patches(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Tokens [batch, 1 + visible, width] before `ln_post`: the class token, then the (visible)
+    def _embed_patches(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Tokens [batch, 1 + visible, width] before the transformer: the class token, then the (visible)
         patches."""
         visual = self.visual
         patches = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
@@ -80,16 +81,19 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         if visible is not None:
             patches = patches.gather(1, visible.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
         first = (visual.class_embedding.to(patches.dtype) + positions[0]).expand(len(patches), 1, -1)
-        tokens: Tensor = visual.transformer(visual.ln_pre(torch.cat([first, patches], dim=1)))
+        tokens: Tensor = visual.ln_pre(torch.cat([first, patches], dim=1))
         return tokens
 
-    def _encode_words(self, captions: Tensor) -> Tensor:
-        """Tokens [batch, tokens, width] before `ln_final`."""
+    def _embed_words(self, captions: Tensor) -> Tensor:
+        """Tokens [batch, tokens, width] before the transformer."""
         words = self.token_embedding(captions)
-        words = words + self.positional_embedding[: captions.shape[1]].to(words.dtype)
-        mask = self.attn_mask[: captions.shape[1], : captions.shape[1]]
-        tokens: Tensor = self.transformer(words, attn_mask=mask)
+        tokens: Tensor = words + self.positional_embedding[: captions.shape[1]].to(words.dtype)
         return tokens
+
+    def _causal(self, captions: Tensor) -> Tensor:
+        """What is added to the scores [tokens, tokens] of words: each sees those before it."""
+        mask: Tensor = self.attn_mask[: captions.shape[1], : captions.shape[1]]
+        return mask
 
     def _project_image(self, tokens: Tensor) -> Tensor:
         projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
@@ -105,27 +109,31 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         With `visible` [batch, kept] (patch numbers) the transformer sees only those patches and the class
         token.
         """
-        return self._project_image(self._encode_patches(images, visible))
+        return self._project_image(self.visual.transformer(self._embed_patches(images, visible)))
 
     def text_tokens(self, captions: Tensor) -> Tensor:
         """All tokens [batch, tokens, embed_dim] after `ln_final` and projection, padding included."""
-        return self._project_text(self._encode_words(captions))
+        return self._project_text(
+            self.transformer(self._embed_words(captions), attn_mask=self._causal(captions))
+        )
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """Features [batch, embed_dim] of images [batch, 3, height, width]."""
-        features = self._project_image(self._encode_patches(image)[:, 0])
+        tokens = self._embed_patches(image)
+        first = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        features = self._project_image(one_token(self.visual.transformer, tokens, first))
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Features [batch, embed_dim] of token ids [batch, tokens]: the state at the end-of-text token."""
-        features = self._project_text(at_end_of_text(self._encode_words(text), text))
+        tokens, end = self._embed_words(text), text.argmax(dim=-1)
+        features = self._project_text(one_token(self.transformer, tokens, end, self._causal(text)))
         return F.normalize(features, dim=-1) if normalize else features
 
 
 def at_end_of_text(tokens: Tensor, captions: Tensor) -> Tensor:
     """The token [batch, width] at the end-of-text position of each caption, which has the highest id."""
-    position = captions.argmax(dim=-1)[:, None, None].expand(-1, 1, tokens.shape[-1])
-    return tokens.gather(1, position).squeeze(1)
+    return at(captions.argmax(dim=-1), tokens).squeeze(1)
 
 
 class DualEncoder(Method):

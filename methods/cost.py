@@ -87,7 +87,7 @@ def pass_gflop(
 
 def part_costs(method: UIT) -> dict[str, float]:
     """Forward GFLOP per pair of each part of UIT: `image`, `text`, `masked_image`, `decoder` (the last two:
-    TIR).
+    TIR), each with all its tokens.
     """
     batch, clip, settings = pairs_on_meta(method, 1), method.clip, method.settings
     noise = torch.zeros(1, clip.patches, device="meta")
@@ -95,8 +95,8 @@ def part_costs(method: UIT) -> dict[str, float]:
     visible = torch.zeros(1, 1 + plan.visible.shape[1], clip.embed_dim, device="meta")
     words = torch.zeros(1, clip.config.context_length, clip.embed_dim, device="meta")
     return {
-        "image": gflop(lambda: clip.encode_image(batch.images)),
-        "text": gflop(lambda: clip.encode_text(batch.captions)),
+        "image": gflop(lambda: clip.image_tokens(batch.images)),
+        "text": gflop(lambda: clip.text_tokens(batch.captions)),
         "masked_image": gflop(lambda: clip.image_tokens(grey(batch.images), plan.visible)),
         "decoder": gflop(lambda: method.restoration(visible, words, plan)),
     }

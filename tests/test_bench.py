@@ -17,6 +17,7 @@ from harness.data.augment import CLIP_MEAN
 from harness.overhead import Candidate
 from harness.plain import PlainPairs, PlainStep, on_device, plain_loader
 from harness.registry import UnknownNameError
+from methods.attention import Attention
 from methods.tokenizer import Tokenizer
 
 CPU = torch.device("cpu")
@@ -124,8 +125,21 @@ def test_the_plain_step_encodes_the_text_twice_and_learns(context: Context) -> N
     before = next(plain.method.parameters()).detach().clone()
     seconds = plain.run(1)
     assert times == 2
+    assert not any(isinstance(part, Attention) for part in plain.method.modules())
     assert 0 < seconds["without data"] < seconds["training step"]
     assert not torch.equal(before, next(plain.method.parameters()))
+
+
+def test_the_plain_step_computes_the_same_losses(context: Context) -> None:
+    cell = wanted().cell(CPU)
+    ours = Candidate(cell, context)
+    plain = PlainStep(cell, context, ours.batches, workers=0)
+    batch, noise = ours.trainer.inputs(ours.batches[0], 0, 0)
+    expected = ours.method(batch, noise)
+    found = plain.method(batch, noise)
+    assert found.keys() == expected.keys()
+    for name, loss in expected.items():
+        assert torch.allclose(found[name], loss, rtol=1e-4), name
 
 
 def test_the_table_shows_stored_steps_and_suites(tmp_path: Path) -> None:

@@ -28,6 +28,25 @@ def test_features_are_those_of_open_clip() -> None:
     assert torch.allclose(backbone.image_tokens(batch.images)[:, 0], image, atol=1e-5)
 
 
+def test_features_teach_the_weights_what_those_of_open_clip_teach() -> None:
+    backbone, batch = toy_backbone(), toy_batch()
+    theirs = open_clip.model.CLIP
+
+    def gradients(image: torch.Tensor, text: torch.Tensor) -> dict[str, torch.Tensor]:
+        backbone.zero_grad()
+        (image.square().sum() + text.square().sum()).backward()
+        return {
+            name: weight.grad.clone() for name, weight in backbone.named_parameters() if weight.requires_grad
+        }
+
+    ours = gradients(backbone.encode_image(batch.images), backbone.encode_text(batch.captions))
+    expected = gradients(
+        theirs.encode_image(backbone, batch.images), theirs.encode_text(backbone, batch.captions)
+    )
+    for name, gradient in expected.items():
+        assert torch.allclose(ours[name], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max())), name
+
+
 def test_hidden_patches_have_no_influence() -> None:
     backbone, batch = toy_backbone(), toy_batch()
     visible = torch.tensor([[0, 5, 7]]).expand(6, -1)

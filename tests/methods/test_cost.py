@@ -32,14 +32,20 @@ def test_mlm_has_39_million_parameters() -> None:
 
 def test_compute_per_pair_is_the_analytic_one(uit: UIT) -> None:
     published = {"image": 34.5, "text": 6.0, "masked_image": 10.1, "decoder": 5.7}
-    assert part_costs(uit) == pytest.approx(published, rel=0.02)
+    parts = part_costs(uit)
+    assert parts == pytest.approx(published, rel=0.02)
+    of_tir = parts["masked_image"] + parts["decoder"]
+    assert of_tir / (parts["image"] + parts["text"]) == pytest.approx(0.39, abs=0.01)
 
 
 def test_the_table_shows_what_tir_and_mlm_add() -> None:
     rows = {row["method"]: row for row in cost_table(["baseline", "uit", "uit-mlm"], *FULL)}
     base, uit, mlm = (rows[name]["training_gflop"] for name in ("baseline", "uit", "uit-mlm"))
-    assert uit / base - 1 == pytest.approx(0.39, abs=0.02)
-    assert 0.15 < mlm / base - 1 < 0.30  # scoring only masked words saves part of the published 30 %
+    # More than the published +39 %, though less is computed: where nothing reads the other tokens (TIR reads
+    # those of the caption, MLM those of both sides), the last block is spared them.
+    assert uit / base - 1 == pytest.approx(0.44, abs=0.01)
+    assert uit < 56.3  # the published parts, all tokens everywhere
+    assert mlm / base - 1 == pytest.approx(0.31, abs=0.01)
     assert rows["uit"]["parts_m"]["restoration"] == pytest.approx(14.32, abs=0.005)
     assert rows["uit"]["parameters_m"] == pytest.approx(sum(rows["uit"]["parts_m"].values()))
     assert rows["uit"]["inference_gflop"] == rows["baseline"]["inference_gflop"]

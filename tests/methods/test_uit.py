@@ -104,7 +104,7 @@ def test_encoding_the_text_twice_changes_no_number_but_the_work() -> None:
     for text_pass in ("reused", "twice"):
         method = toy_method("uit", text_pass=text_pass)
         seen: list[int] = []
-        method.clip.transformer.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        method.clip.transformer.resblocks[0].register_forward_hook(lambda *_, seen=seen: seen.append(1))
         losses(method)
         calls[text_pass] = len(seen)
     assert calls == {"reused": 1, "twice": 2}
