@@ -88,7 +88,7 @@ def test_a_block_of_the_image_encoder_beside_one_with_torchs_own_attention(
 
 
 def side_by_side(benchmark: BenchmarkFixture, ours: timing.Leg, plain: timing.Leg) -> None:
-    seconds = timing.interleaved({"ours": ours, "plain": plain}, 2)
+    seconds = timing.interleaved({"ours": ours, "plain": plain}, 4)
     found = timing.ratio(*([one["epoch"] for one in seconds[name]] for name in ("plain", "ours")))
     benchmark.extra_info.update(ratio=found.value, low=found.low, high=found.high)
     benchmark.pedantic(ours, rounds=1)
