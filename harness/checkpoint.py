@@ -68,10 +68,13 @@ def _copied(value: Any) -> Any:
     return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
 
 
-def pack(position: Position, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def pack(
+    position: Position, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None
+) -> dict[str, Any]:
     """The full state as tensors and plain values, fit for a loader that executes nothing.
 
-    All of it is a copy in main memory: training may go on while it is written.
+    All of it is a copy in main memory: training may go on while it is written. Where training is over, no
+    `optimiser` is needed any more, two thirds of what there is to write.
     """
     present = position.epoch if position.step == 0 else None
     return {
@@ -82,7 +85,7 @@ def pack(position: Position, model: torch.nn.Module, optimiser: torch.optim.Opti
         "kept": {epoch: weights for epoch, weights in position.kept.items() if epoch != present},
         "meter": position.meter,
         "model": copy_to_cpu(model.state_dict()),
-        "optimiser": tree_map(_copied, optimiser.state_dict()),
+        "optimiser": None if optimiser is None else tree_map(_copied, optimiser.state_dict()),
         "random": random_state(),
     }
 
@@ -90,7 +93,8 @@ def pack(position: Position, model: torch.nn.Module, optimiser: torch.optim.Opti
 def unpack(state: Mapping[str, Any], model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Position:
     """Put a packed state back; raises RuntimeError or ValueError when it belongs to another model."""
     model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
+    if state["optimiser"] is not None:
+        optimiser.load_state_dict(state["optimiser"])
     restore_random_state(state["random"])
     best = {selection: Best(**values) for selection, values in state["best"].items()}
     kept = dict(state["kept"])

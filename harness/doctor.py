@@ -31,8 +31,9 @@ EXTRAS = {
     "dashboard": ("optuna_dashboard", "a live page of a search"),
 }
 GIGABYTE = 1e9
-COPIES_TRAINED = 8
-"""Of a trained model's weights on the disk: three selected models, and five in the checkpoint."""
+COPIES_TRAINED, COPIES_TRAINING = 6, 4
+"""Of a model's weights on the disk: three selected models and three in the last checkpoint; and what a cell
+adds while it trains, the optimiser's two averages and a checkpoint that is not yet complete."""
 DEMO_DISK = 2.0
 """Free gigabytes the demo asks for: caches, checkpoints and three models a cell, with room to spare."""
 
@@ -232,9 +233,8 @@ def _study(study: Study, data_root: Path | None, out: Path) -> Iterator[Finding]
 def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
     """Bytes that a study needs: for its caches of decoded images, and for its run's folder.
 
-    A cell that trains keeps three models of 4 bytes a weight, and a checkpoint of weights, two averages of
-    the optimiser and two earlier models; one that does not keeps one model. Per-query records and pages are
-    small beside that.
+    A cell that trained keeps three models of 4 bytes a weight, and the same in its last checkpoint; one that
+    does not train keeps one model. Per-query records and pages are small beside that.
     """
     from harness.data.datasets import load_dataset
     from methods.cost import build_on_meta
@@ -255,11 +255,12 @@ def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
         for kind, cell in kinds.items()
     }
     copies = {True: COPIES_TRAINED, False: 1}
+    largest = max((weights[kind] for kind, cell in kinds.items() if cell.trains), default=0)
     runs = sum(
         4 * copies[cell.trains] * weights[cell.base, cell.train.backbone, cell.train.image_size]
         for cell in cells
     )
-    return cache, runs
+    return cache, runs + 4 * COPIES_TRAINING * largest
 
 
 def _network() -> Iterator[Finding]:

@@ -313,7 +313,9 @@ class Trainer:
 
     def _save_checkpoint(self) -> None:
         start = time.monotonic()
-        self.writer.write(pack(self.position, self.method, self.adam), self.position.epoch)
+        is_over = self.position.epoch == self.epochs
+        state = pack(self.position, self.method, None if is_over else self.adam)
+        self.writer.write(state, self.position.epoch)
         self.pace.written(start)
 
     def save_models(self) -> dict[str, int]:

@@ -104,11 +104,15 @@ class Linear(Method):
 
 
 class MemoryRun:
-    """A store's cell that keeps all in memory, the checkpoint as the bytes that would lie on the disk."""
+    """A store's cell that keeps all in memory, the checkpoint as the bytes that would lie on the disk.
+
+    `optimiser` is the last state that had one.
+    """
 
     def __init__(self) -> None:
         self.checkpoint: bytes | None = None
         self.checkpoint_epochs: list[int] = []
+        self.optimiser: dict = {}
         self.history: list[dict] = []
         self.models: dict[str, tuple[int, dict]] = {}
 
@@ -120,6 +124,7 @@ class MemoryRun:
         torch.save(dict(state), file)
         self.checkpoint = file.getvalue()
         self.checkpoint_epochs.append(epoch)
+        self.optimiser = state["optimiser"] or self.optimiser
 
     def append_history(self, record):
         self.history.append(copy.deepcopy(dict(record)))

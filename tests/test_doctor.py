@@ -96,9 +96,13 @@ def test_a_study_s_need_of_disk_is_counted_by_hand(tmp_path: Path) -> None:
     cache, runs = study_disk(load_study(path), tmp_path)
     assert cache == 24 * 3 * 96 * 32
     from methods.clip import load_backbone
+    from methods.cost import TRAINING_PERSONS
 
     weights = sum(p.numel() for p in load_backbone("tiny", "none", (96, 32), seed=0).parameters())
     assert runs == 2 * 4 * weights
+    trained = write_study(tmp_path, methods=["baseline"], datasets=["cuhk-pedes"], seeds=2)
+    weights += TRAINING_PERSONS * (96 + 1)
+    assert study_disk(load_study(trained), tmp_path) == (cache, 4 * (2 * 6 + 4) * weights)
 
 
 def test_a_disk_too_small_for_a_study_fails_with_the_place(

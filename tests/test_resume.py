@@ -96,11 +96,20 @@ def test_uit_stopped_within_an_epoch_and_continued_ends_the_same_bit_for_bit():
 
 
 def test_the_checkpoint_has_the_full_state_and_loads_without_running_code():
-    state = run_small()[0].load_checkpoint()  # loaded with weights_only
+    run, settings = MemoryRun(), recipe()
+    with pytest.raises(Killed):
+        run_small(run, settings=settings, options=EVERY_STEP, data=killed_at(9, training_data(settings)))
+    state = run.load_checkpoint()  # loaded with weights_only
     assert {"epoch", "step", "best", "kept", "model", "optimiser", "random", "meter"} <= state.keys()
     assert set(state["random"]) == {"torch", "cuda", "numpy", "python"}
-    assert state["epoch"] == 3
+    assert state["epoch"] == 2
     assert len(state["optimiser"]["state"]) > 0
+
+
+def test_when_training_is_over_the_optimiser_is_not_kept():
+    state = run_small()[0].load_checkpoint()
+    assert state["epoch"] == 3
+    assert state["optimiser"] is None
 
 
 def test_weights_that_are_both_present_and_best_are_written_once():

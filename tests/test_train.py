@@ -277,7 +277,7 @@ def test_an_epoch_without_any_batch_is_lived_through():
 def test_released_precision_has_float16_weights_and_adam_state():
     run, method, _ = run_small(precision="released", lr=1e-3)
     assert {weight.dtype for weight in method.parameters()} == {torch.float16}
-    state = run.load_checkpoint()["optimiser"]["state"]
+    state = run.optimiser["state"]
     assert {entry["exp_avg"].dtype for entry in state.values()} == {torch.float16}
     assert run.history[-1]["losses"]["match"] < run.history[0]["losses"]["match"]
 
