@@ -88,7 +88,15 @@ def on_device(sample: Sequence[Tensor], device: torch.device) -> Batch:
 class PlainBackbone(Backbone):
     """A backbone whose features open_clip computes: every token goes through every block."""
 
-    encode_image, encode_text = CLIP.encode_image, CLIP.encode_text
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """As `Backbone.encode_image`; open_clip leaves it to the caller to match the weights' precision."""
+        features: Tensor = CLIP.encode_image(self, image.to(self.visual.conv1.weight.dtype), normalize)
+        return features
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """As `Backbone.encode_text`."""
+        features: Tensor = CLIP.encode_text(self, text, normalize)
+        return features
 
 
 def leave_to_open_clip(method: Method) -> None:

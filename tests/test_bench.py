@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from harness import bench, cli
 from harness.context import Context, Lens, Machine
 from harness.data.augment import CLIP_MEAN
+from harness.devices import to_precision
 from harness.overhead import Candidate
 from harness.plain import PlainPairs, PlainStep, on_device, plain_loader
 from harness.registry import UnknownNameError
@@ -136,10 +137,12 @@ def test_the_plain_step_computes_the_same_losses(context: Context) -> None:
     plain = PlainStep(cell, context, ours.batches, workers=0)
     batch, noise = ours.trainer.inputs(ours.batches[0], 0, 0)
     expected = ours.method(batch, noise)
-    found = plain.method(batch, noise)
-    assert found.keys() == expected.keys()
-    for name, loss in expected.items():
-        assert torch.allclose(found[name], loss, rtol=1e-4), name
+    for precision, tolerance in (("fp32", 1e-4), ("released", 0.02)):  # released: float16, as on a GPU
+        to_precision(plain.method, precision)
+        found = plain.method(batch, noise)
+        assert found.keys() == expected.keys()
+        for name, loss in expected.items():
+            assert torch.allclose(found[name].float(), loss, rtol=tolerance), (precision, name)
 
 
 def test_the_table_shows_stored_steps_and_suites(tmp_path: Path) -> None:

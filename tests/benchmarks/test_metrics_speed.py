@@ -35,7 +35,7 @@ def features(queries: int, gallery: int, width: int) -> tuple[torch.Tensor, ...]
 def rank(benchmark: BenchmarkFixture, queries: int, gallery: int, width: int, rounds: int) -> None:
     case = features(queries, gallery, width)
     benchmark.pedantic(
-        lambda: summarise(query_records(ranks(*case), case[2])), rounds=rounds, warmup_rounds=1
+        lambda: summarise(query_records(ranks(*case), case[2])), rounds=rounds, warmup_rounds=int(rounds > 1)
     )
     seconds = benchmark.stats.stats.min
     benchmark.extra_info["nanoseconds_per_pair"] = 1e9 * seconds / (queries * gallery)
