@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 RUNS ?= runs
+BENCH ?= reports/benchmarks/suite.json
 
 .PHONY: help install demo test lint format bench smoke clean
 
@@ -35,8 +36,8 @@ format: install  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install   ## benchmarks; nothing here can fail for being slow
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+bench: install   ## benchmarks, for `harness bench table`; nothing here can fail for being slow
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=$(BENCH)
 
 smoke: install   ## the smallest study, under a minute
 	$(BIN)/python -m harness run studies/smoke.yaml --out $(RUNS)/smoke

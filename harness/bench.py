@@ -278,7 +278,10 @@ def _suite_table(suite: dict[str, Any]) -> str:
         )
         for one in suite["benchmarks"]
     ]
-    title = f"make bench, {machine['cpu'].get('brand_raw', machine['machine'])}, {suite['datetime'][:10]}"
+    where = [machine["cpu"].get("brand_raw", machine["machine"])]
+    where += [f"{machine['cores']} cores"] if "cores" in machine else []
+    where += [f"{name} {version}" for name, version in machine.get("versions", {}).items() if name == "torch"]
+    title = f"make bench, {', '.join(where)}, {suite['datetime'][:10]}"
     return _markdown(title, ("benchmark", "median ms", "quartile range", "also"), rows)
 
 

@@ -147,7 +147,12 @@ def test_the_plain_step_computes_the_same_losses(context: Context) -> None:
 
 def test_the_table_shows_stored_steps_and_suites(tmp_path: Path) -> None:
     suite = {
-        "machine_info": {"cpu": {"brand_raw": "A | CPU"}, "machine": "x86_64"},
+        "machine_info": {
+            "cpu": {"brand_raw": "A | CPU"},
+            "machine": "x86_64",
+            "cores": 2,
+            "versions": {"torch": "2.11.0", "numpy": "2.4.6"},
+        },
         "datetime": "2026-01-02T03:04:05",
         "benchmarks": [
             {
@@ -160,4 +165,15 @@ def test_the_table_shows_stored_steps_and_suites(tmp_path: Path) -> None:
     (tmp_path / "suite.json").write_text(json.dumps(suite))
     text = bench.table(tmp_path)
     assert "| ranking is quick | 250 | 10 | ratio 3.142, device cpu |" in text
-    assert "2026-01-02" in text
+    assert "A | CPU, 2 cores, torch 2.11.0, 2026-01-02" in text
+
+
+def test_stored_measurements_say_where_and_when_and_name_no_host() -> None:
+    paths = sorted(bench.FOLDER.glob("*.json"))
+    assert paths
+    for path in paths:
+        stored = json.loads(path.read_text())
+        machine = stored.get("machine_info", stored)
+        assert machine["versions"]["torch"]
+        assert stored.get("date") or stored["datetime"]
+        assert "node" not in machine

@@ -1,0 +1,24 @@
+"""What a benchmark's JSON says of where it ran: device, cores and versions, and no host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness import environment
+from harness.data.decoding import available_cores
+
+VERSIONS = ("torch", "torchvision", "open_clip_torch", "numpy", "pandas", "pyarrow", "optuna")
+
+
+def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
+    described = environment.describe()
+    machine_info.pop("node", None)
+    machine_info["cpu"].pop("flags", None)
+    machine_info["cores"] = available_cores()
+    machine_info["versions"] = {name: described["packages"][name] for name in VERSIONS}
+    machine_info["accelerators"] = described["accelerators"]
+
+
+def pytest_benchmark_update_json(config: Any, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    for benchmark in output_json["benchmarks"]:
+        benchmark["stats"].pop("data", None)
