@@ -52,7 +52,13 @@ def cache_data(
     Raises `StudyError` for a size that is none, `DataError` for damaged images.
     """
     shape = image_size_of(size)
-    dataset = load_dataset(name, data_root, subset=subset, skip_broken=skip_broken)
+    dataset = load_dataset(
+        name,
+        data_root,
+        subset=subset,
+        skip_broken=skip_broken,
+        progress=partial(progress.working, f"reading the images of {name}"),
+    )
     lines = []
     for split in SPLIT_NAMES:
         cache = image_cache(
@@ -60,6 +66,7 @@ def cache_data(
             shape,
             paths.cache_dir(),
             fingerprint=dataset.fingerprint,
+            digests=dataset.digests[split],
             skip_broken=skip_broken,
             progress=partial(progress.working, f"decoding {name} {split}"),
         )

@@ -244,7 +244,9 @@ def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
     images = {
         name: sum(
             len(split.image_paths)
-            for split in load_dataset(name, data_root, subset=study.file.subset).splits.values()
+            for split in load_dataset(
+                name, data_root, subset=study.file.subset, contents=False
+            ).splits.values()
         )
         for name in {name for name, _ in views}
     }

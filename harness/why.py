@@ -126,11 +126,22 @@ def changed_files(then: Files, now: Files) -> str:
         "gone": [path for split, path in before if (split, path) not in after],
         "new": [path for split, path in after if (split, path) not in before],
         "of another size": [key[1] for key in both if before[key]["bytes"] != after[key]["bytes"]],
+        "of the same size with another content": [
+            key[1] for key in both if _replaced(before[key], after[key])
+        ],
         "with other captions": [key[1] for key in both if before[key]["captions"] != after[key]["captions"]],
         "of another person": [key[1] for key in both if before[key]["person"] != after[key]["person"]],
     }
     told = [f"{len(paths):,} {kind} ({_some(paths)})" for kind, paths in kinds.items() if paths]
+    if not told and any("sha256" not in row for row in (*then, *now)):
+        return "the same names, sizes and captions, but an older version did not look into the pictures"
     return "; ".join(told) or "the same files in another order"
+
+
+def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a picture was replaced by one that only its content tells apart."""
+    known = "sha256" in before and "sha256" in after
+    return known and before["bytes"] == after["bytes"] and before["sha256"] != after["sha256"]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -316,7 +327,17 @@ def not_reused(store: RunStore, left: Iterable[CellRun]) -> list[str]:
             latest = max(done, key=lambda other: (other.directory / "status.json").stat().st_mtime)
             reason = _in_one_line(store, latest, run)
             reasons.setdefault(reason, []).append(latest.name)
-    return [_sentence(names, reason) for reason, names in reasons.items()]
+    return [_sentence("not reused", names, reason) for reason, names in reasons.items()]
+
+
+def made_again(left: Iterable[tuple[Cell, CellRun]], context: Context) -> list[str]:
+    """What of finished cells is made again though they are the same cells: a sentence for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for cell, run in left:
+        if run.was_finished:
+            found = [*_changed_targets(run, cell, context), *_unfinished(run)]
+            reasons.setdefault(_first_of(found), []).append(run.name)
+    return [_sentence("made again", names, reason) for reason, names in reasons.items() if reason]
 
 
 def _key(run: CellRun) -> str:
@@ -331,9 +352,13 @@ def _in_one_line(store: RunStore, then: CellRun, now: CellRun) -> str:
         return str(error)
     files = store.files_of(_data_of(before)), store.files_of(_data_of(after))
     found = [change.text for change in changes_between(before, after, files)]
-    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+    return _first_of(found)
 
 
-def _sentence(names: Sequence[str], reason: str) -> str:
+def _first_of(texts: Sequence[str]) -> str:
+    return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "")
+
+
+def _sentence(what: str, names: Sequence[str], reason: str) -> str:
     who = names[0] if len(names) == 1 else f"{len(names)} finished cells ({names[0]}, …)"
-    return f"not reused: {who}: {reason}"
+    return f"{what}: {who}: {reason}"

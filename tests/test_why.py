@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import draw_person, write_cuhk
+from factories import draw_person, write_cuhk, write_rstp
 from light_runs import PLUGIN, RECIPE, light_machine, light_study, run_light
 from typer.testing import CliRunner
 
@@ -83,6 +84,59 @@ def test_changed_and_missing_files_are_named(copy: Path) -> None:
     assert images[0].name in change.text
 
 
+def replace_picture(folder: Path) -> Path:
+    """Put another picture of the same size and time where a training picture was."""
+    image = sorted((folder / "data" / "CUHK-PEDES" / "imgs").rglob("*.jpg"))[0]
+    was = image.stat()
+    image.write_bytes(image.read_bytes()[:-3] + b"\0\0\0")
+    os.utime(image, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert image.stat().st_size == was.st_size
+    return image
+
+
+def test_a_picture_replaced_at_the_same_size_and_time_is_named(copy: Path) -> None:
+    image = replace_picture(copy)
+    (change,) = asked(copy).changes
+    assert change.text.startswith(
+        "the data of cuhk-pedes changed: 1 of the same size with another content (imgs/"
+    )
+    assert image.name in change.text
+
+
+def test_run_says_that_a_picture_changed_and_trains_a_new_cell(copy: Path) -> None:
+    image = replace_picture(copy)
+    said = Said()
+    (before,) = RunStore(copy / "out").cells()
+    store = run_light(
+        light_study(copy / "in", seeds=1), copy / "out", Context(light_machine(copy / "data"), said)
+    )
+    (after,) = store.cells()
+    assert after.name != before.name
+    assert after.status.state == "done"
+    (line,) = (line for line in said.lines if "not reused" in line)
+    assert line.startswith(f"not reused: {before.name}: the data of cuhk-pedes changed: 1 of the same size")
+    assert image.name in line
+
+
+def test_run_says_what_of_a_finished_cell_it_makes_again(copy: Path) -> None:
+    write_rstp(copy / "data")
+    study = light_study(copy / "in", seeds=1, evaluate={"targets": ["rstpreid"]})
+    run_light(study, copy / "out", Context(light_machine(copy / "data")))
+    (run,) = RunStore(copy / "out").cells()
+    image = sorted((copy / "data" / "RSTPReid" / "imgs").rglob("*.jpg"))[0]
+    image.write_bytes(image.read_bytes()[:-1] + b"x")
+    record = run.records_path("cuhk-pedes", "val", "t2i")
+    record.unlink()
+    said = Said()
+    run_light(study, copy / "out", Context(light_machine(copy / "data"), said))
+    assert [line for line in said.lines if "made again" in line] == [
+        f"made again: {run.name}: the data of the target rstpreid changed: it is evaluated again; "
+        f"records/{record.name} is gone: it is made again"
+    ]
+    assert run.status.state == "done"
+    assert record.exists()
+
+
 def test_changed_code_names_its_room_and_files(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = dict(environment.code_fingerprint())
     monkeypatch.setattr(environment, "code_of", lambda *_: {**code, "train": "0" * 64})
@@ -150,6 +204,9 @@ def test_every_kind_of_change_to_files_has_its_words() -> None:
     told = changed_files([row, {**row, "path": "b.jpg"}], now)
     assert told == "1 gone (b.jpg); 1 new (c.jpg); 1 with other captions (a.jpg)"
     assert "not known" in changed_files(None, now)
+    whole, other = {**row, "sha256": "1"}, {**row, "sha256": "2"}
+    assert changed_files([whole], [other]) == "1 of the same size with another content (a.jpg)"
+    assert "an older version did not look into the pictures" in changed_files([row], [other])
 
 
 def test_a_setting_that_came_or_went_is_told() -> None:

@@ -364,6 +364,9 @@ def test_a_fingerprint_tells_content_and_not_place(tmp_path: Path) -> None:
     image.write_bytes(image.read_bytes() + b"\0")
     changed = load_dataset("cuhk-pedes", tmp_path / "b")
     assert changed.fingerprint != first
+    same_size = tmp_path / "a/CUHK-PEDES/imgs/CUHK03/0001_0.jpg"
+    same_size.write_bytes(same_size.read_bytes()[:-1] + b"x")
+    assert load_dataset("cuhk-pedes", tmp_path / "a").fingerprint != first
     write_cuhk(tmp_path / "c", edit=lambda records: records[5].update(captions=["another", "caption"]))
     assert load_dataset("cuhk-pedes", tmp_path / "c").fingerprint != first
 
