@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def load_dataset(
         skip_broken: leave out images that are missing or empty, and count them in `skipped`.
         contents: read the image files that are new or were written to since, for the fingerprint; there is
             none otherwise.
-        progress: called with (files read, files to read) of a split.
+        progress: called with (files read, files to read).
 
     Raises:
         DataError: every reason why the dataset cannot be used.
@@ -67,10 +68,9 @@ def load_dataset(
     used = whole if subset is None else keep_identities(whole, subset)
     if not contents:
         return used
-    digests = {
-        split: image_digests(records.image_paths, used.root, progress)
-        for split, records in used.splits.items()
-    }
+    images = [path for split in used.splits.values() for path in split.image_paths]
+    found = iter(image_digests(images, used.root, progress))
+    digests = {name: tuple(islice(found, len(split.image_paths))) for name, split in used.splits.items()}
     identified = replace(used, digests=digests)
     return replace(identified, fingerprint=fingerprint(identified))
 
