@@ -451,6 +451,7 @@ def bench_table(
 def refusals() -> Iterator[None]:
     """Turn bad input into its lines on standard error and exit code 2, without a traceback."""
     from harness.refusing import lines_of
+    from harness.search.urls import masked_text
 
     try:
         yield
@@ -459,7 +460,7 @@ def refusals() -> Iterator[None]:
         if lines is None:
             raise
         for line in lines:
-            print(line, file=sys.stderr)
+            print(masked_text(line), file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from error
 
 

@@ -14,12 +14,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.registry import nearest
+from harness.search.urls import masked_text
 
 Key = tuple[str | int, ...]
 
 _MAX_BYTES = 1_000_000
 _MAX_VALUES = 20_000
 _MAX_DEPTH = 40
+_SHOWN = 1000
+"""Characters of a value that are looked at for an error message."""
 
 
 class StudyError(Exception):
@@ -172,7 +175,8 @@ def shown(value: object) -> str:
     """A value as it may appear in an error message: as YAML has it, short, on one line."""
     if value is None:
         return "nothing"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    # Before it is cut short: without its end a URL is not known for one.
+    text = str(value).lower() if isinstance(value, bool) else masked_text(repr(value)[:_SHOWN])
     return text if len(text) <= 60 else text[:57] + "..."
 
 
