@@ -21,7 +21,10 @@ def check_data(name: str, data_root: Path | None) -> dict[str, Any]:
 
 
 def render(found: dict[str, Any]) -> None:
-    """Print the counts and what is odd about them."""
+    """Print the counts and what is odd about them; of data that could not be read there are none."""
+    if found["damaged"] and not any(sum(counts.values()) for counts in found["splits"].values()):
+        print(f"{found['dataset']}: cannot be read")
+        return
     print(
         f"{found['dataset']}: {'the published counts' if found['official'] else 'not the published counts'}"
     )

@@ -30,6 +30,8 @@ EXTRAS = {
     "slurm": ("submitit", "--launcher slurm"),
     "dashboard": ("optuna_dashboard", "a live page of a search"),
 }
+NAME_WIDTH = 24
+"""Characters for what was looked at: lines are printed before the longest is known."""
 GIGABYTE = 1e9
 COPIES_TRAINED = 8
 """Of a trained model's weights on the disk: three selected models, and five in the checkpoint."""
@@ -55,10 +57,13 @@ class Finding:
 
 
 def diagnose(
-    data_root: Path | None = None, out: Path = Path("runs"), study: Path | None = None
+    data_root: Path | None = None,
+    out: Path = Path("runs"),
+    study: Path | None = None,
+    tell: Callable[[Finding], None] | None = None,
 ) -> list[Finding]:
     """Every finding about this machine, in the order of a reader's questions; with `study` also whether
-    there is room for it.
+    there is room for it. `tell` is given each as soon as it is known.
 
     Writes nothing but the unpacked embedded datasets in the cache folder. Raises `StudyError` for a study
     that is none.
@@ -78,7 +83,13 @@ def diagnose(
         lambda: _datasets(data_root),
         *([] if loaded is None else [lambda: _study(loaded, data_root, out)]),
     )
-    return [finding for check in checks for finding in _guarded(check)]
+    findings = []
+    for check in checks:
+        for finding in _guarded(check):
+            findings.append(finding)
+            if tell is not None:
+                tell(finding)
+    return findings
 
 
 def healthy(findings: list[Finding]) -> bool:
@@ -330,11 +341,13 @@ def _benchmark(name: str, root: Path, how_to_get: str) -> Finding:
     return Finding(f"dataset {name}", "ok", counts)
 
 
-def render(findings: list[Finding]) -> None:
-    """Print one line per finding, and its mend under it."""
-    width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        print(f"{finding.verdict:<4}  {finding.name:<{width}}  {finding.detail}")
-        if finding.mend:
-            print(f"{'':<4}  {'':<{width}}  → {finding.mend}")
+def render(finding: Finding) -> None:
+    """Print a finding, and its mend under it, at once: some take seconds to find."""
+    print(f"{finding.verdict:<4}  {finding.name:<{NAME_WIDTH}}  {finding.detail}", flush=True)
+    if finding.mend:
+        print(f"{'':<4}  {'':<{NAME_WIDTH}}  → {finding.mend}", flush=True)
+
+
+def conclude(findings: list[Finding]) -> None:
+    """Print what the findings come to."""
     print("the demo can run here" if healthy(findings) else "the demo cannot run here as things are")

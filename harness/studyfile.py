@@ -92,12 +92,12 @@ class Document:
         """Raise `StudyError` with every mistake in the order of the file, when there is one."""
         if self.mistakes:
             ordered = sorted(self.mistakes, key=lambda mistake: _line(mistake[0]))
-            raise StudyError(
-                [
-                    f"{place}: {dotted(key)}: {text}" if key else f"{place}: {text}"
-                    for place, key, text in ordered
-                ]
-            )
+            raise StudyError([f"{_named(place, key)}: {text}" for place, key, text in ordered])
+
+
+def _named(place: str, key: Key) -> str:
+    """Where a mistake is; an option that has the name of its key names it once."""
+    return place if not key or place == f"--{key[0]}" else f"{place}: {dotted(key)}"
 
 
 def dotted(key: Key) -> str:

@@ -14,7 +14,7 @@ from harness.context import Context, Machine
 from harness.data.records import DataError
 from harness.data.splits import file_list
 from harness.files import StoreError
-from harness.recall import cell_of, find_cell, machine_of, recorded, store_of
+from harness.recall import cell_of, find_cell, machine_of, recorded, refuse_unregistered, store_of
 from harness.store import RunStore
 from harness.study import Cell, load_study
 from harness.studyfile import StudyError
@@ -165,6 +165,7 @@ def why(name: str, other: str | None, machine: Machine) -> Answer:
     Raises `StudyError` and `StoreError` for a cell that is not there or damaged.
     """
     run = find_cell(name)
+    refuse_unregistered(run)
     if other is None:
         return against_present(run, machine)
     if Path(other).suffix in (".yaml", ".yml"):
@@ -252,10 +253,20 @@ def _made_of(run: CellRun) -> Iterator[str]:
     yield f"dataset   {dataset.get('name')}{subset}, fingerprint {str(dataset.get('fingerprint'))[:12]}"
     yield f"seed      {parts.get('seed')}"
     for part in ("settings", "protocol"):
-        told = ", ".join(f"{name}={value}" for name, value in sorted(_mapping(parts, part).items()))
-        yield f"{part:<9} {told}"
-    rooms = ", ".join(f"{room} {digest[:8]}" for room, digest in sorted(_mapping(parts, "code").items()))
-    yield f"code      {rooms}"
+        yield from _one_a_line(part, _mapping(parts, part))
+    yield from _one_a_line("code", {room: digest[:8] for room, digest in _mapping(parts, "code").items()})
+
+
+def _one_a_line(part: str, values: Mapping[str, Any]) -> Iterator[str]:
+    for number, (name, value) in enumerate(sorted(values.items())):
+        yield f"{'' if number else part:<9} {name} = {setting_text(value)}"
+
+
+def setting_text(value: Any) -> str:
+    """A setting as a study file has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
 
 
 def _present(context: Context, cell: Cell, run: CellRun) -> dict[str, Any]:

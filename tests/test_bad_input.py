@@ -332,3 +332,18 @@ def test_a_password_that_stands_in_the_wrong_place_is_not_repeated(tmp_path: Pat
     done = CliRunner().invoke(app, ["run", study, "--set", override.format(url)])
     assert done.exit_code == 2
     assert "sesame" not in done.output
+
+
+def test_an_option_that_is_named_like_its_key_is_named_once(tmp_path: Path) -> None:
+    (error,) = errors_of(write_study(tmp_path), methods=["uti"])
+    assert error.startswith("--methods: unknown method 'uti': did you mean 'uit'?")
+    (error,) = errors_of(write_study(tmp_path), subset=0)
+    assert error.startswith("--subset: must be")
+
+
+def test_an_unknown_method_may_be_one_of_a_plugin_and_an_unknown_split_not(tmp_path: Path) -> None:
+    (error,) = errors_of(write_study(tmp_path, methods=["mine"]))
+    assert error.endswith("; one of your own needs --plugin FILE")
+    done = CliRunner().invoke(app, ["evaluate", "x.pth", "--dataset", "rendered-plaza", "--split", "tset"])
+    assert "unknown split" in done.output
+    assert "plugin" not in done.output

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from harness.progress import Progress
 from harness.store import RunStore
 from harness.studyfile import StudyError
 from harness.why import changed_files, changes_between, why
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,8 @@ class Said(Progress):
 def test_nothing_changed_means_the_cell_is_reused(copy: Path) -> None:
     answer = asked(copy)
     assert answer.changes == []
-    assert any(line.startswith("settings") and "lr=0.01" in line for line in answer.made_of)
+    assert any(line.strip() == "lr = 0.01" for line in answer.made_of)
+    assert sum(line.startswith("settings") for line in answer.made_of) == 1
 
 
 def test_a_damaged_file_and_a_cell_that_is_not_finished_are_told(copy: Path) -> None:
@@ -212,3 +217,26 @@ def test_every_kind_of_change_to_files_has_its_words() -> None:
 def test_a_setting_that_came_or_went_is_told() -> None:
     texts = [change.text for change in changes_between({"settings": {"a": 1}}, {"settings": {"b": 2}})]
     assert texts == ["setting a: was 1, is no more", "setting b: is 2, was not there"]
+
+
+WITHOUT_PLUGIN = """
+import sys
+from harness.cli import app
+app(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("why", "{cell}"), ("verify", "{run}"), ("query", "{cell}", "a man", "--dataset", "cuhk-pedes")],
+)
+def test_a_cell_of_a_plugin_asks_for_that_file(copy: Path, words: tuple[str, ...]) -> None:
+    (run,) = RunStore(copy / "out").cells()
+    # A process of its own: in this one the plugin is known already.
+    given = [word.format(cell=run.directory, run=copy / "out") for word in words]
+    command = [sys.executable, "-c", WITHOUT_PLUGIN, *given, "--data-root", str(copy / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2, done.stderr
+    assert (
+        done.stderr == f"{run.name}: its method 'light' came from a plugin; give it with --plugin {PLUGIN}\n"
+    )
