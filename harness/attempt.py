@@ -141,6 +141,7 @@ def recorded_now(context: Context) -> dict[str, Any]:
         "device": machine.device,
         "devices": machine.devices,
         "deterministic": machine.deterministic,
+        "plugins": [str(plugin) for plugin in machine.plugins],
         "command": machine.command,
         "commit": environment.commit(),
     }

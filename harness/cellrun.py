@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,8 @@ DIRECTIONS = ("t2i", "i2t")
 FORMAT = 1
 """Of the cells that this version writes, and the newest that it reads."""
 HISTORY, RESULTS = "history.jsonl", "results.json"
-SEALED = (HISTORY, RESULTS, "model-*.safetensors", "records/*.parquet")
+RECORDS = "records/*.parquet"
+SEALED = (HISTORY, RESULTS, "model-*.safetensors", RECORDS)
 
 
 Place = tuple[str, str, str]
@@ -111,14 +113,16 @@ class CellRun:
     def status(self) -> Status:
         """How the cell stands; one that was cut off while running counts as queued and resumes.
 
-        So does a finished one whose scores are not the ones that were written: they are evaluated again.
+        So does a finished one whose scores or records are not the ones that were written: they are evaluated
+        again.
         """
         status = self._written_status()
         if status.state == "running" and not files.is_locked(self.directory / "lock"):
             detail = f"cut off after {status.epoch} whole epochs; resumes"
             return Status("queued", "", detail, status.epoch, status.seconds)
-        if status.state == "done" and RESULTS in self.altered(RESULTS):
-            detail = f"{RESULTS} is not as it was sealed; its models are evaluated again"
+        if status.state == "done" and (wrong := {**self.altered(RESULTS), **self.altered(RECORDS)}):
+            name, what = next(iter(wrong.items()))
+            detail = f"{name} {what}; its models are evaluated again"
             return Status("queued", "", detail, status.epoch, status.seconds)
         return status
 
@@ -165,13 +169,14 @@ class CellRun:
         """What a finished cell's files were when it finished; none when an older version finished it."""
         return self._written_status().sealed
 
-    def altered(self, only: str = "", *, thorough: bool = False) -> dict[str, str]:
+    def altered(self, only: str = "*", *, thorough: bool = False) -> dict[str, str]:
         """Files of a finished cell that are not as they were when it finished, each with what is wrong.
 
-        Unless `thorough`, one that was not written to since is taken for the same. `only` names one file.
+        Unless `thorough`, one that was not written to since is taken for the same. `only` is a name, or a
+        pattern of names.
         """
         sealed = self.seals
-        wanted = {name: seal for name, seal in sealed.items() if not only or name == only}
+        wanted = {name: seal for name, seal in sealed.items() if fnmatchcase(name, only)}
         since = (self.directory / "status.json") if sealed and not thorough else None
         return seals.broken(self.directory, wanted, since)
 

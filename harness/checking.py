@@ -289,7 +289,7 @@ def render(found: Examination, study: Study) -> None:
             ", ".join(f"{count} {state}" for state, count in states.items()),
         )
     console.print(table)
-    costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until its data can be read"
+    costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until what is missing is there"
     console.print(f"{study.name} ({study.preset}): {costs}")
     for line in _power(found, len(study.seeds)):
         console.print(line, markup=False, highlight=False)

@@ -10,6 +10,7 @@ from harness import registry
 from harness.cellrun import CellRun
 from harness.context import Context, Lens, Machine
 from harness.files import StoreError
+from harness.recall import refuse_unregistered
 from harness.schema import TieOrder, TrainSettings
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
     from methods.backbones import backbone_config
     from methods.clip import Backbone
 
+    refuse_unregistered(run)
     try:
         described = run.description
         asked, identities = described["cell"], int(described["recorded"]["identities"])

@@ -123,6 +123,7 @@ def check(
     with refusals():
         from harness.checking import examine, render
         from harness.context import Context
+        from harness.progress import shown
         from harness.study import load_study
 
         _load_plugins(plugin)
@@ -139,7 +140,9 @@ def check(
             skip_broken,
             plugin,
         )
-        found = examine(loaded, Context(options.machine), options, out or Path("runs") / loaded.name)
+        with shown() as progress:
+            context = Context(options.machine, progress)
+            found = examine(loaded, context, options, out or Path("runs") / loaded.name)
     _answer(found.plain(loaded), as_json, lambda: render(found, loaded))
     for problem in found.problems:
         print(problem, file=sys.stderr)
@@ -313,11 +316,12 @@ def doctor(
 ) -> None:
     """What this machine has, what can run on it, and the mend for what cannot. Exits 1 if the demo cannot."""
     with refusals():
-        from harness.doctor import as_plain, diagnose, healthy, render
+        from harness.doctor import as_plain, conclude, diagnose, healthy, render
 
         _load_plugins(plugin)
-        findings = diagnose(data_root_of(data_root), out or Path("runs"), study)
-    _answer(as_plain(findings), as_json, lambda: render(findings))
+        tell = None if as_json else render
+        findings = diagnose(data_root_of(data_root), out or Path("runs"), study, tell)
+    _answer(as_plain(findings), as_json, lambda: conclude(findings))
     raise typer.Exit(DONE if healthy(findings) else ERROR)
 
 
@@ -451,6 +455,7 @@ def bench_table(
 def refusals() -> Iterator[None]:
     """Turn bad input into its lines on standard error and exit code 2, without a traceback."""
     from harness.refusing import lines_of
+    from harness.search.urls import masked_text
 
     try:
         yield
@@ -459,7 +464,7 @@ def refusals() -> Iterator[None]:
         if lines is None:
             raise
         for line in lines:
-            print(line, file=sys.stderr)
+            print(masked_text(line), file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from error
 
 

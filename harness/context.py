@@ -96,7 +96,11 @@ class Context:
         key = (name, subset)
         if key not in self._datasets:
             self._datasets[key] = load_dataset(
-                name, self.machine.data_root, subset=subset, skip_broken=self.machine.skip_broken
+                name,
+                self.machine.data_root,
+                subset=subset,
+                skip_broken=self.machine.skip_broken,
+                progress=self._watch(f"reading the images of {name}"),
             )
         return self._datasets[key]
 
@@ -141,6 +145,7 @@ class Context:
                 lens.image_size,
                 paths.cache_dir(),
                 fingerprint=found.fingerprint,
+                digests=found.digests[split],
                 skip_broken=self.machine.skip_broken,
                 progress=self._watch(f"decoding {name} {split}"),
             )

@@ -21,7 +21,10 @@ def check_data(name: str, data_root: Path | None) -> dict[str, Any]:
 
 
 def render(found: dict[str, Any]) -> None:
-    """Print the counts and what is odd about them."""
+    """Print the counts and what is odd about them; of data that could not be read there are none."""
+    if found["damaged"] and not any(sum(counts.values()) for counts in found["splits"].values()):
+        print(f"{found['dataset']}: cannot be read")
+        return
     print(
         f"{found['dataset']}: {'the published counts' if found['official'] else 'not the published counts'}"
     )
@@ -52,7 +55,13 @@ def cache_data(
     Raises `StudyError` for a size that is none, `DataError` for damaged images.
     """
     shape = image_size_of(size)
-    dataset = load_dataset(name, data_root, subset=subset, skip_broken=skip_broken)
+    dataset = load_dataset(
+        name,
+        data_root,
+        subset=subset,
+        skip_broken=skip_broken,
+        progress=partial(progress.working, f"reading the images of {name}"),
+    )
     lines = []
     for split in SPLIT_NAMES:
         cache = image_cache(
@@ -60,6 +69,7 @@ def cache_data(
             shape,
             paths.cache_dir(),
             fingerprint=dataset.fingerprint,
+            digests=dataset.digests[split],
             skip_broken=skip_broken,
             progress=partial(progress.working, f"decoding {name} {split}"),
         )

@@ -30,6 +30,8 @@ EXTRAS = {
     "slurm": ("submitit", "--launcher slurm"),
     "dashboard": ("optuna_dashboard", "a live page of a search"),
 }
+NAME_WIDTH = 24
+"""Characters for what was looked at: lines are printed before the longest is known."""
 GIGABYTE = 1e9
 COPIES_TRAINED, COPIES_TRAINING = 6, 4
 """Of a model's weights on the disk: three selected models and three in the last checkpoint; and what a cell
@@ -56,10 +58,13 @@ class Finding:
 
 
 def diagnose(
-    data_root: Path | None = None, out: Path = Path("runs"), study: Path | None = None
+    data_root: Path | None = None,
+    out: Path = Path("runs"),
+    study: Path | None = None,
+    tell: Callable[[Finding], None] | None = None,
 ) -> list[Finding]:
     """Every finding about this machine, in the order of a reader's questions; with `study` also whether
-    there is room for it.
+    there is room for it. `tell` is given each as soon as it is known.
 
     Writes nothing but the unpacked embedded datasets in the cache folder. Raises `StudyError` for a study
     that is none.
@@ -79,7 +84,13 @@ def diagnose(
         lambda: _datasets(data_root),
         *([] if loaded is None else [lambda: _study(loaded, data_root, out)]),
     )
-    return [finding for check in checks for finding in _guarded(check)]
+    findings = []
+    for check in checks:
+        for finding in _guarded(check):
+            findings.append(finding)
+            if tell is not None:
+                tell(finding)
+    return findings
 
 
 def healthy(findings: list[Finding]) -> bool:
@@ -244,7 +255,9 @@ def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
     images = {
         name: sum(
             len(split.image_paths)
-            for split in load_dataset(name, data_root, subset=study.file.subset).splits.values()
+            for split in load_dataset(
+                name, data_root, subset=study.file.subset, contents=False
+            ).splits.values()
         )
         for name in {name for name, _ in views}
     }
@@ -329,11 +342,13 @@ def _benchmark(name: str, root: Path, how_to_get: str) -> Finding:
     return Finding(f"dataset {name}", "ok", counts)
 
 
-def render(findings: list[Finding]) -> None:
-    """Print one line per finding, and its mend under it."""
-    width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        print(f"{finding.verdict:<4}  {finding.name:<{width}}  {finding.detail}")
-        if finding.mend:
-            print(f"{'':<4}  {'':<{width}}  → {finding.mend}")
+def render(finding: Finding) -> None:
+    """Print a finding, and its mend under it, at once: some take seconds to find."""
+    print(f"{finding.verdict:<4}  {finding.name:<{NAME_WIDTH}}  {finding.detail}", flush=True)
+    if finding.mend:
+        print(f"{'':<4}  {'':<{NAME_WIDTH}}  → {finding.mend}", flush=True)
+
+
+def conclude(findings: list[Finding]) -> None:
+    """Print what the findings come to."""
     print("the demo can run here" if healthy(findings) else "the demo cannot run here as things are")

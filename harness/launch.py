@@ -23,7 +23,7 @@ from harness.refusing import is_of_the_machine, reason_of
 from harness.resultstable import write_results_table
 from harness.store import RunStore
 from harness.study import Cell, Study, fingerprint
-from harness.why import not_reused
+from harness.why import made_again, not_reused
 
 RESULTS_SECONDS = 10.0
 """Between two writings of `results.csv` while cells end: with thousands of cells each takes a second."""
@@ -74,7 +74,7 @@ def run_cells(
     store.make_current(opened)
     left = [(cell, run) for cell, run in opened if not is_finished(run, cell, context)]
     context.progress.begin_study(len(opened), len(opened) - len(left))
-    for sentence in not_reused(store, [run for _, run in left]):
+    for sentence in (*not_reused(store, [run for _, run in left]), *made_again(left, context)):
         context.progress.say(sentence)
     write_results_table(store)
     written = time.monotonic()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness import registry
 from harness.cellrun import CellRun
 from harness.context import Machine
 from harness.files import StoreError
@@ -60,6 +62,24 @@ def machine_of(run: CellRun, machine: Machine) -> Machine:
         threads=threads if isinstance(threads, int) and 0 < threads <= MOST_THREADS else machine.threads,
         deterministic=machine.deterministic or kept.get("deterministic") is True,
     )
+
+
+def refuse_unregistered(run: CellRun) -> None:
+    """Raises `StudyError` where the cell's method or dataset is a plugin's that was not given.
+
+    What is damaged is for its readers to say.
+    """
+    try:
+        asked, kept = run.description["cell"], recorded(run).get("plugins")
+        wanted = {"method": str(asked["base"]), "dataset": str(asked["dataset"])}
+    except (StoreError, KeyError, TypeError):
+        return
+    registered = {"method": set(registry.methods()), "dataset": set(registry.datasets())}
+    files = [shlex.quote(str(file)) for file in kept] if isinstance(kept, list) and kept else ["FILE"]
+    option = " ".join(f"--plugin {file}" for file in files)
+    for kind, name in wanted.items():
+        if name not in registered[kind]:
+            raise StudyError([f"{run.name}: its {kind} {name!r} came from a plugin; give it with {option}"])
 
 
 def store_of(run: CellRun) -> RunStore:

@@ -32,7 +32,8 @@ class UnknownNameError(ValueError):
         self.known = tuple(known)
         self.nearest = nearest(name, self.known)
         hint = f": did you mean {self.nearest!r}?" if self.nearest else ":"
-        super().__init__(f"unknown {kind} {name!r}{hint} known: {', '.join(self.known) or 'none'}")
+        own = "; one of your own needs --plugin FILE" if kind in ("method", "dataset") else ""
+        super().__init__(f"unknown {kind} {name!r}{hint} known: {', '.join(self.known) or 'none'}{own}")
 
 
 class PluginError(ValueError):

@@ -13,6 +13,9 @@ Seals = Mapping[str, Mapping[str, Any]]
 """By a file's path below the sealed folder: its `bytes` and its `sha256`."""
 
 
+ALTERED = "is not as it was sealed"
+
+
 def seal(folder: Path, patterns: Iterable[str]) -> Seals:
     """The seals of every file below `folder` that fits one of the patterns."""
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
@@ -55,4 +58,4 @@ def _what_is_wrong(path: Path, kept: Mapping[str, Any], began: int | None) -> st
         return "is gone"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return "" if same else "is not as it was sealed"
+    return "" if same else ALTERED

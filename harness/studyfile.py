@@ -14,12 +14,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.registry import nearest
+from harness.search.urls import masked_text
 
 Key = tuple[str | int, ...]
 
 _MAX_BYTES = 1_000_000
 _MAX_VALUES = 20_000
 _MAX_DEPTH = 40
+_SHOWN = 1000
+"""Characters of a value that are looked at for an error message."""
 
 
 class StudyError(Exception):
@@ -89,12 +92,12 @@ class Document:
         """Raise `StudyError` with every mistake in the order of the file, when there is one."""
         if self.mistakes:
             ordered = sorted(self.mistakes, key=lambda mistake: _line(mistake[0]))
-            raise StudyError(
-                [
-                    f"{place}: {dotted(key)}: {text}" if key else f"{place}: {text}"
-                    for place, key, text in ordered
-                ]
-            )
+            raise StudyError([f"{_named(place, key)}: {text}" for place, key, text in ordered])
+
+
+def _named(place: str, key: Key) -> str:
+    """Where a mistake is; an option that has the name of its key names it once."""
+    return place if not key or place == f"--{key[0]}" else f"{place}: {dotted(key)}"
 
 
 def dotted(key: Key) -> str:
@@ -172,7 +175,8 @@ def shown(value: object) -> str:
     """A value as it may appear in an error message: as YAML has it, short, on one line."""
     if value is None:
         return "nothing"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    # Before it is cut short: without its end a URL is not known for one.
+    text = str(value).lower() if isinstance(value, bool) else masked_text(repr(value)[:_SHOWN])
     return text if len(text) <= 60 else text[:57] + "..."
 
 

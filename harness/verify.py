@@ -27,7 +27,7 @@ from harness.context import Context, Machine
 from harness.data.records import DataError
 from harness.files import StoreError, atomic_json
 from harness.progress import Progress
-from harness.recall import cell_of, machine_of, recorded
+from harness.recall import cell_of, machine_of, recorded, refuse_unregistered
 from harness.resultstable import RESULT_COLUMNS, results_rows, results_sha256
 from harness.store import RunStore
 from harness.study import fingerprint, weights_of
@@ -132,15 +132,17 @@ def _verified(
     finished = [run for run in store.cells() if run.was_finished]
     if not finished:
         raise StudyError([f"{store.directory}: no finished cell, so nothing can be verified yet"])
+    # Without seals, only evaluating a cell's models again tells whether its records are theirs.
+    work = [(run, evaluate_only) for run in pick(finished, cells, seed)]
+    work += [(run, True) for run in finished if not run.seals]
+    for run, _ in work:
+        refuse_unregistered(run)
     mode = "evaluated again" if evaluate_only else "trained again"
     certificate = Certificate(store.directory, mode, seed, len(finished))
     for number, run in enumerate(finished, 1):
         certificate.damaged += [f"{run.name}: {text}" for text in audit(run)]
         progress.working("checking stored records", number, len(finished))
     certificate.damaged += _edited_table(store)
-    # Without seals, only evaluating a cell's models again tells whether its records are theirs.
-    work = [(run, evaluate_only) for run in pick(finished, cells, seed)]
-    work += [(run, True) for run in finished if not run.seals]
     progress.begin_study(len(dict.fromkeys(work)), 0)
     for run, only_evaluate in dict.fromkeys(work):
         certificate.checked.append(_run_again(store, run, machine, only_evaluate, progress))
@@ -225,12 +227,16 @@ def _edited_table(store: RunStore) -> Iterator[str]:
         return
     cells = {run.name: run for run in store.cells()}
     known = {tuple(str(row[name]) for name in RESULT_COLUMNS): row for row in results_rows(store)}
+    # The scores of a cell with an altered file do not stand now, whatever the table says.
+    unsound = {name for name, run in cells.items() if run.was_finished and run.status.state != "done"}
     for number, values in enumerate(written, 2):
         row = dict(zip(RESULT_COLUMNS, values, strict=True))
+        if row["cell"] in unsound:
+            continue
         if values not in known and (row["status"] == "done" or row["cell"] not in cells):
             yield f"results.csv: line {number} is not what the store holds"
     lacked = known.keys() - set(written)
-    for cell in sorted({known[values]["cell"] for values in lacked}):
+    for cell in sorted({known[values]["cell"] for values in lacked} - unsound):
         if (cells[cell].directory / "status.json").stat().st_mtime_ns < since:
             yield f"results.csv: lacks rows of {cell}"
 

@@ -14,7 +14,7 @@ from harness.context import Context, Machine
 from harness.data.records import DataError
 from harness.data.splits import file_list
 from harness.files import StoreError
-from harness.recall import cell_of, find_cell, machine_of, recorded, store_of
+from harness.recall import cell_of, find_cell, machine_of, recorded, refuse_unregistered, store_of
 from harness.store import RunStore
 from harness.study import Cell, load_study
 from harness.studyfile import StudyError
@@ -126,11 +126,22 @@ def changed_files(then: Files, now: Files) -> str:
         "gone": [path for split, path in before if (split, path) not in after],
         "new": [path for split, path in after if (split, path) not in before],
         "of another size": [key[1] for key in both if before[key]["bytes"] != after[key]["bytes"]],
+        "of the same size with another content": [
+            key[1] for key in both if _replaced(before[key], after[key])
+        ],
         "with other captions": [key[1] for key in both if before[key]["captions"] != after[key]["captions"]],
         "of another person": [key[1] for key in both if before[key]["person"] != after[key]["person"]],
     }
     told = [f"{len(paths):,} {kind} ({_some(paths)})" for kind, paths in kinds.items() if paths]
+    if not told and any("sha256" not in row for row in (*then, *now)):
+        return "the same names, sizes and captions, but an older version did not look into the pictures"
     return "; ".join(told) or "the same files in another order"
+
+
+def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a picture was replaced by one that only its content tells apart."""
+    known = "sha256" in before and "sha256" in after
+    return known and before["bytes"] == after["bytes"] and before["sha256"] != after["sha256"]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -154,6 +165,7 @@ def why(name: str, other: str | None, machine: Machine) -> Answer:
     Raises `StudyError` and `StoreError` for a cell that is not there or damaged.
     """
     run = find_cell(name)
+    refuse_unregistered(run)
     if other is None:
         return against_present(run, machine)
     if Path(other).suffix in (".yaml", ".yml"):
@@ -241,10 +253,20 @@ def _made_of(run: CellRun) -> Iterator[str]:
     yield f"dataset   {dataset.get('name')}{subset}, fingerprint {str(dataset.get('fingerprint'))[:12]}"
     yield f"seed      {parts.get('seed')}"
     for part in ("settings", "protocol"):
-        told = ", ".join(f"{name}={value}" for name, value in sorted(_mapping(parts, part).items()))
-        yield f"{part:<9} {told}"
-    rooms = ", ".join(f"{room} {digest[:8]}" for room, digest in sorted(_mapping(parts, "code").items()))
-    yield f"code      {rooms}"
+        yield from _one_a_line(part, _mapping(parts, part))
+    yield from _one_a_line("code", {room: digest[:8] for room, digest in _mapping(parts, "code").items()})
+
+
+def _one_a_line(part: str, values: Mapping[str, Any]) -> Iterator[str]:
+    for number, (name, value) in enumerate(sorted(values.items())):
+        yield f"{'' if number else part:<9} {name} = {setting_text(value)}"
+
+
+def setting_text(value: Any) -> str:
+    """A setting as a study file has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
 
 
 def _present(context: Context, cell: Cell, run: CellRun) -> dict[str, Any]:
@@ -316,7 +338,17 @@ def not_reused(store: RunStore, left: Iterable[CellRun]) -> list[str]:
             latest = max(done, key=lambda other: (other.directory / "status.json").stat().st_mtime)
             reason = _in_one_line(store, latest, run)
             reasons.setdefault(reason, []).append(latest.name)
-    return [_sentence(names, reason) for reason, names in reasons.items()]
+    return [_sentence("not reused", names, reason) for reason, names in reasons.items()]
+
+
+def made_again(left: Iterable[tuple[Cell, CellRun]], context: Context) -> list[str]:
+    """What of finished cells is made again though they are the same cells: a sentence for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for cell, run in left:
+        if run.was_finished:
+            found = [*_changed_targets(run, cell, context), *_unfinished(run)]
+            reasons.setdefault(_first_of(found), []).append(run.name)
+    return [_sentence("made again", names, reason) for reason, names in reasons.items() if reason]
 
 
 def _key(run: CellRun) -> str:
@@ -331,9 +363,13 @@ def _in_one_line(store: RunStore, then: CellRun, now: CellRun) -> str:
         return str(error)
     files = store.files_of(_data_of(before)), store.files_of(_data_of(after))
     found = [change.text for change in changes_between(before, after, files)]
-    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+    return _first_of(found)
 
 
-def _sentence(names: Sequence[str], reason: str) -> str:
+def _first_of(texts: Sequence[str]) -> str:
+    return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "")
+
+
+def _sentence(what: str, names: Sequence[str], reason: str) -> str:
     who = names[0] if len(names) == 1 else f"{len(names)} finished cells ({names[0]}, …)"
-    return f"not reused: {who}: {reason}"
+    return f"{what}: {who}: {reason}"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import ssl
+import threading
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,11 +15,13 @@ from typing import Any
 
 import open_clip
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from safetensors.torch import load_file
 from torch import Tensor
 
+PATIENCE_SECONDS = 5.0
+"""For an answer of the server that has weights."""
 SHIPPED = Path(__file__).with_name("weights")
 HUB_FILES = (
     "open_clip_model.safetensors",
@@ -57,15 +63,46 @@ def _tagged(name: str, tag: str) -> Path:
         return file
     reason = "HARNESS_OFFLINE is set"
     if os.environ.get("HARNESS_OFFLINE", "0") in ("", "0"):
-        try:
-            return Path(download_pretrained(source))
-        except Exception as error:  # whatever the network did, the user needs the same advice
-            reason = f"{type(error).__name__}: {error}"
+        server = constants.ENDPOINT if source.get("hf_hub") else str(source.get("url"))
+        silence = unanswered(server)
+        if silence:
+            reason = f"{server} was not reached: {silence}; HARNESS_OFFLINE=1 avoids the wait"
+        else:
+            try:
+                return Path(download_pretrained(source))
+            except Exception as error:  # whatever the network did, the user needs the same advice
+                reason = f"{type(error).__name__}: {error}"
     origin = " or ".join(filter(None, (source.get("hf_hub"), source.get("url"))))
     raise WeightsNotFoundError(
         f"weights {tag!r} of {name} are not on this machine ({reason}); fetch {origin} where there is a "
         f"network and put the file at {_url_cache(source)}, or name its path under `pretrained:`"
     )
+
+
+def unanswered(address: str, seconds: float = PATIENCE_SECONDS) -> str:
+    """Why nobody answers at a web address, asked through the proxies of the environment; empty if one does.
+
+    Asked once, in a thread of its own: the hub's library tries six times for each of three files, which takes
+    minutes, and to look up a name has no time limit.
+    """
+    found: list[str] = []
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(address, method="HEAD")
+            urllib.request.urlopen(request, timeout=seconds).close()
+            found.append("")
+        except urllib.error.HTTPError:  # an answer, if not a friendly one
+            found.append("")
+        except (OSError, ValueError) as error:
+            cause = getattr(error, "reason", error)
+            # Certificates are for the library that downloads to judge; it may know others.
+            found.append("" if isinstance(cause, ssl.SSLError) else str(cause))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(2 * seconds)
+    return found[0] if found else f"no answer within {2 * seconds:.0f} seconds"
 
 
 def _url_cache(source: Mapping[str, Any]) -> Path:

@@ -130,7 +130,7 @@ def _description(frames: Frames) -> str:
 
 def _remarks(context: Context) -> list[str]:
     """What a reader must know before any number."""
-    remarks = [provenance.broken_images(context)]
+    remarks = [provenance.broken_images(context), *summary.left_out(context)]
     if len(context.frames.presets) > 1:
         remarks.append(
             "These runs used different presets; they are shown in separate tables and never compared."
@@ -147,7 +147,8 @@ def _write_tables(folder: Path, everything: Sequence[Table]) -> None:
 
 def _markdown(title: str, context: Context, everything: Sequence[Table]) -> str:
     """All tables in one Markdown file, for a repository or an issue."""
-    parts = [f"# {tables.escaped(title)}", tables.escaped(summary.headline(context))]
+    said = (summary.headline(context), *summary.left_out(context))
+    parts = [f"# {tables.escaped(title)}", *map(tables.escaped, said)]
     return "\n\n".join([*parts, *(tables.markdown(table) for table in everything)])
 
 
@@ -167,6 +168,7 @@ def _terminal(context: Context, width: int) -> str:
         console.print(drawn)
         console.print()
     console.width = width
-    for line in (summary.headline(context), *summary.unlike_recipes(context)):
+    remarks = (*summary.left_out(context), *summary.unlike_recipes(context))
+    for line in (summary.headline(context), *remarks):
         console.print(line, markup=False, highlight=False)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"

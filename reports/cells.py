@@ -9,8 +9,11 @@ from typing import Any
 from reports.comparison import Place
 from reports.context import Context, runs_anchor, state
 from reports.document import Block, Column, Fragment, Prose, Section, Table, Value
-from reports.frames import CellView
+from reports.frames import ALTERED, CellView
 from reports.phrases import number, plural
+
+ALARMING = ("failed", ALTERED)
+"""What a reader should look into before anything else."""
 
 
 def section(context: Context) -> Section:
@@ -42,7 +45,7 @@ def _failures(context: Context) -> Table | None:
             Value(cell.method, cell.method, cell.anchor),
             Value(cell.dataset, cell.dataset),
             Value(str(cell.seed), cell.seed),
-            Value(state(cell), state(cell), kind="alert" if cell.status == "failed" else "quiet"),
+            Value(state(cell), state(cell), kind="alert" if cell.status in ALARMING else "quiet"),
             Value(cell.detail, cell.detail),
         )
         for cell in cells
@@ -98,7 +101,7 @@ def _run(cell: CellView, common: Mapping[str, str]) -> dict[str, Any]:
         "anchor": cell.anchor,
         "seed": cell.seed,
         "state": state(cell),
-        "failed": cell.status == "failed",
+        "failed": cell.status in ALARMING,
         "detail": cell.detail,
         "scores": ", ".join(f"{name} {number(float(row[name]), 2)}" for name in ("R1", "mAP")) if row else "",
         "epoch": row.get("epoch") if row else None,

@@ -10,7 +10,7 @@ from functools import cached_property
 from reports.comparison import Arena, Options
 from reports.document import Value
 from reports.figures import Studio
-from reports.frames import CellView, Frames
+from reports.frames import ALTERED, CellView, Frames
 from reports.phrases import missing, plural
 from reports.published import Published
 
@@ -20,6 +20,12 @@ REASONS: Mapping[str, str] = {
     "data": "its data could not be used",
     "timeout": "ran out of time",
     "error": "stopped with an error",
+}
+
+_STATES = {
+    "running": "still running",
+    "pruned": "stopped early by a search",
+    ALTERED: "left out, its results are not as they were written",
 }
 
 
@@ -87,7 +93,7 @@ def state(cell: CellView) -> str:
         return "not finished" if cell.detail else "not started"
     if cell.status == "failed":
         return f"failed, {REASONS.get(cell.reason, cell.reason or 'no reason recorded')}"
-    return {"running": "still running", "pruned": "stopped early by a search"}.get(cell.status, cell.status)
+    return _STATES.get(cell.status, cell.status)
 
 
 def why_missing(cells: Sequence[CellView]) -> str:

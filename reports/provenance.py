@@ -20,12 +20,20 @@ from reports.phrases import plural
 NAMED = 20
 """Differences of a certificate that the page names."""
 
+UNSEALED = (
+    "left no seals, since an older version finished them: whether their records are as they were written "
+    "cannot be seen, and `verify` evaluates their models again to tell."
+)
+
 
 def section(context: Context) -> Section:
     """Studies and environments, one after the other."""
     blocks: list[Block] = []
     for run in context.frames.runs:
         blocks += certificate(run.path)
+        unsealed = sum(cell.run is run and cell.unsealed for cell in context.frames.cells)
+        if unsealed:
+            blocks.append(Prose(f"{plural(unsealed, 'finished run')} of {run.path.name} {UNSEALED}"))
         facts = {name: shown(value) for name, value in sorted(_flat(run.environment).items())}
         blocks.append(
             Fragment("settings.html", {"title": f"Environment of {run.path.name}", "settings": facts})

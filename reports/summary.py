@@ -9,6 +9,7 @@ from harness.schema import TrainSettings
 from reports.comparison import Arena
 from reports.context import Context, state
 from reports.document import Block, Column, Fragment, Section, Table, Value
+from reports.frames import ALTERED
 from reports.phrases import (
     difference_value,
     interval,
@@ -22,6 +23,9 @@ from reports.phrases import (
 )
 from reports.power import comparisons, detectable
 from reports.statistics import FEW_SEEDS, Comparison
+
+NAMED = 5
+"""Runs that a list of what was left out names."""
 
 
 def section(context: Context) -> Section:
@@ -53,6 +57,15 @@ def _compared(context: Context) -> list[str]:
     rest = "".join(f"; {count} {text}" for text, count in sorted(counts.items()))
     lines.append(f"{done} of {plural(len(frames.cells), 'training run')} finished{rest}. {_recipe(context)}")
     return [*lines, *unlike_recipes(context)]
+
+
+def left_out(context: Context) -> list[str]:
+    """A line for every finished run that is left out because what it left was altered; few are named."""
+    cells = [cell for cell in context.frames.cells if cell.status == ALTERED]
+    lines = [f"Left out: {cell.directory}: {cell.detail}." for cell in cells[:NAMED]]
+    if len(cells) > NAMED:
+        lines.append(f"Left out: {plural(len(cells) - NAMED, 'more run')}, for the like.")
+    return lines
 
 
 def unlike_recipes(context: Context) -> list[str]:

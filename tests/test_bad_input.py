@@ -309,3 +309,41 @@ def test_a_study_without_its_data_is_refused_before_anything_is_made(tmp_path: P
     assert "CUHK-PEDES/reid_raw.json" in done.stderr
     assert "RSTPReid/data_captions.json" in done.stderr
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.storage=[{}]",
+        "search.storage={{url: {}}}",
+        "search.storag={}",
+        "train.lr={}",
+        "seeds={}",
+        "methods=[{}]",
+        "{}",
+        "{}=3",
+    ],
+)
+def test_a_password_that_stands_in_the_wrong_place_is_not_repeated(tmp_path: Path, override: str) -> None:
+    url = "postgresql+psycopg://me:open-sesame@host/db"
+    study = str(
+        write_study(tmp_path, search={"trials": 2, "space": {"temperature": {"low": 0.1, "high": 1}}})
+    )
+    done = CliRunner().invoke(app, ["run", study, "--set", override.format(url)])
+    assert done.exit_code == 2
+    assert "sesame" not in done.output
+
+
+def test_an_option_that_is_named_like_its_key_is_named_once(tmp_path: Path) -> None:
+    (error,) = errors_of(write_study(tmp_path), methods=["uti"])
+    assert error.startswith("--methods: unknown method 'uti': did you mean 'uit'?")
+    (error,) = errors_of(write_study(tmp_path), subset=0)
+    assert error.startswith("--subset: must be")
+
+
+def test_an_unknown_method_may_be_one_of_a_plugin_and_an_unknown_split_not(tmp_path: Path) -> None:
+    (error,) = errors_of(write_study(tmp_path, methods=["mine"]))
+    assert error.endswith("; one of your own needs --plugin FILE")
+    done = CliRunner().invoke(app, ["evaluate", "x.pth", "--dataset", "rendered-plaza", "--split", "tset"])
+    assert "unknown split" in done.output
+    assert "plugin" not in done.output

@@ -109,7 +109,7 @@ def test_earlier_runs_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
 def test_without_the_data_the_cost_is_said_to_be_unknown(tmp_path: Path) -> None:
     done = check(write_study(tmp_path), tmp_path / "out", "--data-root", str(tmp_path / "nowhere"))
     assert done.exit_code == 2
-    assert "cost unknown until its data can be read" in done.stdout
+    assert "cost unknown until what is missing is there" in done.stdout
 
 
 def test_a_single_seed_detects_nothing(tmp_path: Path) -> None:

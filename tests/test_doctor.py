@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,16 @@ def test_the_verb_prints_json_and_exits_1_where_the_demo_cannot_run(
 def test_a_study_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("name: 3\n")
     assert CliRunner().invoke(app, ["doctor", str(tmp_path / "bad.yaml")]).exit_code == 2
+
+
+def test_each_line_is_told_before_the_next_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def looked() -> Iterator[Finding]:
+        assert told[:2] == ["python", "packages"]
+        yield Finding("gpu", "ok", "")
+
+    monkeypatch.setattr(doctor, "_devices", looked)
+    findings = diagnose(tell=lambda finding: told.append(finding.name))
+    assert told == [finding.name for finding in findings]
+    assert "gpu" in told

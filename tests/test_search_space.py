@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.search.space import Parameter, differences, grid, same_point, size
-from harness.search.urls import masked, split_password
+from harness.search.urls import masked, masked_text, split_password
 
 
 def test_a_stepped_range_has_the_values_a_person_would_write() -> None:
@@ -130,3 +130,26 @@ def test_a_password_is_taken_out_of_a_storage_url_wherever_it_stands(
         assert "open" not in masked(url)
         assert "p@ss" not in masked(url)
         assert "p%40ss" not in masked(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:open@host:5432/db",
+        "postgresql:/me:open@host/db",
+        "postgresql:me:open@host/db",
+        "postgresql://me:%40open%2F@host/db",
+        "postgresql://me:p@open@host/db",
+        "postgresql://host/db?sslpassword=open",
+    ],
+)
+def test_a_password_is_taken_out_of_a_sentence_also_where_its_url_is_mistyped(url: str) -> None:
+    for sentence in (f"study.yaml:3: {url}: no database", f"got ['{url}', 1]", f"search.storage={url}"):
+        assert "***" in masked_text(sentence)
+        assert "open" not in masked_text(sentence)
+        assert "host" in masked_text(sentence)
+
+
+def test_a_sentence_without_a_url_stays_as_it_is() -> None:
+    for sentence in ("studies/x.yaml:12: train.epochs: must be at least 1, got -3", "write to me@host: a:b"):
+        assert masked_text(sentence) == sentence

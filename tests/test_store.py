@@ -233,14 +233,19 @@ def test_a_history_with_scores_of_no_query_is_not_damaged(run: CellRun) -> None:
 
 
 class Harmful:
+    """What makes a folder when it is unpickled by a reader that runs code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.mkdir, ("/tmp/should-never-exist-tipr",)
+        return os.mkdir, (str(self.folder),)
 
 
-def test_a_checkpoint_cannot_bring_code_along(run: CellRun) -> None:
-    run.save_checkpoint({"epoch": 1, "harm": Harmful()}, 1)
+def test_a_checkpoint_cannot_bring_code_along(run: CellRun, tmp_path: Path) -> None:
+    run.save_checkpoint({"epoch": 1, "harm": Harmful(tmp_path / "code-ran")}, 1)
     assert run.load_checkpoint() is None
-    assert not Path("/tmp/should-never-exist-tipr").exists()
+    assert not (tmp_path / "code-ran").exists()
     assert "set aside" in run.notes[0]
 
 

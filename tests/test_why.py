@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import draw_person, write_cuhk
+from factories import draw_person, write_cuhk, write_rstp
 from light_runs import PLUGIN, RECIPE, light_machine, light_study, run_light
 from typer.testing import CliRunner
 
@@ -20,6 +23,8 @@ from harness.progress import Progress
 from harness.store import RunStore
 from harness.studyfile import StudyError
 from harness.why import changed_files, changes_between, why
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,8 @@ class Said(Progress):
 def test_nothing_changed_means_the_cell_is_reused(copy: Path) -> None:
     answer = asked(copy)
     assert answer.changes == []
-    assert any(line.startswith("settings") and "lr=0.01" in line for line in answer.made_of)
+    assert any(line.strip() == "lr = 0.01" for line in answer.made_of)
+    assert sum(line.startswith("settings") for line in answer.made_of) == 1
 
 
 def test_a_damaged_file_and_a_cell_that_is_not_finished_are_told(copy: Path) -> None:
@@ -81,6 +87,59 @@ def test_changed_and_missing_files_are_named(copy: Path) -> None:
     assert change.part == "data"
     assert "1 of another size" in change.text
     assert images[0].name in change.text
+
+
+def replace_picture(folder: Path) -> Path:
+    """Put another picture of the same size and time where a training picture was."""
+    image = sorted((folder / "data" / "CUHK-PEDES" / "imgs").rglob("*.jpg"))[0]
+    was = image.stat()
+    image.write_bytes(image.read_bytes()[:-3] + b"\0\0\0")
+    os.utime(image, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert image.stat().st_size == was.st_size
+    return image
+
+
+def test_a_picture_replaced_at_the_same_size_and_time_is_named(copy: Path) -> None:
+    image = replace_picture(copy)
+    (change,) = asked(copy).changes
+    assert change.text.startswith(
+        "the data of cuhk-pedes changed: 1 of the same size with another content (imgs/"
+    )
+    assert image.name in change.text
+
+
+def test_run_says_that_a_picture_changed_and_trains_a_new_cell(copy: Path) -> None:
+    image = replace_picture(copy)
+    said = Said()
+    (before,) = RunStore(copy / "out").cells()
+    store = run_light(
+        light_study(copy / "in", seeds=1), copy / "out", Context(light_machine(copy / "data"), said)
+    )
+    (after,) = store.cells()
+    assert after.name != before.name
+    assert after.status.state == "done"
+    (line,) = (line for line in said.lines if "not reused" in line)
+    assert line.startswith(f"not reused: {before.name}: the data of cuhk-pedes changed: 1 of the same size")
+    assert image.name in line
+
+
+def test_run_says_what_of_a_finished_cell_it_makes_again(copy: Path) -> None:
+    write_rstp(copy / "data")
+    study = light_study(copy / "in", seeds=1, evaluate={"targets": ["rstpreid"]})
+    run_light(study, copy / "out", Context(light_machine(copy / "data")))
+    (run,) = RunStore(copy / "out").cells()
+    image = sorted((copy / "data" / "RSTPReid" / "imgs").rglob("*.jpg"))[0]
+    image.write_bytes(image.read_bytes()[:-1] + b"x")
+    record = run.records_path("cuhk-pedes", "val", "t2i")
+    record.unlink()
+    said = Said()
+    run_light(study, copy / "out", Context(light_machine(copy / "data"), said))
+    assert [line for line in said.lines if "made again" in line] == [
+        f"made again: {run.name}: the data of the target rstpreid changed: it is evaluated again; "
+        f"records/{record.name} is gone: it is made again"
+    ]
+    assert run.status.state == "done"
+    assert record.exists()
 
 
 def test_changed_code_names_its_room_and_files(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +209,34 @@ def test_every_kind_of_change_to_files_has_its_words() -> None:
     told = changed_files([row, {**row, "path": "b.jpg"}], now)
     assert told == "1 gone (b.jpg); 1 new (c.jpg); 1 with other captions (a.jpg)"
     assert "not known" in changed_files(None, now)
+    whole, other = {**row, "sha256": "1"}, {**row, "sha256": "2"}
+    assert changed_files([whole], [other]) == "1 of the same size with another content (a.jpg)"
+    assert "an older version did not look into the pictures" in changed_files([row], [other])
 
 
 def test_a_setting_that_came_or_went_is_told() -> None:
     texts = [change.text for change in changes_between({"settings": {"a": 1}}, {"settings": {"b": 2}})]
     assert texts == ["setting a: was 1, is no more", "setting b: is 2, was not there"]
+
+
+WITHOUT_PLUGIN = """
+import sys
+from harness.cli import app
+app(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("why", "{cell}"), ("verify", "{run}"), ("query", "{cell}", "a man", "--dataset", "cuhk-pedes")],
+)
+def test_a_cell_of_a_plugin_asks_for_that_file(copy: Path, words: tuple[str, ...]) -> None:
+    (run,) = RunStore(copy / "out").cells()
+    # A process of its own: in this one the plugin is known already.
+    given = [word.format(cell=run.directory, run=copy / "out") for word in words]
+    command = [sys.executable, "-c", WITHOUT_PLUGIN, *given, "--data-root", str(copy / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2, done.stderr
+    assert (
+        done.stderr == f"{run.name}: its method 'light' came from a plugin; give it with --plugin {PLUGIN}\n"
+    )

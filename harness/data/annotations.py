@@ -6,21 +6,16 @@ the path of every image are checked, and all that is wrong is reported at once.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.data.records import SPLIT_NAMES, DataError
+from harness.data.jsonlist import json_list
+from harness.data.records import SPLIT_NAMES
 from harness.registry import nearest
 
-# The largest official annotation has 80,440 captions; these bounds leave ample room and still fit in memory.
-MAX_FILE_BYTES = 128 * 2**20
-MAX_RECORDS = 1_000_000
 MAX_CAPTION_CHARACTERS = 10_000
 MAX_PATH_CHARACTERS = 1_000
 MAX_ID_CHARACTERS = 200
@@ -28,7 +23,6 @@ EXAMPLES = 3
 
 PATH_KEYS = ("file_path", "img_path")
 
-_SPACE = re.compile(r"[ \t\n\r]*")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What moves a terminal's cursor or turns its text around: no name of a person or a file needs it."""
@@ -86,7 +80,7 @@ def read_annotation(path: Path) -> Reading:
         DataError: the file cannot be read at all (not a file, too large, not JSON, not a list of records).
     """
     reading = Reading([], Complaints(), Complaints(), has_splits=False)
-    for index, raw in enumerate(_objects(path)):
+    for index, raw in enumerate(json_list(path)):
         if not isinstance(raw, dict):
             reading.refused.add("a record that is not an object", f"record {index} is {_shown(raw)}")
             continue
@@ -95,70 +89,6 @@ def read_annotation(path: Path) -> Reading:
         if record is not None:
             reading.records.append(record)
     return reading
-
-
-def _text(path: Path) -> str:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError([f"{path}: not a file; the annotation is expected here"])
-        if status.st_size > MAX_FILE_BYTES:
-            raise DataError(
-                [
-                    f"{path}: {status.st_size:,} bytes; an annotation may have {MAX_FILE_BYTES:,}, "
-                    "many times the largest official one: this is a wrong file"
-                ]
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError([f"{path}: cannot be read: {error.strerror or error}"]) from error
-    try:
-        return content.decode(json.detect_encoding(content))
-    except UnicodeDecodeError as error:
-        raise DataError([f"{path}: not a JSON text ({error.reason} at byte {error.start:,})"]) from error
-
-
-def _objects(path: Path) -> Iterator[Any]:
-    """The items of a JSON list one by one, so that a list of millions never lies in memory as objects."""
-    text = _text(path)
-    at = _skip_space(text, 0)
-    if text[at : at + 1] != "[":
-        raise DataError([f"{path}: not a list of records (it begins with {text[at : at + 20]!r})"])
-    decoder = json.JSONDecoder()
-    at, count = _skip_space(text, at + 1), 0
-    if text[at : at + 1] == "]":
-        return
-    while True:
-        try:
-            item, at = decoder.raw_decode(text, at)
-        except RecursionError:
-            raise DataError([f"{path}: record {count:,} is nested too deeply"]) from None
-        except ValueError as error:
-            raise DataError([_broken_json(path, text, at, count, error)]) from None
-        yield item
-        count += 1
-        if count > MAX_RECORDS:
-            raise DataError([f"{path}: more than {MAX_RECORDS:,} records; no benchmark is that large"])
-        at = _skip_space(text, at)
-        if text[at : at + 1] == "]":
-            return
-        if text[at : at + 1] != ",":
-            raise DataError([_broken_json(path, text, at, count, None)])
-        at = _skip_space(text, at + 1)
-
-
-def _skip_space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _broken_json(path: Path, text: str, at: int, count: int, error: ValueError | None) -> str:
-    position = error.pos if isinstance(error, json.JSONDecodeError) else at
-    if not text[position:].strip() or "Unterminated" in str(error):
-        return f"{path}: ends in the middle, after {count:,} records: the download is incomplete"
-    reason = error.msg if isinstance(error, json.JSONDecodeError) else error or "expected ',' or ']'"
-    line = text.count("\n", 0, position) + 1
-    return f"{path}:{line}: not JSON, in record {count:,}: {str(reason)[:200]}"
 
 
 def _record(index: int, raw: dict[str, Any], reading: Reading) -> Record | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import harness.data.rendered  # noqa: F401  (registers the rendered datasets)
-from harness.data.decoding import broken_images
+from harness.data.contents import image_digests
+from harness.data.decoding import Progress, broken_images
 from harness.data.layouts import CUHK_PEDES, ICFG_PEDES, RSTPREID, Layout, load_layout
 from harness.data.records import SPLIT_NAMES, DataError, Dataset
 from harness.data.splits import carve_validation, fingerprint, keep_identities, without_images
@@ -33,7 +35,13 @@ for _name, (_layout, _summary) in OFFICIAL.items():
 
 
 def load_dataset(
-    name: str, data_root: Path | None, *, subset: int | None = None, skip_broken: bool = False
+    name: str,
+    data_root: Path | None,
+    *,
+    subset: int | None = None,
+    skip_broken: bool = False,
+    contents: bool = True,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Read the dataset registered under `name`, ready for training and evaluation.
 
@@ -45,6 +53,9 @@ def load_dataset(
         data_root: the folder below which the benchmark datasets lie; embedded ones need none.
         subset: keep this many identities per split.
         skip_broken: leave out images that are missing or empty, and count them in `skipped`.
+        contents: read the image files that are new or were written to since, for the fingerprint; there is
+            none otherwise.
+        progress: called with (files read, files to read).
 
     Raises:
         DataError: every reason why the dataset cannot be used.
@@ -55,7 +66,13 @@ def load_dataset(
     present = _present(annotated, entry, data_root, skip_broken)
     whole = carve_validation(present)
     used = whole if subset is None else keep_identities(whole, subset)
-    return replace(used, fingerprint=fingerprint(used))
+    if not contents:
+        return used
+    images = [path for split in used.splits.values() for path in split.image_paths]
+    found = iter(image_digests(images, used.root, progress))
+    digests = {name: tuple(islice(found, len(split.image_paths))) for name, split in used.splits.items()}
+    identified = replace(used, digests=digests)
+    return replace(identified, fingerprint=fingerprint(identified))
 
 
 def _present(annotated: Dataset, entry: DatasetEntry, data_root: Path | None, skip_broken: bool) -> Dataset:
@@ -96,7 +113,8 @@ def check_dataset(
     Args:
         name: a registered dataset.
         data_root: the folder below which the benchmark datasets lie.
-        decode: decode every image, which finds truncated ones and takes a minute for a full benchmark.
+        decode: read and decode every image, which finds truncated ones and takes a minute for a full
+            benchmark; without it there is no fingerprint.
         progress: called with (images decoded, images in all).
 
     Returns:
@@ -106,10 +124,10 @@ def check_dataset(
     problems: list[str] = []
     loaded: Dataset | None = None
     try:
-        loaded = load_dataset(name, data_root)
+        loaded = load_dataset(name, data_root, contents=decode)
     except DataError as error:
         problems.extend(error.problems)
-        loaded = _what_is_left(name, data_root)
+        loaded = _what_is_left(name, data_root, decode)
     damaged = bool(problems)
     if loaded is not None:
         broken = _broken_lines(loaded, progress) if decode else []
@@ -128,9 +146,9 @@ def check_dataset(
     }
 
 
-def _what_is_left(name: str, data_root: Path | None) -> Dataset | None:
+def _what_is_left(name: str, data_root: Path | None, contents: bool) -> Dataset | None:
     try:
-        return load_dataset(name, data_root, skip_broken=True)
+        return load_dataset(name, data_root, skip_broken=True, contents=contents)
     except DataError:
         return None
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from harness.data.contents import UNREADABLE
 from harness.data.decoding import BrokenImageError, Progress, in_parallel, read_image, resized
 from harness.data.records import DataError, Split
 from harness.data.splits import without_images
@@ -77,7 +78,6 @@ class _Label:
     images: int
     broken: dict[str, str]
     sha256: str
-    source_times: str
     source_sha256: str
 
 
@@ -87,6 +87,7 @@ def image_cache(
     cache_dir: Path,
     *,
     fingerprint: str,
+    digests: Sequence[bytes],
     skip_broken: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -95,44 +96,48 @@ def image_cache(
     none.
 
     The pixels of an existing file are hashed before use. A damaged one is set aside, reported in the log, and
-    built again; so is one whose source images have changed since.
+    built again.
 
     Args:
         split: the images to decode.
         size: (height, width) of the result.
         cache_dir: folder of caches; `images/` below it is used.
         fingerprint: the dataset's fingerprint, which names the file.
+        digests: the SHA-256 of every image file when the fingerprint was taken.
         skip_broken: leave out images that cannot be decoded, rather than refuse the dataset.
         workers: threads that decode; default: the cores available.
         progress: called with (images decoded, images in all) while building.
 
     Raises:
-        DataError: images that cannot be decoded, each named, unless `skip_broken`.
+        DataError: images that cannot be decoded, each named, unless `skip_broken`; images that are no longer
+            the ones of the fingerprint.
         OSError: the cache folder cannot be written, or is full.
     """
     folder = cache_dir / "images"
     path = folder / f"{fingerprint[:20]}-{split.name}-{size[0]}x{size[1]}.pixels"
-    label = _opened(path, split, size, fingerprint)
+    label = _opened(path, split, size, fingerprint, digests)
     if label is None:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            label = _opened(path, split, size, fingerprint)
+            label = _opened(path, split, size, fingerprint, digests)
             if label is None:
-                label = _build(path, split, size, fingerprint, skip_broken, workers, progress)
+                label = _build(path, split, size, fingerprint, digests, skip_broken, workers, progress)
     broken = {index: label.broken[str(index)] for index in sorted(map(int, label.broken))}
     if broken and not skip_broken:
         raise DataError(_named(split, broken))
     return ImageCache(path, without_images(split, list(broken)), size, tuple(broken), label.sha256)
 
 
-def _opened(path: Path, split: Split, size: tuple[int, int], fingerprint: str) -> _Label | None:
+def _opened(
+    path: Path, split: Split, size: tuple[int, int], fingerprint: str, digests: Sequence[bytes]
+) -> _Label | None:
     """The label of a cache that may be used as it is; anything else is set aside."""
     beside = path.with_suffix(".json")
     if not beside.exists():
         return None
     try:
         label = _Label(**json.loads(beside.read_text()))
-        reason = _unusable(label, path, split, size, fingerprint)
+        reason = _unusable(label, path, split, size, fingerprint, digests)
     except (OSError, ValueError, TypeError) as error:
         reason = f"its label cannot be read ({error})"
     else:
@@ -145,21 +150,18 @@ def _opened(path: Path, split: Split, size: tuple[int, int], fingerprint: str) -
     return None
 
 
-def _unusable(label: _Label, path: Path, split: Split, size: tuple[int, int], fingerprint: str) -> str:
+def _unusable(
+    label: _Label, path: Path, split: Split, size: tuple[int, int], fingerprint: str, digests: Sequence[bytes]
+) -> str:
     if (label.format, label.fingerprint, tuple(label.size)) != (FORMAT, fingerprint, size):
         return "it holds something else"
     rows = len(split.image_paths) - len(label.broken)
     if label.images != len(split.image_paths) or path.stat().st_size != rows * 3 * size[0] * size[1]:
         return "it has the wrong size"
+    if label.source_sha256 != hashlib.sha256(b"".join(digests)).hexdigest():
+        return "it was made from other images"
     if pixel_sha256(path) != label.sha256:
         return "its pixels are not the ones that were written"
-    if _source_times(split.image_paths) == label.source_times:
-        return ""
-    # Same names and sizes but other times: a copy, or an unpacking anew. Only the content decides.
-    if _source_sha256(split.image_paths) != label.source_sha256:
-        return "its source images have changed"
-    times = _source_times(split.image_paths)
-    _write_label(path, _Label(**{**asdict(label), "source_times": times}))
     return ""
 
 
@@ -185,55 +187,32 @@ def _block_sha256(path: Path, start: int) -> bytes:
         return hashlib.sha256(file.read(HASH_BLOCK)).digest()
 
 
-def _source_times(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _source_sha256(paths: Sequence[Path]) -> str:
-    whole = hashlib.sha256()
-    for digest in in_parallel(_file_sha256, paths):
-        whole.update(digest)
-    return whole.hexdigest()
-
-
-def _file_sha256(path: Path) -> bytes:
-    try:
-        return hashlib.sha256(read_image(path)).digest()
-    except BrokenImageError:
-        return b"unreadable"
-
-
 def _build(
     path: Path,
     split: Split,
     size: tuple[int, int],
     fingerprint: str,
+    digests: Sequence[bytes],
     skip_broken: bool,
     workers: int | None,
     progress: Progress | None,
 ) -> _Label:
     paths, row_bytes = split.image_paths, 3 * size[0] * size[1]
-    times = _source_times(paths)
     building = path.with_suffix(".building")
     broken: dict[str, str] = {}
-    sources = hashlib.sha256()
+    changed: list[int] = []
     try:
         with building.open("wb+") as file:
             _reserve(file.fileno(), len(paths) * row_bytes)
-            for start, digests, failures in _decode_into(file.fileno(), paths, size, workers):
-                sources.update(b"".join(digests))
+            for start, read, failures in _decode_into(file.fileno(), paths, size, workers):
+                changed += [start + row for row, digest in enumerate(read) if digest != digests[start + row]]
                 broken.update(failures)
                 if progress is not None:
                     progress(min(start + ROWS_PER_TASK, len(paths)), len(paths))
             if broken and not skip_broken:
                 raise DataError(_named(split, {int(index): why for index, why in broken.items()}))
+            if changed:
+                raise DataError(_changed_meanwhile(split, changed))
             _close_gaps(file.fileno(), {int(index) for index in broken}, len(paths), row_bytes)
             os.fsync(file.fileno())
         building.replace(path)
@@ -241,7 +220,8 @@ def _build(
         building.unlink(missing_ok=True)
         raise
     sha256 = pixel_sha256(path)
-    label = _Label(FORMAT, fingerprint, size, len(paths), broken, sha256, times, sources.hexdigest())
+    sources = hashlib.sha256(b"".join(digests)).hexdigest()
+    label = _Label(FORMAT, fingerprint, size, len(paths), broken, sha256, sources)
     _write_label(path, label)
     return label
 
@@ -270,7 +250,7 @@ def _decode_into(
         pixels = np.zeros((len(group), 3, *size), dtype=np.uint8)
         digests, failures = [], {}
         for row, image in enumerate(group):
-            digest = b"unreadable"
+            digest = UNREADABLE
             try:
                 content = read_image(image)
                 digest = hashlib.sha256(content).digest()
@@ -319,3 +299,14 @@ def _named(split: Split, broken: dict[int, str]) -> list[str]:
     if len(broken) > NAMED_IMAGES:
         lines.append(f"… and {len(broken) - NAMED_IMAGES:,} more broken images in {split.name}")
     return [*lines, "--skip-broken leaves these images out, and counts them"]
+
+
+def _changed_meanwhile(split: Split, changed: list[int]) -> list[str]:
+    """One line per image that was replaced after the dataset was read."""
+    lines = [
+        f"{split.image_paths[index]}: changed while it was in use; run again"
+        for index in changed[:NAMED_IMAGES]
+    ]
+    if len(changed) > NAMED_IMAGES:
+        lines.append(f"… and {len(changed) - NAMED_IMAGES:,} more changed images in {split.name}")
+    return lines

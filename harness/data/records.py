@@ -72,8 +72,9 @@ class Dataset:
         root: the folder that holds it; no path inside the splits leaves the data root.
         splits: `train`, `val` and `test`.
         official: whether the counts are the published ones.
-        fingerprint: sha256 of the content (records, captions, sizes of the image files, the rule that carved
-            a validation split); free of this machine's paths.
+        fingerprint: sha256 of the content (records, captions, image files, the rule that carved a validation
+            split); free of this machine's paths. Empty when the image files were not read.
+        digests: split → the SHA-256 of every image file when the dataset was loaded.
         notes: decisions worth printing beside every result, such as a carved validation split.
         problems: what is wrong with the tree without preventing its use.
         skipped: images left out because they are missing or unreadable (`--skip-broken`).
@@ -87,3 +88,4 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     problems: tuple[str, ...] = field(default=())
     skipped: int = 0
+    digests: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict, repr=False)

@@ -105,19 +105,19 @@ def _keep(split: Split, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> Split:
 
 
 def file_list(dataset: Dataset) -> list[dict[str, Any]]:
-    """One row per image: `split`, `path` below the dataset's folder, `person`, `bytes`, `captions` (their
-    hash).
+    """One row per image: `split`, `path` below the dataset's folder, `person`, `bytes`, `sha256` of the file
+    when it was loaded (its first half), `captions` (their hash).
 
     What a store keeps beside a fingerprint, so that a changed dataset can be told file by file.
     """
     rows: list[dict[str, Any]] = []
     for name in SPLIT_NAMES:
         if name in dataset.splits:
-            rows.extend(_rows(dataset.splits[name], dataset.root))
+            rows.extend(_rows(dataset.splits[name], dataset.root, dataset.digests[name]))
     return rows
 
 
-def _rows(split: Split, root: Path) -> Iterator[dict[str, Any]]:
+def _rows(split: Split, root: Path, digests: Sequence[bytes]) -> Iterator[dict[str, Any]]:
     captions: list[list[str]] = [[] for _ in split.image_paths]
     for image, caption in zip(split.caption_image, split.captions, strict=True):
         captions[image].append(caption)
@@ -130,6 +130,7 @@ def _rows(split: Split, root: Path) -> Iterator[dict[str, Any]]:
             "path": path.removeprefix(folder) if path.startswith(folder) else os.path.basename(path),
             "person": split.persons[split.image_person[index]],
             "bytes": os.stat(path).st_size,
+            "sha256": digests[index].hex()[:32],
             "captions": hashlib.sha256(text.encode()).hexdigest()[:16],
         }
 

@@ -7,7 +7,11 @@ from urllib.parse import unquote
 
 # `scheme://user:password@host`: the password may hold anything, so the last `@` before the path counts.
 _USERINFO = re.compile(r"^(?P<before>[^:/?#\s]+://[^:@/?#\s]*):(?P<password>[^\n]*)@(?P<after>[^@\n]*)$")
-_QUERY = re.compile(r"(?P<key>[?&][^=&#]*pass[^=&#]*)=(?P<password>[^&#]*)", re.IGNORECASE)
+# In a sentence, and with a slash too few: what was mistyped is printed, too.
+_ANYWHERE = re.compile(
+    r"(?P<before>(?<![\w+.-])[A-Za-z][\w+.-]*:/{0,2}[^\s:@/?#'\"]*):(?P<password>[^\s'\"]*)@"
+)
+_QUERY = re.compile(r"(?P<key>[?&][^=&#\s]*pass[^=&#\s]*)=(?P<password>[^&#]*)", re.IGNORECASE)
 
 
 def split_password(url: str) -> tuple[str, str | None]:
@@ -24,4 +28,9 @@ def split_password(url: str) -> tuple[str, str | None]:
 
 def masked(url: str) -> str:
     """The URL with every password replaced by `***`, fit for a log, a store or a report."""
-    return _USERINFO.sub(r"\g<before>:***@\g<after>", _QUERY.sub(r"\g<key>=***", url))
+    return masked_text(_USERINFO.sub(r"\g<before>:***@\g<after>", url))
+
+
+def masked_text(text: str) -> str:
+    """A sentence with the password of every URL in it replaced by `***`, also of one that is mistyped."""
+    return _ANYWHERE.sub(r"\g<before>:***@", _QUERY.sub(r"\g<key>=***", text))

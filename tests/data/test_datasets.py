@@ -14,6 +14,7 @@ from harness.data import layouts
 from harness.data.datasets import check_dataset, load_dataset
 from harness.data.records import DataError
 from harness.data.splits import file_list
+from harness.datatools import render
 
 WRITERS = {"cuhk-pedes": write_cuhk, "icfg-pedes": write_icfg, "rstpreid": write_rstp}
 
@@ -364,6 +365,9 @@ def test_a_fingerprint_tells_content_and_not_place(tmp_path: Path) -> None:
     image.write_bytes(image.read_bytes() + b"\0")
     changed = load_dataset("cuhk-pedes", tmp_path / "b")
     assert changed.fingerprint != first
+    same_size = tmp_path / "a/CUHK-PEDES/imgs/CUHK03/0001_0.jpg"
+    same_size.write_bytes(same_size.read_bytes()[:-1] + b"x")
+    assert load_dataset("cuhk-pedes", tmp_path / "a").fingerprint != first
     write_cuhk(tmp_path / "c", edit=lambda records: records[5].update(captions=["another", "caption"]))
     assert load_dataset("cuhk-pedes", tmp_path / "c").fingerprint != first
 
@@ -451,3 +455,11 @@ def test_images_of_other_modes_load_as_well(tmp_path: Path) -> None:
     Image.new("L", (20, 40)).save(folder / "imgs/CUHK03/0001_0.jpg")
     Image.new("P", (20, 40)).save(folder / "imgs/CUHK03/0001_1.jpg", format="PNG")
     assert check_dataset("cuhk-pedes", tmp_path)["problems"] == []
+
+
+def test_data_that_cannot_be_read_shows_no_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    render(check_dataset("cuhk-pedes", tmp_path / "absent"))
+    assert capsys.readouterr().out == "cuhk-pedes: cannot be read\n"
+    write_cuhk(tmp_path)
+    render(check_dataset("cuhk-pedes", tmp_path))
+    assert "24 captions" in capsys.readouterr().out

@@ -12,9 +12,10 @@ from factories import write_cuhk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import annotations
+from harness.data import jsonlist
 from harness.data.annotations import read_annotation
 from harness.data.datasets import load_dataset
+from harness.data.jsonlist import json_list
 from harness.data.records import DataError
 
 RECORD = {"split": "train", "id": 1, "file_path": "a.jpg", "captions": ["a coat"]}
@@ -75,7 +76,7 @@ def test_a_folder_or_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path)
 def test_a_file_beyond_the_size_limit_is_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "reid_raw.json"
     with path.open("wb") as file:
-        file.truncate(annotations.MAX_FILE_BYTES + 1)
+        file.truncate(jsonlist.MAX_FILE_BYTES + 1)
     tracemalloc.start()
     assert "wrong file" in refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
@@ -86,19 +87,72 @@ def test_a_file_beyond_the_size_limit_is_not_even_read(tmp_path: Path) -> None:
 def test_millions_of_records_are_refused_before_they_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(annotations, "MAX_RECORDS", 10_000)
+    monkeypatch.setattr(jsonlist, "MAX_RECORDS", 10_000)
     path = written(tmp_path, "[" + ",".join(["{}"] * 2_000_000) + "]")
     tracemalloc.start()
     assert "more than 10,000 records" in refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * path.stat().st_size
+    assert peak < 30 * jsonlist.CHUNK
 
 
-def test_a_caption_of_megabytes_is_refused_by_its_length(tmp_path: Path) -> None:
-    write_cuhk(tmp_path, edit=lambda records: records[0].update(captions=["x" * 20_000_000]))
-    with pytest.raises(DataError, match="record 0 has 20,000,000"):
+def test_a_long_caption_is_refused_by_its_length(tmp_path: Path) -> None:
+    write_cuhk(tmp_path, edit=lambda records: records[0].update(captions=["x" * 20_000]))
+    with pytest.raises(DataError, match="record 0 has 20,000"):
         load_dataset("cuhk-pedes", tmp_path)
+
+
+MEGABYTES = 8_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[{"captions": ["' + "x" * MEGABYTES + '"]}]', "record 0 has over 1,000,000 characters"),
+        ('[{"captions": ["' + "\\u00e9" * (MEGABYTES // 6) + '"]}]', "record 0 has over 1,000,000"),
+        ('[{"captions": ["' + '","'.join(["x"] * (MEGABYTES // 4)) + '"]}]', "record 0 has over 1,000,000"),
+        ('[{}, {"' + '": 0, "'.join(map(str, range(MEGABYTES // 12))) + '": 0}]', "record 1 has over"),
+        ('[{}, {"a": ' + "[]" + " " * MEGABYTES + "}]", "record 1 has over"),
+        ('["' + "x" * MEGABYTES, "record 0 has over"),
+        ('["' + "x" * MEGABYTES + "\U0001f600" + '"]', "record 0 has over"),
+        ('[{"id": ' + "9" * MEGABYTES + "}]", "a number of too many digits"),
+        ('"' + "x" * MEGABYTES + '"', "not a list"),
+        ("[" * MEGABYTES + "]" * MEGABYTES, "nested too deeply"),
+        (" " * MEGABYTES + "[", "ends in the middle"),
+        ("[{}" + "\n" * MEGABYTES + "x]", "8000001: not JSON"),
+    ],
+)
+def test_what_takes_megabytes_takes_no_memory(text: str, reason: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    del text
+    tracemalloc.start()
+    assert reason in refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 * jsonlist.CHUNK
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])
+@pytest.mark.parametrize("chunk", [4, 5, 7, 64])
+def test_records_are_the_same_wherever_the_window_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, chunk: int
+) -> None:
+    monkeypatch.setattr(jsonlist, "CHUNK", chunk)
+    monkeypatch.setattr(jsonlist, "MAX_RECORD_CHARACTERS", 100)
+    items = [{"é\u4e00": number, "a": ["\U0001f600", -1.5e-3, True, None]} for number in range(30)]
+    text = json.dumps(items, ensure_ascii=False, indent=1)
+    assert list(json_list(written(tmp_path, text.encode(encoding)))) == items
+    broken = text.replace("-0.0015", "-0.0015 7", 30).replace("-0.0015 7", "-0.0015", 29)
+    line = broken.count("\n", 0, broken.index("-0.0015 7")) + 1
+    assert f":{line}: not JSON, in record 29" in refusal(written(tmp_path, broken.encode(encoding)))
+
+
+def test_a_byte_that_is_no_text_is_named_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonlist, "CHUNK", 5)
+    monkeypatch.setattr(jsonlist, "MAX_RECORD_CHARACTERS", 100)
+    assert "at byte 7)" in refusal(written(tmp_path, b'["\xc3\xa9","\xe4\xb8x"]' + b" " * 200))
 
 
 @pytest.mark.parametrize("person", ["1\x1b[2J", "\u202e21", "", "x" * 300, None, [1], True])

@@ -1,6 +1,7 @@
 import contextlib
 import errno
 import io
+import json
 import logging
 import os
 import signal
@@ -37,8 +38,17 @@ def tree(tmp_path: Path) -> Path:
 
 def opened(root: Path, size: tuple[int, int] = SIZE, **options: Any) -> ImageCache:
     dataset: Dataset = load_dataset("cuhk-pedes", root)
+    return cached(dataset, root, size, **options)
+
+
+def cached(dataset: Dataset, root: Path, size: tuple[int, int] = SIZE, **options: Any) -> ImageCache:
     return image_cache(
-        dataset.splits["train"], size, root / "cache", fingerprint=dataset.fingerprint, **options
+        dataset.splits["train"],
+        size,
+        root / "cache",
+        fingerprint=dataset.fingerprint,
+        digests=dataset.digests["train"],
+        **options,
     )
 
 
@@ -96,8 +106,6 @@ def test_a_moved_dataset_uses_the_cache_it_has(tree: Path, monkeypatch: pytest.M
         os.utime(path, (1, 1))
     monkeypatch.setattr("harness.data.images.resized", lambda *_: pytest.fail("decoded again"))
     opened(tree)
-    monkeypatch.setattr("harness.data.images._source_sha256", lambda *_: pytest.fail("hashed again"))
-    opened(tree)
 
 
 def test_an_image_changed_behind_our_back_is_noticed_though_its_size_is_the_same(tree: Path) -> None:
@@ -110,6 +118,28 @@ def test_an_image_changed_behind_our_back_is_noticed_though_its_size_is_the_same
     assert image.stat().st_size == size
     after = opened(tree)
     assert torch.equal(after.pixels, expected(after.split.image_paths))
+
+
+def test_an_image_replaced_after_its_dataset_was_read_is_refused_by_name_and_leaves_no_cache(
+    tree: Path,
+) -> None:
+    dataset = load_dataset("cuhk-pedes", tree)
+    first, second, *_ = dataset.splits["train"].image_paths
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(DataError) as refusal:
+        cached(dataset, tree)
+    assert refusal.value.problems == [f"{first}: changed while it was in use; run again"]
+    assert not list((tree / "cache/images").glob("*.pixels"))
+    assert torch.equal(opened(tree).pixels, expected(dataset.splits["train"].image_paths))
+
+
+def test_pixels_made_from_other_images_are_never_used(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    opened(tree)
+    (path,) = (tree / "cache/images").glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "source_sha256": "0" * 64}))
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(opened(tree).pixels, expected(opened(tree).split.image_paths))
+    assert "made from other images" in caplog.text
 
 
 @pytest.mark.parametrize("part", ["pixels", "json"])
@@ -229,7 +259,8 @@ images.resized = lambda *a: (time.sleep(float(sys.argv[2])), slow(*a))[1]
 root = Path(sys.argv[1])
 dataset = load_dataset("cuhk-pedes", root)
 cache = images.image_cache(dataset.splits["train"], (48, 16), root / "cache",
-                           fingerprint=dataset.fingerprint, workers=1, progress=print)
+                           fingerprint=dataset.fingerprint, digests=dataset.digests["train"],
+                           workers=1, progress=print)
 print("built", cache.sha256)
 """
 

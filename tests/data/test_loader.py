@@ -22,7 +22,9 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
     write_cuhk(root, {"train": 9, "val": 2, "test": 2}, images=3)
     dataset = load_dataset("cuhk-pedes", root)
     train = dataset.splits["train"]
-    cache: ImageCache = image_cache(train, (24, 8), root, fingerprint=dataset.fingerprint)
+    cache: ImageCache = image_cache(
+        train, (24, 8), root, fingerprint=dataset.fingerprint, digests=dataset.digests["train"]
+    )
     tokens = caption_tokens(train.captions, Tokenizer(4096, 32), TextBlobTagger(), root)
     return cache.split, cache.pixels, tokens
 

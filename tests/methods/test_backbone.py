@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import open_clip
@@ -159,9 +162,61 @@ def test_a_failed_download_gives_the_same_advice(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("HARNESS_OFFLINE", raising=False)
     monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "unanswered", lambda _: "")
     monkeypatch.setattr(pretrained, "download_pretrained", fail)
     with pytest.raises(WeightsNotFoundError, match=r"no route to host.*put the file at"):
         load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
+
+
+@pytest.fixture
+def port() -> Iterator[socket.socket]:
+    """A port of this machine that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def address(listening: socket.socket) -> str:
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_network_that_is_not_reached_is_tried_once_and_said_with_the_way_round(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HARNESS_OFFLINE", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = address(closed)
+    monkeypatch.setattr(pretrained.constants, "ENDPOINT", nobody)
+    monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "download_pretrained", lambda _: pytest.fail("tried again and again"))
+    with pytest.raises(WeightsNotFoundError, match="put the file at") as refused:
+        load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
+    assert f"{nobody} was not reached: " in str(refused.value)
+    assert "HARNESS_OFFLINE=1 avoids the wait" in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_server_that_takes_the_call_and_says_nothing_is_not_waited_for(port: socket.socket) -> None:
+    assert "timed out" in pretrained.unanswered(address(port), seconds=0.2)
+
+
+def test_a_name_that_is_looked_up_forever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() and [])
+    assert "no answer within" in pretrained.unanswered("http://weights.invalid", seconds=0.1)
+    over.set()
+
+
+def test_an_answer_of_any_kind_is_an_answer(port: socket.socket) -> None:
+    def answer() -> None:
+        with port.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 404 Not Found\r\n\r\n")
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    assert pretrained.unanswered(address(port)) == ""
+    answering.join()
 
 
 def test_weights_that_are_neither_tag_nor_file_are_refused() -> None:
