@@ -92,7 +92,9 @@ class CellRun:
             raise StoreError(f"{path}: not a description of a cell")
         written = description.get("format", FORMAT)
         if isinstance(written, int) and written > FORMAT:
-            raise NewerFormatError(f"{path}: of format {written}, and this version reads up to {FORMAT}")
+            raise NewerFormatError(
+                f"{path}: of format {written}, and this version reads up to {FORMAT}; update it"
+            )
         return description
 
     @property

@@ -147,7 +147,8 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
         method.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{checkpoint}: trained by other code than this: {error}") from error
-    origin = f"{run.name}, selected on {selection}, epoch {run.model_epoch(selection)}"
+    trained = f"selected on {selection}, epoch {run.model_epoch(selection)}"
+    origin = f"{run.name}, {trained if asked['trains'] else 'not trained'}"
     return OpenedModel(method, backbone, train.image_size, train.precision, asked["tie_order"], origin)
 
 

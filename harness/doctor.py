@@ -337,7 +337,7 @@ def _benchmark(name: str, root: Path, how_to_get: str) -> Finding:
     problems = list(report["problems"])
     if problems:
         more = f" (and {len(problems) - 1} more: data check {name})" if len(problems) > 1 else ""
-        return Finding(f"dataset {name}", "note", problems[0] + more, how_to_get)
+        return Finding(f"dataset {name}", "note", problems[0].removeprefix(f"{name}: ") + more, how_to_get)
     counts = "complete, the published counts" if report["official"] else "loadable, not the published counts"
     return Finding(f"dataset {name}", "ok", counts)
 

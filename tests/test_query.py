@@ -132,4 +132,4 @@ def test_a_model_of_a_run_answers_like_any_other(machine: Machine, tmp_path: Pat
     (run,) = run_light(study, tmp_path / "out", Context(machine)).cells()
     found = ask(run.directory, Question(("a man",)), "cuhk-pedes", machine, 3)
     assert len(plain(found)["answers"][0]["hits"]) == 3
-    assert run.name in found.origin
+    assert found.origin == f"{run.name}, not trained"

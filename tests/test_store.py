@@ -183,7 +183,7 @@ def test_a_cell_of_a_newer_format_is_refused_by_name_and_left_as_it_is(
     path = run.directory / "cell.json"
     path.write_text(json.dumps({**run.description, "format": 7}))
     before = path.read_bytes()
-    named = rf"{run.name}.cell\.json: of format 7, and this version reads up to 1"
+    named = rf"{run.name}.cell\.json: of format 7, and this version reads up to 1; update it"
     with pytest.raises(NewerFormatError, match=named):
         results_rows(store)
     with pytest.raises(NewerFormatError, match=named):
