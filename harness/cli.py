@@ -449,12 +449,18 @@ def bench_table(
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn bad input into its lines on standard error and exit code 2, without a traceback."""
-    from harness.refusing import lines_of
+    """Turn bad input into its lines on standard error and exit code 2, without a traceback.
+
+    What the process could get no more of (memory, files, threads) is a line and exit code 1.
+    """
+    from harness.refusing import lines_of, shortage
 
     try:
         yield
     except Exception as error:
+        if lacking := shortage(error):
+            print(lacking, file=sys.stderr)
+            raise typer.Exit(ERROR) from error
         lines = lines_of(error)
         if lines is None:
             raise

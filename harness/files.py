@@ -40,6 +40,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
+    except IsADirectoryError as error:
+        os.unlink(name)
+        # Not of the temporary file: a person has to find what stands in the way.
+        raise IsADirectoryError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)

@@ -1,4 +1,4 @@
-"""What an exception is: a user's mistake, a failed cell, or a failed disk. Imports nothing heavy."""
+"""What an exception is: a user's mistake, a failed cell, a failed disk, a shortage. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lines_of(error: Exception) -> list[str] | None:
         return str(error).splitlines()
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
         return [f"{error.filename}: {error.strerror}"] if error.filename else [str(error)]
-    if isinstance(error, OSError) and error.errno in _DISK | _LIMITS:
+    if isinstance(error, OSError) and error.errno in _DISK:
         return [in_words(error)]
     return None
 
@@ -43,6 +43,12 @@ _DISK = {
     *(errno.EACCES, errno.EPERM),
 }
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+# What compiled code and the loader of libraries say, each by an exception of its own.
+_NO_MEMORY = (
+    *("allocate memory", "not enough memory", "bad_alloc", "failed to map segment"),
+    *("out of memory", "Unable to allocate"),
+)
+_NO_THREAD = ("can't start new thread",)
 # By name: their modules import torch, which a study that only evaluates stored results does not need.
 _OOM = ("OutOfMemoryError",)
 _NAN = ("TrainingDiverged", "NonFiniteFeatures")
@@ -53,13 +59,37 @@ def reason_of(error: BaseException) -> Reason:
     name = type(error).__name__
     if name == "ProcessRaisedException":  # one of several training processes; its own error is in the text
         name = next((kind for kind in (*_OOM, *_NAN, "TimeoutError") if kind in str(error)), name)
-    if isinstance(error, MemoryError) or name in _OOM or getattr(error, "errno", None) == errno.ENOMEM:
+    if name in _OOM or _lacks_memory(error):
         return "oom"
     if isinstance(error, FloatingPointError) or name in _NAN:
         return "nan"
     if name == "DataError":
         return "data"
     return "timeout" if name == "TimeoutError" else "error"
+
+
+def shortage(error: BaseException) -> str:
+    """What the process could get no more of, in a sentence; empty when something else went wrong.
+
+    Also where the shortage is the cause of the error, as when a library cannot be loaded for it.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if _lacks_memory(seen):
+            return "out of memory: the process could not get as much as it needs"
+        if isinstance(seen, RuntimeError) and any(text in str(seen) for text in _NO_THREAD):
+            return "no more threads: the user has as many processes and threads as the system permits"
+        if isinstance(seen, OSError) and seen.errno in _LIMITS:
+            return in_words(seen)
+        seen = seen.__cause__
+    return ""
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
+    said = isinstance(error, (RuntimeError, ImportError, OSError)) and str(error)
+    return isinstance(error, MemoryError) or bool(said and any(text in said for text in _NO_MEMORY))
 
 
 def is_of_the_machine(error: BaseException) -> TypeGuard[OSError]:

@@ -37,7 +37,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = parquet.read_table(path, page_checksum_verification=True).to_pylist()
     except (OSError, ValueError):
         return []
     return rows

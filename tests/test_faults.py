@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from light_runs import light_machine, light_study, run_light
 from study_files import write_study
 
-from harness import environment, evaluate, savedstate
+from harness import cli, environment, evaluate, running, savedstate
 from harness.attempt import run_cell
 from harness.cellrun import CellRun
 from harness.context import Context
@@ -158,6 +159,52 @@ def test_a_limit_that_one_cell_meets_fails_that_cell_and_the_others_run(
         ("done", ""),
         ("failed", reason),
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (MemoryError(), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "memory"),
+        (RuntimeError("can't start new thread"), "threads"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "open files"),
+    ],
+)
+def test_a_run_that_is_short_of_something_says_so_in_a_line_exits_1_and_goes_on_later(
+    error: Exception,
+    word: str,
+    tmp_path: Path,
+    context: Context,
+    untroubled: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study, options = light_study(tmp_path / "in"), Options(context.machine, workers=1)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "illustrate", fail)
+        assert run_study(study, options, tmp_path / "out", Progress()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert word in line
+    assert "nothing finished is lost" in line
+    monkeypatch.setattr(Trainer, "start_epoch", lambda *_: pytest.fail("trained again"))
+    assert_same_table(run_light(study, tmp_path / "out", context), untroubled)
+
+
+def test_a_verb_that_is_short_of_memory_says_so_in_a_line_and_exits_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ImportError("numpy cannot be imported") from MemoryError()
+
+    with pytest.raises(typer.Exit) as caught, cli.refusals():
+        fail()
+    assert caught.value.exit_code == 1
+    assert capsys.readouterr().err.startswith("out of memory")
 
 
 def test_a_run_that_finds_the_disk_full_exits_1_with_a_sentence(
@@ -329,6 +376,22 @@ def test_a_clock_that_jumps_changes_no_digit_and_ends_no_cell(
     store = run_light(study, tmp_path / "out", context)
     assert_same_table(store, untroubled)
     assert all(0 < run.status.seconds < 3000 for run in store.cells())
+
+
+@pytest.mark.parametrize("hours", [-50, 50])
+@pytest.mark.parametrize("name", ["results.json", "records/cuhk-pedes.val.t2i.parquet"])
+def test_a_clock_that_was_wrong_while_a_cell_finished_hides_no_damage(
+    tmp_path: Path, context: Context, untroubled: Path, name: str, hours: int
+) -> None:
+    shutil.copytree(untroubled, tmp_path / "out")
+    run = RunStore(tmp_path / "out").cells()[0]
+    whole = (run.directory / name).read_bytes()
+    status = run.directory / "status.json"
+    wrong = status.stat().st_mtime_ns + hours * 3600 * 10**9
+    os.utime(status, ns=(wrong, wrong))
+    flip(run.directory / name)
+    assert_same_table(run_light(light_study(tmp_path / "in"), tmp_path / "out", context), untroubled)
+    assert (run.directory / name).read_bytes() == whole
 
 
 # -- processes ------------------------------------------------------------------------------------

@@ -248,6 +248,21 @@ def _sqlite_reason(error: sqlite3.Error) -> str:
     return f"the search database cannot be opened ({text})"
 
 
+def damaged(url: str, what: str) -> StorageError:
+    """What to say of a database whose content is not what was written."""
+    return StorageError(f"{url}: the search database is damaged ({what}); restore a copy, or move it away")
+
+
+@contextmanager
+def readable(url: str) -> Iterator[None]:
+    """Turn what Optuna raises over columns that hold what it never wrote into `StorageError`."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AssertionError) as error:
+        said = " ".join(str(error).split())
+        raise damaged(url, f"{type(error).__name__}: {said[:200]}") from error
+
+
 def why(error: BaseException) -> str:
     """The innermost reason of a database error, in one line."""
     while error.__cause__ is not None or isinstance(getattr(error, "orig", None), BaseException):
