@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 from battery import rounds
 from battery.faults import FAKETIME
-from battery.program import ROOT, Conditions, Program
+from battery.program import HARNESS, ROOT, Conditions, Program
 
 SMOKE = ROOT / "studies" / "smoke.yaml"
 SEARCH = {
@@ -50,18 +50,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupted)
     folder = options.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    battery = prepared(folder)
-    baselines = [baseline(battery, "smoke", (1, 2)), baseline(battery, "search", (1,))]
-    last = options.first + options.rounds
-    deadline = time.monotonic() + 60 * options.minutes
-    played = []
-    with (folder / "log.jsonl").open("a") as log:
-        for number in range(options.first, last):
+    played: list[rounds.Round] = []
+    try:
+        battery = prepared(folder)
+        baselines = [baseline(battery, "smoke", (1, 2)), baseline(battery, "search", (1,))]
+        deadline = time.monotonic() + 60 * options.minutes
+        for number in range(options.first, options.first + options.rounds):
             if time.monotonic() > deadline:
                 break
             played.append(rounds.play(battery, baselines, number, options.seed))
             print(told(played[-1]), flush=True)
-            print(json.dumps({"seed": options.seed, **played[-1].plain()}), file=log, flush=True)
+            with (folder / "log.jsonl").open("a") as log:
+                print(json.dumps({"seed": options.seed, **played[-1].plain()}), file=log)
+    except KeyboardInterrupt:
+        print(f"stopped\n{summary(played)}")
+        return 130
     print(summary(played))
     return 1 if any(one.findings for one in played) else 0
 
@@ -78,6 +81,7 @@ def prepared(folder: Path) -> rounds.Battery:
     home.chmod(0o777)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIPR_", "LC_"))}
     environment |= {"HOME": str(home), "HARNESS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONFAULTHANDLER"] = "1"  # where a program hung stands in what it printed
     mounts, nobody = rounds.can_mount(folder / "mount"), False
     if os.getuid() == 0:
         reason = _why_nobody_cannot(folder, environment)
@@ -94,10 +98,15 @@ def prepared(folder: Path) -> rounds.Battery:
 def _why_nobody_cannot(folder: Path, environment: dict[str, str]) -> str:
     """Why the harness cannot be run by somebody without rights here, or nothing."""
     try:
-        program = Program(["list", "studies"], Conditions(environment, as_nobody=True), folder / "nobody.txt")
+        program = Program(
+            [*HARNESS, "list", "studies"], Conditions(environment, as_nobody=True), folder / "nobody.txt"
+        )
     except OSError as error:
         return str(error)
-    code = program.wait()
+    try:
+        code = program.wait()
+    finally:
+        program.end()
     return "" if code == 0 else (program.output.strip().splitlines() or [f"exit code {code}"])[-1]
 
 
@@ -113,7 +122,7 @@ def baseline(battery: rounds.Battery, name: str, workers: tuple[int, ...]) -> ro
     study.write_text(yaml.safe_dump(values, sort_keys=False))
     shutil.rmtree(store, ignore_errors=True)
     environment = {**battery.environment, "TIPR_CACHE": str(battery.cache)}
-    words: list[object] = ["run", study, "--out", store, "--device", "cpu", "--workers", 1]
+    words = [*HARNESS, "run", study, "--out", store, "--device", "cpu", "--workers", 1]
     before = _children_cpu()
     program = Program(words, Conditions(environment), folder / "output.txt")
     try:

@@ -227,6 +227,10 @@ def look_at_sqlite(path: Path, *, may_be_missing: bool) -> None:
             }
             connection.execute("ROLLBACK")
         connection.close()
+    except UnicodeError:  # what is wrong is told in the words of the damaged part
+        raise StorageError(
+            f"{path}: the search database is corrupt; restore a copy, or move it away"
+        ) from None
     except sqlite3.Error as error:
         raise StorageError(f"{path}: {_sqlite_reason(error)}") from None
     if verdict != "ok":

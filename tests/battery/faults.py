@@ -62,6 +62,12 @@ class Fault:
     after: Callable[[], None] = nothing
     """When the program has ended, whatever happened: all is as it was."""
 
+    @property
+    def as_it_went(self) -> str:
+        """What happened, and whether it came in time."""
+        late = bool(self.strikes) and not any(strike.struck for strike in self.strikes)
+        return f"{self.told or 'damage'}, too late" if late else self.told
+
 
 Maker = Callable[[Scene, random.Random], Fault | None]
 
@@ -192,6 +198,7 @@ def jumping_clock(scene: Scene, draw: random.Random) -> Fault | None:
 
     environment = {
         "LD_PRELOAD": str(FAKETIME),
+        "PYTHONPATH": str(Path(__file__).with_name("clock")),
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_NO_CACHE": "1",
         # A clock that jumps is the wall's: the monotonic one never does.
@@ -278,10 +285,10 @@ def _harmed(where: str, scene: Scene, draw: random.Random) -> Fault:
         done.extend(harm(scene, folder, way, draw) for _ in range(times))
         fault.told = "; ".join(done)
 
-    if draw.random() < 0.6:
+    if folder.is_dir() and any(folder.iterdir()) and draw.random() < 0.6:
         fault.before = act
-    else:
-        fault.strikes = [Strike(moment(scene, draw), act)]
+    else:  # later, when there is something to damage
+        fault.strikes = [Strike(draw.uniform(0.3, 1.0) * scene.cpu, act)]
     return fault
 
 

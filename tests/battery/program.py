@@ -1,4 +1,4 @@
-"""`python -m harness …` as a real process: what it may use, what it has used, and its end."""
+"""A program as a real process: what it may use, what it has used, and its end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -21,6 +22,7 @@ AS_NOBODY = (
 )
 PRELOAD = "LD_PRELOAD"
 PAUSE = 0.05
+HARNESS = (sys.executable, "-m", "harness")
 IDLE_SECONDS = 240.0
 """Without using the processor for so long a program hangs; a search waits up to 90 s for its database."""
 ORPHAN_SECONDS = 60.0
@@ -54,6 +56,8 @@ class Strike:
 
     after: float
     act: Callable[[Program], None]
+    struck: bool = False
+    """Whether the program lived to see it."""
 
 
 class Hang(Exception):
@@ -61,14 +65,13 @@ class Hang(Exception):
 
 
 class Program:
-    """A running harness in a session of its own, so that nothing it started is overlooked."""
+    """A running program in a session of its own, so that nothing it started is overlooked."""
 
     def __init__(self, words: Sequence[object], conditions: Conditions, log: Path) -> None:
         self.log = log
-        self.words = [str(word) for word in words]
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [*_prefix(conditions), sys.executable, "-m", "harness", *self.words],
+                [*_prefix(conditions), *map(str, words)],
                 cwd=ROOT,
                 env={name: value for name, value in conditions.environment.items() if name != PRELOAD},
                 stdin=subprocess.DEVNULL,
@@ -112,15 +115,22 @@ class Program:
                 return self.process.returncode
             ticks = sum(used for _, used in members.values())
             while left and not ended and ticks / os.sysconf("SC_CLK_TCK") >= left[0].after:
+                left[0].struck = True
                 left.pop(0).act(self)
             stopped = any(state == "T" for state, _ in members.values())
             idle = 0.0 if stopped or ticks != before else idle + PAUSE
             before = ticks
             if idle > (ORPHAN_SECONDS if ended else IDLE_SECONDS):
-                raise Hang(f"{len(members)} processes idle for {idle:.0f} s")
+                self._hangs(f"{len(members)} processes idle for {idle:.0f} s")
             if ticks / os.sysconf("SC_CLK_TCK") > most_cpu:
-                raise Hang(f"used more than {most_cpu:.0f} s of CPU")
+                self._hangs(f"used more than {most_cpu:.0f} s of CPU")
             time.sleep(PAUSE)
+
+    def _hangs(self, how: str) -> NoReturn:
+        """Let it say where (faulthandler answers an abort with every thread's stack), then give it up."""
+        self.signal(signal.SIGABRT)
+        time.sleep(1)
+        raise Hang(how)
 
     def end(self) -> None:
         """Kill what is left of it."""

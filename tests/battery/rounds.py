@@ -7,7 +7,7 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 
 from battery import judging
 from battery.faults import FAULTS, Fault, Scene
-from battery.program import NOBODY, ORDINARY, Conditions, Hang, Program
+from battery.program import HARNESS, NOBODY, ORDINARY, Conditions, Hang, Program
 
 BINARY_DEATHS = (-4, -6, -7, -8, -11)
 """Exit codes of a crash in compiled code, which only a memory or process limit excuses."""
@@ -49,6 +49,7 @@ class Battery:
     """Whether programs can also run as somebody without rights."""
     mounts: bool
     """Whether disks can be mounted."""
+    command: tuple[str, ...] = HARNESS
 
 
 @dataclass
@@ -155,7 +156,8 @@ class _Stage:
         run = ["run", self.baseline.study, "--out", self.scene.store, "--device", "cpu"]
         base = Conditions(environment, as_nobody=self.scene.as_nobody)
         log = self.folder / f"program-{self._programs:02d}.txt"
-        program = Program(words or [*run, "--workers", self.workers], base.joined(conditions), log)
+        words = [*self.battery.command, *(words or [*run, "--workers", self.workers])]
+        program = Program(words, base.joined(conditions), log)
         self.stack.callback(program.end)
         return program
 
@@ -175,13 +177,14 @@ class _Stage:
                 restored.callback(fault.after)
                 fault.before()
             scene.again = partial(self.start, conditions)
+            # Also of a round that hangs it is known what befell it.
+            restored.callback(lambda: played.befell.append(_told(faults)))
+            played.kinds += list(faults)
             first = self.start(conditions)
             strikes = [strike for fault in faults.values() for strike in fault.strikes]
             codes = [first.wait(strikes, CPU_FACTOR * scene.cpu)]
             programs = [first, *scene.others]
             codes += [other.wait((), CPU_FACTOR * scene.cpu) for other in scene.others]
-        played.befell.append(" and ".join(f"{kind} ({fault.told})" for kind, fault in faults.items()))
-        played.kinds += list(faults)
         played.codes += codes
         for program, code in zip(programs, codes, strict=True):
             played.findings += self._unseemly(program, code, set(faults), done)
@@ -245,7 +248,9 @@ class _Stage:
             played.findings += self._unseemly(program, code, set(), set())
             if code != 0:
                 played.findings.append(f"{words[0]}: exit code {code}: {_last_line(program)}")
-        played.findings += judging.half_written(self.scene.store, set())
+        # Of a trial that ended nothing is read again, so what we damaged of it stays damaged.
+        ended = {path for path in self.scene.harmed if "trials" in path.parts}
+        played.findings += judging.half_written(self.scene.store, ended)
         played.findings += judging.leftovers(self.scene.store, self.scene.cache)
 
     def _mended(self, program: Program) -> str:
@@ -258,6 +263,10 @@ class _Stage:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                     return line
         return ""
+
+
+def _told(faults: Mapping[str, Fault]) -> str:
+    return " and ".join(f"{kind} ({fault.as_it_went})" for kind, fault in faults.items())
 
 
 def _is_beyond_mending(path: Path) -> bool:
