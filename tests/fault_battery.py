@@ -5,8 +5,8 @@
 Runs the smoke study and a small search once in peace, then round after round hurts them at random moments
 (signals, full and forbidden disks, clocks that jump, limits, damaged files …), runs them to their end and
 compares every digit. Each round is a line of DIR/log.jsonl; the folder of one that differs is kept. Exit
-code 1 when any does. As root it also mounts small disks and runs as somebody without rights; libfaketime
-(Debian: `apt-get install libfaketime`) adds the clocks.
+code 1 when any does. As root it also mounts small disks and runs as somebody without rights; with a C
+compiler it makes clocks jump.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -24,9 +25,9 @@ from typing import Any
 
 import yaml
 from battery import rounds
-from battery.faults import FAKETIME
 from battery.program import HARNESS, ROOT, Conditions, Program
 
+CLOCK = ROOT / "tests" / "battery" / "clock.c"
 SMOKE = ROOT / "studies" / "smoke.yaml"
 SEARCH = {
     "trials": 3,
@@ -90,9 +91,19 @@ def prepared(folder: Path) -> rounds.Battery:
             print(f"left out: process limits and forbidden folders (nobody cannot run the harness: {reason})")
     if not mounts:
         print("left out: full and read-only disks (mounting one needs root)")
-    if not FAKETIME.exists():
-        print(f"left out: clocks that jump ({FAKETIME} is missing: apt-get install libfaketime)")
-    return rounds.Battery(folder, folder / "cache", environment, nobody, mounts)
+    return rounds.Battery(folder, folder / "cache", environment, nobody, mounts, clock(folder))
+
+
+def clock(folder: Path) -> Path | None:
+    """The library that makes a program's clock wrong, compiled; None, and a word, without a compiler."""
+    library = folder / "clock.so"
+    command = ["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(CLOCK)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"left out: clocks that jump (cc cannot compile {CLOCK.name}: {error})")
+        return None
+    return library
 
 
 def _why_nobody_cannot(folder: Path, environment: dict[str, str]) -> str:

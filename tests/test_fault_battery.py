@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import fault_battery
 import pandas as pd
 import pytest
 from battery import faults, judging, program, rounds
@@ -77,7 +78,7 @@ def test_a_round_says_what_is_broken_and_nothing_of_a_sound_harness(
     )
     assert run.wait() == 0
     battery = rounds.Battery(
-        tmp_path / "battery", tmp_path / "cache", {}, False, False, (sys.executable, str(script), kind)
+        tmp_path / "battery", tmp_path / "cache", {}, False, False, None, (sys.executable, str(script), kind)
     )
     baselines = [rounds.Baseline("stand-in", tmp_path / "study.yaml", tmp_path / "base", 0.05, (1,))]
     # Each seed draws other moments; by some of these the first start was killed before it did anything.
@@ -163,8 +164,30 @@ def test_a_strike_comes_after_so_much_work_and_a_stopped_program_does_not_hang(
     assert all(strike.struck for strike in strikes)
 
 
+def test_a_clock_jumps_while_a_program_runs_and_its_monotonic_one_does_not(tmp_path: Path) -> None:
+    library = fault_battery.clock(tmp_path)
+    if library is None:
+        pytest.skip("no C compiler")
+    scene = faults.Scene(
+        tmp_path, tmp_path, tmp_path, 0.5, lambda: pytest.fail("no second run"), clock=library
+    )
+    fault = faults.jumping_clock(scene, random.Random(1))
+    assert fault is not None
+    code = """
+import time
+first = time.time() - time.monotonic()
+while abs(time.time() - time.monotonic() - first) < 3000:
+    pass
+print("jumped", time.time_ns() // 10**9 - int(time.time()), flush=True)
+"""
+    fault.before()
+    running = Program([sys.executable, "-c", code], fault.conditions, tmp_path / "log")
+    assert running.wait(fault.strikes) == 0
+    assert running.output.startswith("jumped")
+    assert abs(int(running.output.split()[1])) <= 1
+
+
 def test_what_is_not_there_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "FAKETIME", tmp_path / "nothing.so")
     monkeypatch.setattr("os.getuid", lambda: 0)
     scene = faults.Scene(tmp_path, tmp_path, tmp_path, 1.0, lambda: pytest.fail("no second run"))
     makers = (

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,9 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from battery.damage import WAYS, damage, pick
-from battery.program import NOBODY, ORDINARY, Conditions, Program, Strike
-
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+from battery.program import NOBODY, ORDINARY, PRELOAD, Conditions, Program, Strike
 
 
 @dataclass
@@ -35,6 +34,8 @@ class Scene:
     """Whether the programs run as somebody without rights."""
     mounted: bool = False
     """Whether the store lies on a small disk of its own."""
+    clock: Path | None = None
+    """The library of `clock.c`."""
     harmed: set[Path] = field(default_factory=set)
     """Files that we changed."""
     others: list[Program] = field(default_factory=list)
@@ -185,35 +186,22 @@ def forbidden_folder(scene: Scene, draw: random.Random) -> Fault | None:
 
 def jumping_clock(scene: Scene, draw: random.Random) -> Fault | None:
     """The clock is wrong from the start, and jumps hours forward and back while the program runs."""
-    if not FAKETIME.exists():
+    if scene.clock is None:
         return None
     file = scene.folder / "clock"
     hours = [round(draw.uniform(-300, 300), 2) for _ in range(4)]
 
     def set_to(number: int) -> None:
-        # In place of the old file in one step: the program reads it at every look at the clock.
-        new = file.with_suffix(".new")
-        new.write_text(f"{hours[number]:+.2f}h\n")
-        new.replace(file)
-
-    environment = {
-        "LD_PRELOAD": str(FAKETIME),
-        "PYTHONPATH": str(Path(__file__).with_name("clock")),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        # Arrow's allocator keeps a thread that looks at the clock, and locks up with libfaketime.
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
-        "JE_ARROW_MALLOC_CONF": "background_thread:false",
-        # A clock that jumps is the wall's: the monotonic one never does.
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+        # In place: the program has mapped these bytes.
+        with file.open("r+b" if file.exists() else "wb") as bytes_of_it:
+            bytes_of_it.write(struct.pack("q", int(3600 * hours[number])))
 
     def jump(number: int) -> Strike:
         return Strike(moment(scene, draw), lambda _: set_to(number))
 
     return Fault(
         "a clock that jumps: " + ", ".join(f"{each:+.0f} h" for each in hours),
-        Conditions(environment),
+        Conditions({PRELOAD: str(scene.clock), "WRONG_CLOCK": str(file)}),
         before=lambda: set_to(0),
         strikes=[jump(number) for number in (1, 2, 3)],
     )

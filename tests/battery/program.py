@@ -81,13 +81,10 @@ class Program:
                 umask=conditions.umask,
                 preexec_fn=lambda: _limit(conditions.limits),
             )
-        self._seen = {self.process.pid}
 
     def members(self) -> dict[int, tuple[str, int]]:
         """State and CPU ticks of every process of the session that is not dead."""
-        found = session(self.process.pid)
-        self._seen.update(found)
-        return found
+        return session(self.process.pid)
 
     def cpu(self) -> float:
         """CPU seconds used so far by what still runs."""
@@ -138,10 +135,6 @@ class Program:
             self.signal(signal.SIGKILL, members)
             time.sleep(0.01)
         self.process.wait()
-        # What libfaketime leaves of a process that was killed.
-        for pid in self._seen:
-            for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-                Path("/dev/shm", name).unlink(missing_ok=True)
 
     @property
     def output(self) -> str:

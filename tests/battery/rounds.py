@@ -49,6 +49,8 @@ class Battery:
     """Whether programs can also run as somebody without rights."""
     mounts: bool
     """Whether disks can be mounted."""
+    clock: Path | None = None
+    """The library that makes a clock wrong."""
     command: tuple[str, ...] = HARNESS
 
 
@@ -125,6 +127,7 @@ class _Stage:
             self.start,
             as_nobody=as_nobody,
             mounted=mounted,
+            clock=battery.clock,
         )
         (folder / "tmp").mkdir()
         if warm:
