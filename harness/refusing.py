@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.cellrun import Reason
@@ -77,7 +77,7 @@ def shortage(error: BaseException) -> str:
     while seen is not None:
         if _lacks_memory(seen):
             return "out of memory: the process could not get as much as it needs"
-        if isinstance(seen, RuntimeError) and any(text in str(seen) for text in _NO_THREAD):
+        if _lacks_threads(seen):
             return "no more threads: the user has as many processes and threads as the system permits"
         if isinstance(seen, OSError) and seen.errno in _LIMITS:
             return in_words(seen)
@@ -92,15 +92,21 @@ def _lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or bool(said and any(text in said for text in _NO_MEMORY))
 
 
-def is_of_the_machine(error: BaseException) -> TypeGuard[OSError]:
-    """Whether what failed is the disk: full, read-only, forbidden, or broken.
+def _lacks_threads(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_THREAD)
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether what failed is the disk (full, read-only, forbidden, broken), or no more threads are permitted.
 
     No cell is to blame for it, every other would fail too, and what was going on can go on once it is mended.
     """
-    return isinstance(error, OSError) and error.errno in _DISK
+    return (isinstance(error, OSError) and error.errno in _DISK) or _lacks_threads(error)
 
 
-def in_words(error: OSError) -> str:
+def in_words(error: BaseException) -> str:
     """A sentence about such an error, with the file where it is known."""
+    if not isinstance(error, OSError):
+        return shortage(error)
     what = error.strerror or str(error)
     return f"{error.filename}: {what}" if error.filename else what

@@ -116,9 +116,20 @@ def test_a_disk_that_fills_during_a_checkpoint_keeps_the_last_one_and_the_run_go
     assert_same_table(run_light(light_study(tmp_path / "in"), small_disk / "out", context), untroubled)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
-def test_a_disk_that_fills_during_a_search_costs_no_trial(
-    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, number: int
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EACCES)),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=str,
+)
+def test_a_full_disk_or_a_lack_of_threads_during_a_search_costs_no_trial(
+    tmp_path: Path,
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
 ) -> None:
     search = {
         "trials": 3,
@@ -131,12 +142,13 @@ def test_a_disk_that_fills_during_a_search_costs_no_trial(
 
     def save(*arguments: Any) -> None:
         if next(full, False):
-            raise OSError(number, os.strerror(number))
+            raise error
         saved(*arguments)
 
     saved = savedstate.save
     monkeypatch.setattr(savedstate, "save", save)
     assert run_study(study, options, tmp_path / "out", Progress()) == 1
+    assert "nothing finished is lost" in capsys.readouterr().err
     assert run_study(study, options, tmp_path / "out", Progress()) == 0
     (found,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 3

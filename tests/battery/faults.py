@@ -228,7 +228,7 @@ def few_processes(scene: Scene, draw: random.Random) -> Fault | None:
     """The user may have so many processes and threads."""
     if not scene.can_forbid:
         return None
-    number = draw.randint(2, 14)
+    number = draw.randint(2, 8)
     return Fault(f"at most {number} processes", Conditions(limits=((resource.RLIMIT_NPROC, number),)))
 
 
