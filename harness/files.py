@@ -65,7 +65,7 @@ def atomic_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """A JSON file's value. Raises `StoreError` when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: {error}") from error
 

@@ -40,7 +40,8 @@ _REFUSED = {
 # A folder that may no longer be written is like a full disk: trials that failed of it would change a search.
 _DISK = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE),
-    *(errno.EACCES, errno.EPERM),
+    # So is a folder that stands in the place of a file.
+    *(errno.EACCES, errno.EPERM, errno.EISDIR),
 }
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 # What compiled code and the loader of libraries say, each by an exception of its own.

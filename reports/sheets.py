@@ -144,7 +144,7 @@ def _pruned(context: Context) -> list[Block]:
     for dataset in context.frames.datasets:
         for run in context.frames.runs:
             try:
-                values = json.loads((run.path / "pictures" / f"{dataset}.pruned.json").read_text())
+                values = json.loads((run.path / "pictures" / f"{dataset}.pruned.json").read_text("utf-8"))
                 examples = [(str(one["caption"]), str(one["pruned"])) for one in values["examples"]][:PRUNED]
                 title = f"Captions of {dataset} before and after pruning, tagged by {values['tagger']}"
             except (OSError, ValueError, KeyError, TypeError):

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import typer
-from light_runs import light_machine, light_study, run_light
+from light_runs import PLUGIN, light_machine, light_study, run_light
 from study_files import write_study
 
 from harness import cli, environment, evaluate, running, savedstate
@@ -119,7 +119,7 @@ def test_a_disk_that_fills_during_a_checkpoint_keeps_the_last_one_and_the_run_go
 @pytest.mark.parametrize(
     "error",
     [
-        *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EACCES)),
+        *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EACCES, errno.EISDIR)),
         RuntimeError("can't start new thread"),
     ],
     ids=str,
@@ -404,6 +404,22 @@ def test_a_clock_that_was_wrong_while_a_cell_finished_hides_no_damage(
     flip(run.directory / name)
     assert_same_table(run_light(light_study(tmp_path / "in"), tmp_path / "out", context), untroubled)
     assert (run.directory / name).read_bytes() == whole
+
+
+def test_a_language_of_plain_ascii_changes_no_identity_and_stops_no_run(
+    tmp_path: Path, cuhk_root: Path, untroubled: Path
+) -> None:
+    shutil.copytree(untroubled, tmp_path / "out")
+    light_study(tmp_path / "in")
+    command: list[Any] = [sys.executable, "-m", "harness", "run", tmp_path / "in" / "study.yaml"]
+    command += ["--out", tmp_path / "out", "--data-root", cuhk_root, "--plugin", PLUGIN, "--device", "cpu"]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent.parent, env={**os.environ, **ascii_only}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode("ascii", "replace")
+    assert b"2 cells, 2 finished before" in done.stderr
+    assert_same_table(RunStore(tmp_path / "out"), untroubled)
 
 
 # -- processes ------------------------------------------------------------------------------------

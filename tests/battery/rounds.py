@@ -197,7 +197,9 @@ class _Stage:
         wanted = self.draw.choice([1, 1, 1, 2])
         names, weights = list(FAULTS), [weight for _, weight in FAULTS.values()]
         found: set[str] = set()
-        while len(found) < wanted:
+        for _ in range(100):  # what cannot be made here is drawn again
+            if len(found) == wanted:
+                break
             kind = self.draw.choices(names, weights)[0]
             fault = None if kind in found else FAULTS[kind][0](self.scene, self.draw)
             if fault is not None:
