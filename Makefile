@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 RUNS ?= runs
 BENCH ?= reports/benchmarks/suite.json
+MINUTES ?= 30
+SEED ?= 1
 
-.PHONY: help install demo test lint format bench smoke clean
+.PHONY: help install demo test lint format bench smoke battery clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +43,9 @@ bench: install   ## benchmarks, for `harness bench table`; nothing here can fail
 
 smoke: install   ## the smallest study, under a minute
 	$(BIN)/python -m harness run studies/smoke.yaml --out $(RUNS)/smoke
+
+battery: install ## random faults for MINUTES on the smoke study; any digit that differs is an error
+	$(BIN)/python tests/fault_battery.py --minutes $(MINUTES) --seed $(SEED) --out $(RUNS)/battery
 
 clean:           ## remove the virtual environment and the caches of the tools (never a run)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

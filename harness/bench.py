@@ -239,7 +239,7 @@ def table(folder: Path = FOLDER) -> str:
     """
     if not folder.is_dir():
         raise FileNotFoundError(2, "no such folder", str(folder))
-    stored = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    stored = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
     steps = [one for one in stored if "pairs_per_second" in one]
     suites = [one for one in stored if "benchmarks" in one]
     return "\n\n".join([*([_step_table(steps)] if steps else []), *map(_suite_table, suites)])

@@ -174,13 +174,11 @@ class CellRun:
     def altered(self, only: str = "*", *, thorough: bool = False) -> dict[str, str]:
         """Files of a finished cell that are not as they were when it finished, each with what is wrong.
 
-        Unless `thorough`, one that was not written to since is taken for the same. `only` is a name, or a
-        pattern of names.
+        Unless `thorough`, one of the same size and time is taken for the same. `only` is a name, or a pattern
+        of names.
         """
-        sealed = self.seals
-        wanted = {name: seal for name, seal in sealed.items() if fnmatchcase(name, only)}
-        since = (self.directory / "status.json") if sealed and not thorough else None
-        return seals.broken(self.directory, wanted, since)
+        wanted = {name: seal for name, seal in self.seals.items() if fnmatchcase(name, only)}
+        return seals.broken(self.directory, wanted, thorough=thorough)
 
     def fail(self, reason: Reason, detail: str) -> None:
         """The cell ended without results, for this reason."""

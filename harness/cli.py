@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -453,13 +454,19 @@ def bench_table(
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn bad input into its lines on standard error and exit code 2, without a traceback."""
-    from harness.refusing import lines_of
+    """Turn bad input into its lines on standard error and exit code 2, without a traceback.
+
+    What the process could get no more of (memory, files, threads) is a line and exit code 1.
+    """
+    from harness.refusing import lines_of, shortage
     from harness.search.urls import masked_text
 
     try:
         yield
     except Exception as error:
+        if lacking := shortage(error):
+            print(lacking, file=sys.stderr)
+            raise typer.Exit(ERROR) from error
         lines = lines_of(error)
         if lines is None:
             raise
@@ -489,4 +496,8 @@ def _one_of(option: str, value: str | None, choices: tuple[str, ...]) -> None:
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no minus sign shows a question mark, and the study goes on.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()

@@ -65,7 +65,7 @@ def _files(patterns: tuple[str, ...]) -> list[Path]:
 def _digest(paths: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         meaning = (
             source_meaning(text) if path.suffix == ".py" else json.dumps(json.loads(text), sort_keys=True)
         )
@@ -201,7 +201,7 @@ def command() -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

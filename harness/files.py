@@ -40,6 +40,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
+    except IsADirectoryError as error:
+        os.unlink(name)
+        # Not of the temporary file: a person has to find what stands in the way.
+        raise IsADirectoryError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -61,7 +65,7 @@ def atomic_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """A JSON file's value. Raises `StoreError` when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: {error}") from error
 

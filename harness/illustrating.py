@@ -11,7 +11,14 @@ from harness.cellrun import CellRun
 from harness.context import Context, Lens
 from harness.data.records import DataError
 from harness.files import StoreError
-from harness.pictures import Restoration, chosen_queries, write_gallery, write_pruned, write_restorations
+from harness.pictures import (
+    Restoration,
+    chosen_queries,
+    has_restorations,
+    write_gallery,
+    write_pruned,
+    write_restorations,
+)
 from harness.seeds import seed_for
 from harness.store import RunStore
 from harness.study import Cell
@@ -66,7 +73,7 @@ def _restoring(done: Runs) -> Iterator[tuple[Cell, CellRun]]:
     for cell, run in done:
         if cell.own.get("tir") and (cell.dataset, cell.method) not in seen:
             seen.add((cell.dataset, cell.method))
-            if not (run.directory / "restorations.parquet").exists():
+            if not has_restorations(run.directory):
                 yield cell, run
 
 

@@ -144,7 +144,11 @@ class LocalWorkers(Executor):
             if not unit.future.set_running_or_notify_cancel():
                 continue
             if connection is None or not self._workers[slot].is_alive():
-                connection = self._start(slot, environment)
+                try:
+                    connection = self._start(slot, environment)
+                except Exception as error:  # no more processes, files or memory: whoever waits must know
+                    unit.settle(True, error)
+                    continue
             try:
                 connection.send((unit.fn, unit.args, unit.kwargs))
                 unit.settle(*connection.recv())

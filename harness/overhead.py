@@ -85,7 +85,7 @@ def _identity(cells: Sequence[Cell], overhead: Overhead, context: Context) -> st
 
 def _is_current(path: Path, identity: str) -> bool:
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text("utf-8"))
         return bool(entries) and all(entry["identity"] == identity for entry in entries)
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -26,6 +26,7 @@ from harness.files import StoreError, atomic_file, atomic_json
 from harness.seeds import seed_for
 from harness.store import RunStore
 
+RESTORATIONS = "restorations.parquet"
 CHOSEN = 6
 WORST = 6
 HEIGHT = 128
@@ -145,7 +146,18 @@ def write_restorations(cell: Path, restorations: Iterable[Restoration]) -> None:
     }
     for name in ("original", "masked", "right", "wrong"):
         columns[name] = [_webp(getattr(row, name)) for row in rows]
-    _write_table(cell / "restorations.parquet", columns)
+    _write_table(cell / RESTORATIONS, columns)
+
+
+def has_restorations(cell: Path) -> bool:
+    """Whether a cell's directory has them, as they were written."""
+    import pyarrow.parquet as parquet
+
+    try:
+        parquet.read_table(cell / RESTORATIONS, page_checksum_verification=True)
+    except (OSError, ValueError):  # pyarrow's errors are ValueErrors
+        return False
+    return True
 
 
 def write_pruned(folder: Path, dataset: str, tagger: str, pairs: Mapping[str, str]) -> None:
@@ -159,4 +171,4 @@ def _write_table(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
     import pyarrow.parquet as parquet
 
     with atomic_file(path) as file:
-        parquet.write_table(pyarrow.table(dict(columns)), file)
+        parquet.write_table(pyarrow.table(dict(columns)), file, write_page_checksum=True)

@@ -1,9 +1,9 @@
-"""What an exception is: a user's mistake, a failed cell, or a failed disk. Imports nothing heavy."""
+"""What an exception is: a user's mistake, a failed cell, a failed disk, a shortage. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.cellrun import Reason
@@ -28,7 +28,7 @@ def lines_of(error: Exception) -> list[str] | None:
         return str(error).splitlines()
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
         return [f"{error.filename}: {error.strerror}"] if error.filename else [str(error)]
-    if isinstance(error, OSError) and error.errno in _DISK | _LIMITS:
+    if isinstance(error, OSError) and error.errno in _DISK:
         return [in_words(error)]
     return None
 
@@ -40,9 +40,16 @@ _REFUSED = {
 # A folder that may no longer be written is like a full disk: trials that failed of it would change a search.
 _DISK = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE),
-    *(errno.EACCES, errno.EPERM),
+    # So is a folder that stands in the place of a file.
+    *(errno.EACCES, errno.EPERM, errno.EISDIR),
 }
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+# What compiled code and the loader of libraries say, each by an exception of its own.
+_NO_MEMORY = (
+    *("allocate memory", "not enough memory", "bad_alloc", "failed to map segment"),
+    *("out of memory", "Unable to allocate"),
+)
+_NO_THREAD = ("can't start new thread",)
 # By name: their modules import torch, which a study that only evaluates stored results does not need.
 _OOM = ("OutOfMemoryError",)
 _NAN = ("TrainingDiverged", "NonFiniteFeatures")
@@ -53,7 +60,7 @@ def reason_of(error: BaseException) -> Reason:
     name = type(error).__name__
     if name == "ProcessRaisedException":  # one of several training processes; its own error is in the text
         name = next((kind for kind in (*_OOM, *_NAN, "TimeoutError") if kind in str(error)), name)
-    if isinstance(error, MemoryError) or name in _OOM or getattr(error, "errno", None) == errno.ENOMEM:
+    if name in _OOM or _lacks_memory(error):
         return "oom"
     if isinstance(error, FloatingPointError) or name in _NAN:
         return "nan"
@@ -62,15 +69,45 @@ def reason_of(error: BaseException) -> Reason:
     return "timeout" if name == "TimeoutError" else "error"
 
 
-def is_of_the_machine(error: BaseException) -> TypeGuard[OSError]:
-    """Whether what failed is the disk: full, read-only, forbidden, or broken.
+def shortage(error: BaseException) -> str:
+    """What the process could get no more of, in a sentence; empty when something else went wrong.
+
+    Also where the shortage is the cause of the error, as when a library cannot be loaded for it.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if _lacks_memory(seen):
+            return "out of memory: the process could not get as much as it needs"
+        if _lacks_threads(seen):
+            return "no more threads: the user has as many processes and threads as the system permits"
+        if isinstance(seen, OSError) and seen.errno in _LIMITS:
+            return in_words(seen)
+        seen = seen.__cause__
+    return ""
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
+    said = isinstance(error, (RuntimeError, ImportError, OSError)) and str(error)
+    return isinstance(error, MemoryError) or bool(said and any(text in said for text in _NO_MEMORY))
+
+
+def _lacks_threads(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_THREAD)
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether what failed is the disk (full, read-only, forbidden, broken), or no more threads are permitted.
 
     No cell is to blame for it, every other would fail too, and what was going on can go on once it is mended.
     """
-    return isinstance(error, OSError) and error.errno in _DISK
+    return (isinstance(error, OSError) and error.errno in _DISK) or _lacks_threads(error)
 
 
-def in_words(error: OSError) -> str:
+def in_words(error: BaseException) -> str:
     """A sentence about such an error, with the file where it is known."""
+    if not isinstance(error, OSError):
+        return shortage(error)
     what = error.strerror or str(error)
     return f"{error.filename}: {what}" if error.filename else what

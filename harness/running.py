@@ -14,7 +14,7 @@ from harness.illustrating import illustrate
 from harness.launch import Options, Stopped
 from harness.leakcheck import check_leakage
 from harness.progress import Progress
-from harness.refusing import in_words, is_of_the_machine
+from harness.refusing import in_words, is_of_the_machine, shortage
 from harness.store import RunStore
 from harness.study import Cell, Study, StudyError
 
@@ -47,12 +47,13 @@ def run_study(study: Study, options: Options, out: Path, progress: Progress) -> 
         progress.close()
         print(f"stopped; nothing finished is lost. To go on: {options.machine.command}", file=sys.stderr)
         return stopped.code
-    except OSError as error:
-        if not is_of_the_machine(error):
+    except Exception as error:
+        trouble = in_words(error) if is_of_the_machine(error) else shortage(error)
+        if not trouble:
             raise
         progress.close()
         again = f"nothing finished is lost. Once that is mended: {options.machine.command}"
-        print(f"{in_words(error)}; {again}", file=sys.stderr)
+        print(f"{trouble}; {again}", file=sys.stderr)
         return ERROR
 
 

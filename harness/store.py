@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,12 +80,10 @@ class RunStore:
         """
         identity = fingerprint(parts)
         run = CellRun(self.path_of(cell, identity))
-        try:
-            run.description["parts"]["settings"]
-        except (StoreError, KeyError, TypeError) as error:
-            if (run.directory / "cell.json").exists():
-                run.set_aside(run.directory / "cell.json", f"damaged ({type(error).__name__}), written anew")
-            described = {"format": FORMAT, "identity": identity, "parts": parts, "cell": _asked(cell)}
+        described = {"format": FORMAT, "identity": identity, "parts": parts, "cell": _asked(cell)}
+        if reason := _unfit(run, described):
+            if os.path.lexists(run.directory / "cell.json"):
+                run.set_aside(run.directory / "cell.json", f"damaged ({reason}), written anew")
             atomic_json(run.directory / "cell.json", {**described, "recorded": recorded})
             if not (run.directory / "status.json").exists():
                 run.set_status("queued")
@@ -118,6 +117,28 @@ class RunStore:
             values["claims"] = "claims.yaml"
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
         atomic_write(self.directory / "study.yaml", header + text)
+
+
+def _unfit(run: CellRun, described: Mapping[str, Any]) -> str:
+    """Why a cell's description cannot be the one of this identity; empty when it can.
+
+    What an identity leaves open (the study's name, the targets, where weights lay) may differ.
+    """
+    try:
+        stored = run.description
+        settled = [
+            (fingerprint(one["parts"]), one["identity"], _settled(one["cell"])) for one in (stored, described)
+        ]
+    except (StoreError, KeyError, TypeError, AttributeError, ValueError) as error:
+        return type(error).__name__
+    return "" if settled[0] == settled[1] else "not what its identity stands for"
+
+
+def _settled(asked: Mapping[str, Any]) -> str:
+    """What of an asked cell follows from its identity, as text."""
+    names = ("method", "base", "dataset", "seed", "preset", "trains", "subset", "tie_order", "own")
+    train = {name: value for name, value in asked["train"].items() if name != "pretrained"}
+    return json.dumps([*(asked[name] for name in names), train], sort_keys=True)
 
 
 def _asked(cell: Cell) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def _edited_table(store: RunStore) -> Iterator[str]:
     edited."""
     path = store.directory / "results.csv"
     try:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             written = [tuple(str(row.get(name)) for name in RESULT_COLUMNS) for row in csv.DictReader(file)]
         since = path.stat().st_mtime_ns
     except (OSError, ValueError, csv.Error) as error:

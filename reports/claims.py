@@ -86,7 +86,7 @@ class Ruling:
 def load_claims(path: Path) -> list[Claim]:
     """Read a file of claims. Raises ClaimsError with every mistake."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ClaimsError([f"{path}: {' '.join(str(error).split())}"]) from error
     entries = values.get("claims") if isinstance(values, Mapping) else None

@@ -258,7 +258,7 @@ def _run(directory: Path) -> Run:
     if not study.is_file():
         raise FileNotFoundError(f"{directory}: no run here (no study.yaml); give the folder of `run --out`")
     try:
-        values = yaml.safe_load(study.read_text())
+        values = yaml.safe_load(study.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(f"{study}: damaged: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
@@ -269,7 +269,7 @@ def _run(directory: Path) -> Run:
 def _json(path: Path) -> dict[str, Any]:
     """A JSON mapping; an empty one where the file is missing or damaged."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -51,7 +51,7 @@ class Measurement:
 def measurements(path: Path) -> list[Measurement]:
     """The measurements a run left; none when there is no file or it is damaged."""
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return []
     return (

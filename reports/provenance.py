@@ -46,7 +46,7 @@ def section(context: Context) -> Section:
 def certificate(directory: Path) -> list[Block]:
     """What the last `verify` of a run found; says so when there was none, or results changed since."""
     try:
-        found = json.loads((directory / "certificate.json").read_text())
+        found = json.loads((directory / "certificate.json").read_text("utf-8"))
         cells, differences = found["cells"], [str(text) for text in found["differences"]]
         exact = sum(bool(cell["bit_for_bit"]) for cell in cells)
         how = f"{exact} of them compared bit for bit" if exact < len(cells) else "compared bit for bit"

@@ -124,6 +124,6 @@ def backbone_family(backbone: str) -> str:
 @cache
 def published() -> Published:
     """The numbers shipped with this package."""
-    text = resources.files("reports").joinpath("published.yaml").read_text()
+    text = resources.files("reports").joinpath("published.yaml").read_text("utf-8")
     values = yaml.safe_load(text)
     return Published(tuple(values["in_domain"]), tuple(values["transfer"]), tuple(values["unread"]))

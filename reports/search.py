@@ -31,7 +31,7 @@ _KEYS = {
 def searches(path: Path) -> list[Search]:
     """The searches a run left; none when there is no file or it is damaged."""
     try:
-        entries = json.loads(path.read_text())["searches"]
+        entries = json.loads(path.read_text("utf-8"))["searches"]
         return [entry for entry in entries if entry.keys() >= _KEYS]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []

@@ -37,7 +37,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = parquet.read_table(path, page_checksum_verification=True).to_pylist()
     except (OSError, ValueError):
         return []
     return rows
@@ -144,7 +144,7 @@ def _pruned(context: Context) -> list[Block]:
     for dataset in context.frames.datasets:
         for run in context.frames.runs:
             try:
-                values = json.loads((run.path / "pictures" / f"{dataset}.pruned.json").read_text())
+                values = json.loads((run.path / "pictures" / f"{dataset}.pruned.json").read_text("utf-8"))
                 examples = [(str(one["caption"]), str(one["pruned"])) for one in values["examples"]][:PRUNED]
                 title = f"Captions of {dataset} before and after pruning, tagged by {values['tagger']}"
             except (OSError, ValueError, KeyError, TypeError):

@@ -39,7 +39,7 @@ def _leakage(context: Context) -> Block:
     found: list[Mapping[str, Any]] = []
     for run in context.frames.runs:
         try:
-            entries = json.loads((run.path / LEAKAGE_FILE).read_text())
+            entries = json.loads((run.path / LEAKAGE_FILE).read_text("utf-8"))
         except (OSError, ValueError):
             continue
         found += [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from light_runs import light_machine, light_study, run_light
+import typer
+from light_runs import PLUGIN, light_machine, light_study, run_light
 from study_files import write_study
 
-from harness import environment, evaluate, savedstate
+from harness import cli, environment, evaluate, running, savedstate
 from harness.attempt import run_cell
 from harness.cellrun import CellRun
 from harness.context import Context
@@ -115,9 +116,20 @@ def test_a_disk_that_fills_during_a_checkpoint_keeps_the_last_one_and_the_run_go
     assert_same_table(run_light(light_study(tmp_path / "in"), small_disk / "out", context), untroubled)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
-def test_a_disk_that_fills_during_a_search_costs_no_trial(
-    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, number: int
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EACCES, errno.EISDIR)),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=str,
+)
+def test_a_full_disk_or_a_lack_of_threads_during_a_search_costs_no_trial(
+    tmp_path: Path,
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
 ) -> None:
     search = {
         "trials": 3,
@@ -130,12 +142,13 @@ def test_a_disk_that_fills_during_a_search_costs_no_trial(
 
     def save(*arguments: Any) -> None:
         if next(full, False):
-            raise OSError(number, os.strerror(number))
+            raise error
         saved(*arguments)
 
     saved = savedstate.save
     monkeypatch.setattr(savedstate, "save", save)
     assert run_study(study, options, tmp_path / "out", Progress()) == 1
+    assert "nothing finished is lost" in capsys.readouterr().err
     assert run_study(study, options, tmp_path / "out", Progress()) == 0
     (found,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 3
@@ -158,6 +171,52 @@ def test_a_limit_that_one_cell_meets_fails_that_cell_and_the_others_run(
         ("done", ""),
         ("failed", reason),
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (MemoryError(), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "memory"),
+        (RuntimeError("can't start new thread"), "threads"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "open files"),
+    ],
+)
+def test_a_run_that_is_short_of_something_says_so_in_a_line_exits_1_and_goes_on_later(
+    error: Exception,
+    word: str,
+    tmp_path: Path,
+    context: Context,
+    untroubled: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study, options = light_study(tmp_path / "in"), Options(context.machine, workers=1)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "illustrate", fail)
+        assert run_study(study, options, tmp_path / "out", Progress()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert word in line
+    assert "nothing finished is lost" in line
+    monkeypatch.setattr(Trainer, "start_epoch", lambda *_: pytest.fail("trained again"))
+    assert_same_table(run_light(study, tmp_path / "out", context), untroubled)
+
+
+def test_a_verb_that_is_short_of_memory_says_so_in_a_line_and_exits_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ImportError("numpy cannot be imported") from MemoryError()
+
+    with pytest.raises(typer.Exit) as caught, cli.refusals():
+        fail()
+    assert caught.value.exit_code == 1
+    assert capsys.readouterr().err.startswith("out of memory")
 
 
 def test_a_run_that_finds_the_disk_full_exits_1_with_a_sentence(
@@ -329,6 +388,38 @@ def test_a_clock_that_jumps_changes_no_digit_and_ends_no_cell(
     store = run_light(study, tmp_path / "out", context)
     assert_same_table(store, untroubled)
     assert all(0 < run.status.seconds < 3000 for run in store.cells())
+
+
+@pytest.mark.parametrize("hours", [-50, 50])
+@pytest.mark.parametrize("name", ["results.json", "records/cuhk-pedes.val.t2i.parquet"])
+def test_a_clock_that_was_wrong_while_a_cell_finished_hides_no_damage(
+    tmp_path: Path, context: Context, untroubled: Path, name: str, hours: int
+) -> None:
+    shutil.copytree(untroubled, tmp_path / "out")
+    run = RunStore(tmp_path / "out").cells()[0]
+    whole = (run.directory / name).read_bytes()
+    status = run.directory / "status.json"
+    wrong = status.stat().st_mtime_ns + hours * 3600 * 10**9
+    os.utime(status, ns=(wrong, wrong))
+    flip(run.directory / name)
+    assert_same_table(run_light(light_study(tmp_path / "in"), tmp_path / "out", context), untroubled)
+    assert (run.directory / name).read_bytes() == whole
+
+
+def test_a_language_of_plain_ascii_changes_no_identity_and_stops_no_run(
+    tmp_path: Path, cuhk_root: Path, untroubled: Path
+) -> None:
+    shutil.copytree(untroubled, tmp_path / "out")
+    light_study(tmp_path / "in")
+    command: list[Any] = [sys.executable, "-m", "harness", "run", tmp_path / "in" / "study.yaml"]
+    command += ["--out", tmp_path / "out", "--data-root", cuhk_root, "--plugin", PLUGIN, "--device", "cpu"]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent.parent, env={**os.environ, **ascii_only}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode("ascii", "replace")
+    assert b"2 cells, 2 finished before" in done.stderr
+    assert_same_table(RunStore(tmp_path / "out"), untroubled)
 
 
 # -- processes ------------------------------------------------------------------------------------

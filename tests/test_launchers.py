@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import signal
@@ -107,6 +108,20 @@ def test_a_killed_worker_fails_its_own_unit_only_and_is_replaced(
     assert two_workers.submit(square, 7).result() == 49
     gate.touch()
     assert bystander.result() > 0
+
+
+def test_a_worker_that_cannot_be_started_is_an_error_and_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = LocalWorkers(Resources(workers=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "_start", lambda *_: _no_more_processes())
+        with pytest.raises(BlockingIOError):
+            workers.submit(process_id).result()
+    assert workers.submit(process_id).result() != os.getpid()
+    workers.shutdown()
+
+
+def _no_more_processes() -> None:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

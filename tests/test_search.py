@@ -445,6 +445,46 @@ def test_a_corrupt_database_is_one_clear_error_and_stays_as_it_is(tmp_path: Path
     assert snapshot(tmp_path) == before
 
 
+CHANGES = {
+    "a setting": "UPDATE trial_params SET param_value = param_value * 1.01 WHERE trial_id = 2",
+    "a score": "UPDATE trial_values SET value = value + 1 WHERE trial_id = 2",
+    "an epoch's score": "UPDATE trial_intermediate_values SET intermediate_value = 99 WHERE trial_id = 2",
+    "a seal": "UPDATE trial_user_attributes SET value_json = '\"0\"' WHERE trial_id = 2 AND key = 'seal'",
+    "a number": "UPDATE trials SET number = 7 WHERE trial_id = 2",
+    "a state": "UPDATE trials SET state = 'COMPLETF' WHERE trial_id = 2",
+    "a note": "UPDATE trial_user_attributes SET value_json = '{' WHERE trial_id = 2",
+    "a trial": "DELETE FROM trials WHERE trial_id = 2",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_trial_that_was_changed_in_the_database_is_refused_and_never_compared(
+    tmp_path: Path, change: str
+) -> None:
+    search = stub.search(tmp_path, trials=3)
+    run(search)
+    with sqlite3.connect(tmp_path / "search.db") as connection:
+        assert connection.execute(CHANGES[change]).rowcount
+    connection.close()
+    other = replace(search, about={**search.about, "another": "process"})  # which has nothing in memory
+    with pytest.raises(StorageError, match=r"search\.db: the search database is damaged"):
+        desk_for(other).trials()
+    with pytest.raises(StorageError, match=r"search\.db: the search database is damaged"):
+        prepare(other)
+
+
+def test_a_setting_that_was_changed_while_its_trial_was_cut_off_is_refused(tmp_path: Path) -> None:
+    search = stub.search(tmp_path, trials=3)
+    prepare(search)
+    claim = desk_for(search).claim()
+    assert isinstance(claim, Claim)
+    with sqlite3.connect(tmp_path / "search.db") as connection:
+        connection.execute("UPDATE trial_params SET param_value = param_value * 1.01")
+    connection.close()
+    with pytest.raises(StorageError, match="trial 0 of stub/uit/hill is not what was written"):
+        desk_for(replace(search, about={})).claim()
+
+
 @pytest.mark.parametrize(("content", "message"), [(b"not a database at all " * 400, "corrupt"), (b"", None)])
 def test_a_file_that_is_no_database_is_refused_and_an_empty_one_is_filled(
     tmp_path: Path, content: bytes, message: str | None

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ from harness.files import atomic_write
 for number in range(1_000_000):
     atomic_write(Path(sys.argv[1]), json.dumps({"number": number, "padding": "x" * 20_000}))
 """
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_and_nothing_else_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        atomic_write(tmp_path / "file", "new")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
@@ -347,6 +356,31 @@ def test_a_damaged_description_is_set_aside_and_written_anew(store: RunStore, ce
     assert again.description["parts"] == json.loads(json.dumps(parts))
     assert again.status.state == "done"
     assert any("cell.json: damaged" in note for note in again.notes)
+
+
+@pytest.mark.parametrize(
+    ("was", "became"),
+    [('"method": "uit"', '"method": "uiu"'), ('"lr": ', '"lr": 1'), ('"seed": 0', '"seed": 4')],
+)
+def test_a_description_with_a_changed_word_is_set_aside_and_labels_no_result(
+    store: RunStore, run: CellRun, cells: list[Cell], was: str, became: str
+) -> None:
+    path = run.directory / "cell.json"
+    before = run.description["cell"]
+    path.write_text(path.read_text().replace(was, became, 1))
+    assert run.description["cell"] != before
+    assert store.open(cells[0], cells[0].parts("data", {"train": "code"})).description["cell"] == before
+    assert any("cell.json: damaged" in note for note in run.notes)
+    assert results_rows(store)[0]["method"] == "uit"
+
+
+def test_a_description_of_the_same_cell_asked_for_by_another_study_is_kept(
+    store: RunStore, run: CellRun, cells: list[Cell]
+) -> None:
+    before = (run.directory / "cell.json").read_bytes()
+    other = replace(cells[0], study="another", targets=(cells[0].dataset,))
+    store.open(other, other.parts("data", {"train": "code"}))
+    assert (run.directory / "cell.json").read_bytes() == before
 
 
 def test_a_cell_is_found_by_the_beginning_of_its_name(store: RunStore, run: CellRun) -> None:

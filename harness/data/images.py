@@ -136,7 +136,7 @@ def _opened(
     if not beside.exists():
         return None
     try:
-        label = _Label(**json.loads(beside.read_text()))
+        label = _Label(**json.loads(beside.read_text("utf-8")))
         reason = _unusable(label, path, split, size, fingerprint, digests)
     except (OSError, ValueError, TypeError) as error:
         reason = f"its label cannot be read ({error})"

@@ -18,8 +18,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from harness.search.owner import Owner
 from harness.search.sampling import PerTrialSampler, finished, pruner_for
+from harness.search.sealing import DRAWN, SEAL, drawn_seal, is_as_written, seal_of
 from harness.search.space import Parameter, Scalar, grid, same_point
-from harness.search.storage import HEARTBEAT_SECONDS, Database, patiently, reach_database
+from harness.search.storage import (
+    HEARTBEAT_SECONDS,
+    Database,
+    damaged,
+    patiently,
+    reach_database,
+    readable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +167,8 @@ class SearchDesk:
 
     def __init__(self, search: Search, database: Database, study: Study) -> None:
         self.search, self.database, self.study = search, database, study
+        self._sound: set[int] = set()
+        """Finished trials that were looked at: they change no more."""
 
     def budget(self) -> Budget:
         """How far the search is, by the database."""
@@ -204,6 +214,9 @@ class SearchDesk:
             died_at, deaths = trial.user_attrs.get("deaths", (epoch, 0))
             trial.set_user_attr("deaths", (epoch, deaths + 1 if died_at == epoch else 1))
             trial.set_user_attr("resumed", trial.user_attrs.get("resumed", 0) + 1)
+        # Of one that died in between, the settings are as they were drawn just now.
+        if DRAWN not in trial.user_attrs:
+            trial.set_user_attr(DRAWN, drawn_seal(trial._get_latest_trial()))
         # Last: until an owner is written, whoever has the desk knows that the one who began this is dead.
         self.database.storage.record_heartbeat(trial._trial_id)
         trial.set_user_attr("owner", str(Owner.this_process()))
@@ -257,13 +270,19 @@ class SearchDesk:
 
     def complete(self, claim: Claim, value: float) -> None:
         """Finish a trial with its score."""
-        self._settle(claim, lambda: self.study.tell(claim.trial, value, skip_if_finished=True))
+
+        def act() -> None:
+            claim.trial.set_user_attr(SEAL, seal_of(claim.trial._get_latest_trial(), value))
+            self.study.tell(claim.trial, value, skip_if_finished=True)
+
+        self._settle(claim, act)
 
     def prune(self, claim: Claim, epoch: int) -> None:
         """Finish a trial that the pruner ended after `epoch`."""
 
         def act() -> None:
             claim.trial.set_user_attr("pruned_at", epoch)
+            claim.trial.set_user_attr(SEAL, seal_of(claim.trial._get_latest_trial(), None))
             self.study.tell(claim.trial, state=TrialState.PRUNED, skip_if_finished=True)
 
         self._settle(claim, act)
@@ -309,11 +328,20 @@ class SearchDesk:
             _mine.discard((self.search.name, claim.number))
 
     def trials(self) -> list[FrozenTrial]:
-        """Every trial, by number."""
+        """Every trial, by number. Raises `StorageError` when one is not what was written."""
         return patiently(self._trials, self.search.url)
 
     def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+        with readable(self.search.url):
+            trials = self.study.get_trials(deepcopy=False)
+        for place, trial in enumerate(trials):
+            if place in self._sound and trial.number == place:
+                continue
+            if trial.number != place or not is_as_written(trial):
+                raise damaged(self.search.url, f"trial {place} of {self.search.name} is not what was written")
+            if finished(trial.state):
+                self._sound.add(place)
+        return trials
 
 
 _mine: set[tuple[str, int]] = set()

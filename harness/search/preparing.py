@@ -11,16 +11,17 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.search.desk import Search, SearchDesk, keep_desk, open_desk
 from harness.search.sampling import finished
 from harness.search.space import differences
-from harness.search.storage import Database, StorageError, patiently, reach_database
+from harness.search.storage import Database, StorageError, patiently, reach_database, readable
 
 
 def stored_terms(search: Search, database: Database) -> dict[str, Any] | None:
     """The terms a stored search was made on, or None when it is not there (or died while being made)."""
-    names = optuna.get_all_study_names(database.storage)
-    if search.name not in names:
-        return None
-    study_id = database.storage.get_study_id_from_name(search.name)
-    terms: dict[str, Any] | None = database.storage.get_study_user_attrs(study_id).get("terms")
+    with readable(search.url):
+        names = optuna.get_all_study_names(database.storage)
+        if search.name not in names:
+            return None
+        study_id = database.storage.get_study_id_from_name(search.name)
+        terms: dict[str, Any] | None = database.storage.get_study_user_attrs(study_id).get("terms")
     return terms
 
 

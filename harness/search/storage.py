@@ -227,6 +227,10 @@ def look_at_sqlite(path: Path, *, may_be_missing: bool) -> None:
             }
             connection.execute("ROLLBACK")
         connection.close()
+    except UnicodeError:  # what is wrong is told in the words of the damaged part
+        raise StorageError(
+            f"{path}: the search database is corrupt; restore a copy, or move it away"
+        ) from None
     except sqlite3.Error as error:
         raise StorageError(f"{path}: {_sqlite_reason(error)}") from None
     if verdict != "ok":
@@ -246,6 +250,21 @@ def _sqlite_reason(error: sqlite3.Error) -> str:
     if "not a database" in text or "malformed" in text:
         return f"the search database is corrupt ({text}); restore a copy, or move it away"
     return f"the search database cannot be opened ({text})"
+
+
+def damaged(url: str, what: str) -> StorageError:
+    """What to say of a database whose content is not what was written."""
+    return StorageError(f"{url}: the search database is damaged ({what}); restore a copy, or move it away")
+
+
+@contextmanager
+def readable(url: str) -> Iterator[None]:
+    """Turn what Optuna raises over columns that hold what it never wrote into `StorageError`."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AssertionError) as error:
+        said = " ".join(str(error).split())
+        raise damaged(url, f"{type(error).__name__}: {said[:200]}") from error
 
 
 def why(error: BaseException) -> str:

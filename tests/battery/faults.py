@@ -1,0 +1,361 @@
+"""What may befall one start of the program. A maker answers None where its fault cannot be made."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from battery.damage import WAYS, damage, pick
+from battery.program import NOBODY, ORDINARY, PRELOAD, Conditions, Program, Strike
+
+
+@dataclass
+class Scene:
+    """Where a round happens."""
+
+    folder: Path
+    store: Path
+    cache: Path
+    cpu: float
+    """CPU seconds of an undisturbed run."""
+    again: Callable[[], Program]
+    """Starts the same study once more."""
+    as_nobody: bool = False
+    """Whether the programs run as somebody without rights."""
+    mounted: bool = False
+    """Whether the store lies on a small disk of its own."""
+    clock: Path | None = None
+    """The library of `clock.c`."""
+    harmed: set[Path] = field(default_factory=set)
+    """Files that we changed."""
+    others: list[Program] = field(default_factory=list)
+    """Programs that run beside the first."""
+
+    @property
+    def can_forbid(self) -> bool:
+        """Whether permissions bind the programs."""
+        return self.as_nobody or os.getuid() != 0
+
+
+def nothing() -> None:
+    """What a fault does that needs no preparation."""
+
+
+@dataclass
+class Fault:
+    """One misfortune."""
+
+    told: str
+    conditions: Conditions = ORDINARY
+    before: Callable[[], None] = nothing
+    """Just before the program starts."""
+    strikes: list[Strike] = field(default_factory=list)
+    after: Callable[[], None] = nothing
+    """When the program has ended, whatever happened: all is as it was."""
+
+    @property
+    def as_it_went(self) -> str:
+        """What happened, and whether it came in time."""
+        late = bool(self.strikes) and not any(strike.struck for strike in self.strikes)
+        return f"{self.told or 'damage'}, too late" if late else self.told
+
+
+Maker = Callable[[Scene, random.Random], Fault | None]
+
+
+def moment(scene: Scene, draw: random.Random) -> float:
+    """CPU seconds after which to strike: most of a run's first two seconds are imports."""
+    return draw.uniform(0.0, 1.0) ** 0.7 * scene.cpu
+
+
+# -- processes ------------------------------------------------------------------------------------
+
+
+def kill(scene: Scene, draw: random.Random) -> Fault:
+    """A signal that ends one process of the program, or all."""
+    number = draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    whom = draw.choice(["all processes", "the first process", "one process"])
+
+    def act(program: Program) -> None:
+        pids = sorted(program.members())
+        chosen = {"all processes": pids, "the first process": pids[:1]}.get(whom) or [draw.choice(pids)]
+        program.signal(number, chosen)
+
+    return Fault(f"{number.name} to {whom}", strikes=[Strike(moment(scene, draw), act)])
+
+
+def freeze(scene: Scene, draw: random.Random) -> Fault:
+    """Stopped for a while, then continued."""
+    seconds = draw.uniform(0.5, 4.0)
+
+    def act(program: Program) -> None:
+        chosen = sorted(program.members())
+        chosen = chosen if draw.random() < 0.5 else [draw.choice(chosen)]
+        program.signal(signal.SIGSTOP, chosen)
+        time.sleep(seconds)
+        program.signal(signal.SIGCONT, chosen)
+
+    return Fault(f"stopped for {seconds:.1f} s", strikes=[Strike(moment(scene, draw), act)])
+
+
+def twin(scene: Scene, draw: random.Random) -> Fault:
+    """The same study started a second time on the same store."""
+    return Fault(
+        "a second run on the store",
+        strikes=[Strike(moment(scene, draw) / 2, lambda _: scene.others.append(scene.again()))],
+    )
+
+
+# -- disks ----------------------------------------------------------------------------------------
+
+
+def full_disk(scene: Scene, draw: random.Random) -> Fault | None:
+    """The store's disk has room for a part of what is to come."""
+    if not scene.mounted:
+        return None
+    room = int(60e6 * draw.random() ** 2)
+
+    def shrink() -> None:
+        used = sum(path.lstat().st_blocks * 512 for path in scene.store.parent.rglob("*"))
+        resize(scene, (used + room) // 1024 + 64)
+
+    return Fault(
+        f"a disk with {room / 1e6:.1f} MB left", before=shrink, after=lambda: resize(scene, 1_000_000)
+    )
+
+
+def resize(scene: Scene, kilobytes: int) -> None:
+    """Give the store's disk so much room."""
+    remount(scene, f"size={kilobytes}k")
+
+
+def remount(scene: Scene, options: str) -> bool:
+    """Change how the store's disk is mounted; False while that is refused."""
+    command = ["mount", "-o", f"remount,{options}", str(scene.store.parent)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def read_only_disk(scene: Scene, draw: random.Random) -> Fault | None:
+    """The store's disk is mounted read-only before the start, or while the run has no file open to write."""
+    if not scene.mounted:
+        return None
+    strikes, before = [], nothing
+    if draw.random() < 0.5:
+        before = lambda: bool(remount(scene, "ro"))  # noqa: E731
+    else:
+        strikes = [Strike(moment(scene, draw), lambda _: bool(remount(scene, "ro")))]
+    return Fault("a read-only disk", before=before, strikes=strikes, after=lambda: bool(remount(scene, "rw")))
+
+
+def forbidden_folder(scene: Scene, draw: random.Random) -> Fault | None:
+    """The store or the cache may no longer be written."""
+    if not scene.can_forbid:
+        return None
+    place, modes = draw.choice(["store", "cache"]), {}
+
+    def forbid(_: object = None) -> None:
+        top = scene.store if place == "store" else scene.cache
+        for folder in (top, *top.rglob("*")):
+            if folder.is_dir() and not folder.is_symlink() and folder.name != "imgs":
+                modes[folder] = stat.S_IMODE(folder.stat().st_mode)
+                folder.chmod(0o555)
+
+    def allow() -> None:
+        for folder, mode in modes.items():
+            if folder.is_dir():
+                folder.chmod(mode)
+
+    late = draw.random() < 0.8
+    strikes = [Strike(moment(scene, draw), forbid)] if late else []
+    told = f"the {place} may not be written, from {'some moment' if late else 'the start'} on"
+    return Fault(told, before=nothing if late else forbid, strikes=strikes, after=allow)
+
+
+# -- clocks ---------------------------------------------------------------------------------------
+
+
+def jumping_clock(scene: Scene, draw: random.Random) -> Fault | None:
+    """The clock is wrong from the start, and jumps hours forward and back while the program runs."""
+    if scene.clock is None:
+        return None
+    file = scene.folder / "clock"
+    hours = [round(draw.uniform(-300, 300), 2) for _ in range(4)]
+
+    def set_to(number: int) -> None:
+        # In place: the program has mapped these bytes.
+        with file.open("r+b" if file.exists() else "wb") as bytes_of_it:
+            bytes_of_it.write(struct.pack("q", int(3600 * hours[number])))
+
+    def jump(number: int) -> Strike:
+        return Strike(moment(scene, draw), lambda _: set_to(number))
+
+    return Fault(
+        "a clock that jumps: " + ", ".join(f"{each:+.0f} h" for each in hours),
+        Conditions({PRELOAD: str(scene.clock), "WRONG_CLOCK": str(file)}),
+        before=lambda: set_to(0),
+        strikes=[jump(number) for number in (1, 2, 3)],
+    )
+
+
+def wrong_clock_before(scene: Scene, draw: random.Random) -> Fault:
+    """The clock was wrong by hours when all that lies in store and cache was written."""
+    hours = draw.uniform(-300, 300)
+
+    def shift() -> None:
+        for path in (*scene.store.rglob("*"), *scene.cache.glob("images/*")):
+            if path.is_file():
+                times = path.stat()
+                by = int(hours * 3600 * 1e9)
+                os.utime(path, ns=(times.st_atime_ns + by, times.st_mtime_ns + by))
+
+    return Fault(f"files dated {hours:+.0f} h off", before=shift)
+
+
+# -- limits ---------------------------------------------------------------------------------------
+
+
+def few_processes(scene: Scene, draw: random.Random) -> Fault | None:
+    """The user may have so many processes and threads."""
+    if not scene.can_forbid:
+        return None
+    number = draw.randint(2, 8)
+    return Fault(f"at most {number} processes", Conditions(limits=((resource.RLIMIT_NPROC, number),)))
+
+
+def little_memory(scene: Scene, draw: random.Random) -> Fault:
+    """An address space that is too small for some part of the run, or for all of it."""
+    size = int(draw.choice([0.3, 0.9, 1.5, 2.5]) * draw.uniform(0.8, 1.2) * 2**30)
+    return Fault(f"{size / 2**30:.2f} GiB of memory", Conditions(limits=((resource.RLIMIT_AS, size),)))
+
+
+def few_files(scene: Scene, draw: random.Random) -> Fault:
+    """So many open files."""
+    number = draw.randint(8, 40)
+    return Fault(f"at most {number} open files", Conditions(limits=((resource.RLIMIT_NOFILE, number),)))
+
+
+def small_files(scene: Scene, draw: random.Random) -> Fault:
+    """No file may grow beyond a size."""
+    size = int(10 ** draw.uniform(3, 7.5))
+    return Fault(f"files of at most {size:,} bytes", Conditions(limits=((resource.RLIMIT_FSIZE, size),)))
+
+
+# -- damaged files --------------------------------------------------------------------------------
+
+
+def harm(scene: Scene, folder: Path, way: str, draw: random.Random) -> str:
+    """Damage one file below a folder and note it; what was done."""
+    path = pick(folder, draw)
+    if path is None:
+        return "nothing there to damage"
+    if way == "one byte flipped" and path.suffix == ".safetensors":
+        # Two names of one file are damaged together.
+        scene.harmed.update(other for other in path.parent.iterdir() if other.samefile(path))
+    scene.harmed.add(path)
+    damage(path, way, draw)
+    return f"{path.relative_to(scene.folder)} {way}"
+
+
+def _harmed(where: str, scene: Scene, draw: random.Random) -> Fault:
+    way, times = draw.choice(WAYS), draw.choice([1, 1, 2, 3])
+    fault = Fault("")
+    folder = scene.store if where == "store" else scene.cache
+    done: list[str] = []
+
+    def act(_: object = None) -> None:
+        done.extend(harm(scene, folder, way, draw) for _ in range(times))
+        fault.told = "; ".join(done)
+
+    if folder.is_dir() and any(folder.iterdir()) and draw.random() < 0.6:
+        fault.before = act
+    else:  # later, when there is something to damage
+        fault.strikes = [Strike(draw.uniform(0.3, 1.0) * scene.cpu, act)]
+    return fault
+
+
+def harmed_store(scene: Scene, draw: random.Random) -> Fault:
+    """Files of the store are damaged, before the start or meanwhile."""
+    return _harmed("store", scene, draw)
+
+
+def harmed_cache(scene: Scene, draw: random.Random) -> Fault:
+    """Cached pictures, their labels, captions or unpacked data are damaged, before the start or meanwhile."""
+    return _harmed("cache", scene, draw)
+
+
+def picture_away(scene: Scene, draw: random.Random) -> Fault | None:
+    """A dataset's picture cannot be read for a while."""
+    pictures = sorted(scene.cache.glob("rendered/*/rendered-plaza/imgs/*"))
+    if not pictures:
+        return None
+    picture = draw.choice(pictures)
+    aside = scene.folder / picture.name
+
+    def take(_: object) -> None:
+        if picture.exists():
+            picture.rename(aside)
+
+    def give_back() -> None:
+        if aside.exists() and picture.parent.is_dir():
+            aside.replace(picture)
+
+    return Fault(f"{picture.name} away", strikes=[Strike(moment(scene, draw), take)], after=give_back)
+
+
+# -- surroundings ---------------------------------------------------------------------------------
+
+
+def surroundings(scene: Scene, draw: random.Random) -> Fault:
+    """Another language, time zone, hash seed, umask, home or temporary folder; one that is gone meanwhile."""
+    temporary = scene.folder / "gone"
+    odd: list[tuple[str, Conditions]] = [
+        ("locale C", Conditions({"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})),
+        ("a time zone 14 h ahead", Conditions({"TZ": "Pacific/Kiritimati"})),
+        ("no such time zone", Conditions({"TZ": "Nowhere/Land+99"})),
+        ("another hash seed", Conditions({"PYTHONHASHSEED": str(draw.randrange(2**32))})),
+        ("umask 077", Conditions(umask=0o077)),
+        ("umask 000", Conditions(umask=0)),
+        ("a home that cannot be written", Conditions({"HOME": "/proc"})),
+        ("a home that is not there", Conditions({"HOME": "/nowhere/at/all"})),
+        ("no such temporary folder", Conditions({"TMPDIR": "/nowhere/at/all"})),
+        ("a temporary folder that goes", Conditions({"TMPDIR": str(temporary)})),
+    ]
+    told, conditions = draw.choice(odd)
+    strikes = []
+    if told.endswith("goes"):
+        temporary.mkdir(exist_ok=True)
+        if scene.as_nobody:
+            os.chown(temporary, NOBODY, NOBODY)
+        strikes = [Strike(moment(scene, draw), lambda _: shutil.rmtree(temporary, ignore_errors=True))]
+    return Fault(told, conditions, strikes=strikes)
+
+
+FAULTS: dict[str, tuple[Maker, int]] = {
+    "kill": (kill, 4),
+    "freeze": (freeze, 1),
+    "twin": (twin, 2),
+    "full disk": (full_disk, 3),
+    "read-only disk": (read_only_disk, 2),
+    "forbidden folder": (forbidden_folder, 3),
+    "jumping clock": (jumping_clock, 3),
+    "wrong clock before": (wrong_clock_before, 2),
+    "process limit": (few_processes, 3),
+    "memory limit": (little_memory, 2),
+    "open-file limit": (few_files, 2),
+    "file-size limit": (small_files, 2),
+    "damaged store": (harmed_store, 8),
+    "damaged cache": (harmed_cache, 3),
+    "picture away": (picture_away, 1),
+    "surroundings": (surroundings, 2),
+}
+"""By name: how to make one, and how often it is drawn."""
