@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.context import Context
 from harness.data.records import DataError
-from harness.files import StoreError
 from harness.launch import Options
 from harness.launchers import LauncherError, open_launcher
 from harness.registry import UnknownNameError
-from harness.store import RunStore
+from harness.store.files import StoreError
+from harness.store.runs import RunStore
 from harness.study import Cell, Study
 
 if TYPE_CHECKING:

@@ -199,7 +199,7 @@ def evaluate(
 ) -> None:
     """One model on one dataset, under the harness's protocol."""
     with refusals():
-        from harness.checkpoints import evaluate_checkpoint, render
+        from harness.modelfiles import evaluate_checkpoint, render
 
         _load_plugins(plugin)
         machine = machine_of(data_root, device, plugin)
@@ -267,7 +267,7 @@ def verify(
     with refusals():
         from harness.progress import shown
         from harness.reporting import run_folders
-        from harness.verify import render, verify
+        from harness.trust.verify import render, verify
 
         _load_plugins(plugin)
         machine = machine_of(data_root, device, plugin)
@@ -300,7 +300,7 @@ def why(
 ) -> None:
     """What a cell's identity is made of, and what has changed since it ran."""
     with refusals():
-        from harness.why import render, why
+        from harness.trust.why import render, why
 
         _load_plugins(plugin)
         answer = why(cell, other, machine_of(data_root, device, plugin))
@@ -317,7 +317,7 @@ def doctor(
 ) -> None:
     """What this machine has, what can run on it, and the mend for what cannot. Exits 1 if the demo cannot."""
     with refusals():
-        from harness.doctor import as_plain, conclude, diagnose, healthy, render
+        from harness.trust.doctor import as_plain, conclude, diagnose, healthy, render
 
         _load_plugins(plugin)
         tell = None if as_json else render
@@ -334,7 +334,7 @@ def export(
 ) -> None:
     """Write a model's dual encoder as a checkpoint that open_clip loads."""
     with refusals():
-        from harness.checkpoints import export_checkpoint
+        from harness.modelfiles import export_checkpoint
 
         print(export_checkpoint(checkpoint, out, backbone=backbone))
 
@@ -408,12 +408,12 @@ def bench_step(
     _one_of("--precision", precision, ("bf16", "fp32", "released"))
     _one_of("--compile", compiled, ("auto", "on", "off"))
     with refusals():
-        from harness.bench import StepBench, render
-        from harness.bench import bench_step as measured
         from harness.context import Context
         from harness.datatools import image_size_of
-        from harness.files import atomic_json
         from harness.progress import shown
+        from harness.speed.bench import StepBench, render
+        from harness.speed.bench import bench_step as measured
+        from harness.store.files import atomic_json
 
         _load_plugins(plugin)
         machine = machine_of(data_root, device, plugin, threads=threads, deterministic=deterministic)
@@ -444,7 +444,7 @@ def bench_table(
 ) -> None:
     """Measurements that were kept, as Markdown."""
     with refusals():
-        from harness.bench import table
+        from harness.speed.bench import table
 
         print(table(folder))
 

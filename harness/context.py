@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import environment, paths, registry
-from harness.cellrun import CellRun
 from harness.data.datasets import load_dataset
 from harness.data.images import ImageCache, image_cache
 from harness.data.records import Dataset
 from harness.progress import Progress
 from harness.seeds import seed_for
+from harness.store.cellrun import CellRun
 from harness.study import Cell, TrainSettings, fingerprint
 
 if TYPE_CHECKING:

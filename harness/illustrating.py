@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.cellrun import CellRun
 from harness.context import Context, Lens
 from harness.data.records import DataError
-from harness.files import StoreError
 from harness.pictures import (
     Restoration,
     chosen_queries,
@@ -20,7 +18,9 @@ from harness.pictures import (
     write_restorations,
 )
 from harness.seeds import seed_for
-from harness.store import RunStore
+from harness.store.cellrun import CellRun
+from harness.store.files import StoreError
+from harness.store.runs import RunStore
 from harness.study import Cell
 
 if TYPE_CHECKING:

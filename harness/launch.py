@@ -14,16 +14,16 @@ from pathlib import Path
 
 from harness import environment
 from harness.attempt import is_finished, recorded_now, run_cell
-from harness.cellrun import CellRun, Status
 from harness.context import Context, Machine
 from harness.data.splits import file_list
-from harness.files import atomic_json
 from harness.launchers import Resources, WorkerDied, open_launcher
 from harness.refusing import is_of_the_machine, reason_of
-from harness.resultstable import write_results_table
-from harness.store import RunStore
+from harness.store.cellrun import CellRun, Status
+from harness.store.files import atomic_json
+from harness.store.resultstable import write_results_table
+from harness.store.runs import RunStore
 from harness.study import Cell, Study, fingerprint
-from harness.why import made_again, not_reused
+from harness.trust.why import made_again, not_reused
 
 RESULTS_SECONDS = 10.0
 """Between two writings of `results.csv` while cells end: with thousands of cells each takes a second."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from harness import paths
 from harness.context import Context
 from harness.data.leakage import transfer_leakage
-from harness.files import atomic_json
-from harness.store import RunStore
+from harness.store.files import atomic_json
+from harness.store.runs import RunStore
 from harness.study import Study
 
 FILE = "leakage.json"

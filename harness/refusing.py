@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.cellrun import Reason
+    from harness.store.cellrun import Reason
 
 
 def lines_of(error: Exception) -> list[str] | None:

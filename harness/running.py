@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import checking, launch
-from harness.cellrun import CellRun
 from harness.context import Context
 from harness.illustrating import illustrate
 from harness.launch import Options, Stopped
 from harness.leakcheck import check_leakage
 from harness.progress import Progress
 from harness.refusing import in_words, is_of_the_machine, shortage
-from harness.store import RunStore
+from harness.store.cellrun import CellRun
+from harness.store.runs import RunStore
 from harness.study import Cell, Study, StudyError
 
 DONE, ERROR, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
@@ -76,7 +76,7 @@ def _measure(
 ) -> None:
     """What the methods cost, when the study asks for it."""
     if study.overhead is not None:
-        from harness.overhead import measure_study
+        from harness.speed.overhead import measure_study
 
         measure_study(study, store, context, tuned)
 

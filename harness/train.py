@@ -20,7 +20,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from harness import devices
-from harness.cellrun import CellRun
 from harness.checkpoint import Pace, Position, Writer, pack, unpack
 from harness.data.augment import draw_augmentation
 from harness.data.loader import DeviceData, Indices
@@ -31,6 +30,7 @@ from harness.metrics import NonFiniteFeatures, TieOrder
 from harness.optimiser import make_optimiser, schedule, set_rates
 from harness.schema import TrainSettings
 from harness.seeds import seed_for
+from harness.store.cellrun import CellRun
 from methods.base import Batch, Method, Noise
 
 __all__ = ["Options", "Trainer", "TrainingData", "TrainingDiverged", "train"]

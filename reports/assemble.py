@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from harness.files import atomic_write
-from harness.resultstable import write_results_table
-from harness.store import RunStore
+from harness.store.files import atomic_write
+from harness.store.resultstable import write_results_table
+from harness.store.runs import RunStore
 from reports import (
     ablation,
     cells,

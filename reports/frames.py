@@ -14,10 +14,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from harness import seals
-from harness.cellrun import HISTORY, RECORDS, RESULTS, CellRun, place_of
-from harness.files import StoreError
-from harness.store import RunStore
+from harness.store import seals
+from harness.store.cellrun import HISTORY, RECORDS, RESULTS, CellRun, place_of
+from harness.store.files import StoreError
+from harness.store.runs import RunStore
 from reports.statistics import Floats, Integers
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from harness.files import StoreError
-from harness.resultstable import results_sha256
-from harness.store import RunStore
+from harness.store.files import StoreError
+from harness.store.resultstable import results_sha256
+from harness.store.runs import RunStore
 from reports.cells import shown
 from reports.context import Context
 from reports.document import Block, Fragment, Prose, Section

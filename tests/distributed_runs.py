@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from small_runs import TINY, MemoryRun, recipe, small_method, tiny_method, training_data
 
-from harness.cellrun import CellRun
+from harness.store.cellrun import CellRun
 from harness.train import Options, train
 
 METHODS = ("uit", "uit-mlm")

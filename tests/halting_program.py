@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from harness import running  # noqa: F401  (imported once, by the process that the others are forked from)
-from harness.cellrun import CellRun
 from harness.cli import app
 from harness.data import images
 from harness.search import study as search_study  # noqa: F401
 from harness.search.desk import SearchDesk
+from harness.store.cellrun import CellRun
 from harness.train import Trainer
 from reports import assemble
 

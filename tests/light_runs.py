@@ -10,7 +10,7 @@ from study_files import SMALL, write_study
 from harness import launch, registry
 from harness.context import Context, Machine
 from harness.launch import Options
-from harness.store import RunStore
+from harness.store.runs import RunStore
 from harness.study import Study, load_study
 
 PLUGIN = Path(__file__).with_name("light_method.py")

@@ -18,9 +18,9 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from harness import files
-from harness.cellrun import CellRun
-from harness.store import RunStore
+from harness.store import files
+from harness.store.cellrun import CellRun
+from harness.store.runs import RunStore
 from harness.study import Cell, Select, TrainSettings
 
 PEOPLE_SD, CAPTION_SD, TASTE_SD, RUN_SD, NOISE_SD = 0.6, 0.6, 0.25, 0.15, 0.5

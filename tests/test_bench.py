@@ -11,13 +11,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from harness import bench, cli
+from harness import cli
 from harness.context import Context, Lens, Machine
 from harness.data.augment import CLIP_MEAN
 from harness.devices import to_precision
-from harness.overhead import Candidate
-from harness.plain import PlainPairs, PlainStep, on_device, plain_loader
 from harness.registry import UnknownNameError
+from harness.speed import bench
+from harness.speed.overhead import Candidate
+from harness.speed.plain import PlainPairs, PlainStep, on_device, plain_loader
 from methods.attention import Attention
 from methods.tokenizer import Tokenizer
 

@@ -186,7 +186,7 @@ def test_an_exported_model_loads_in_open_clip_with_the_same_features(finished: P
     import open_clip
     import torch
 
-    from harness.checkpoints import open_model
+    from harness.modelfiles import open_model
 
     (cell,) = (finished / "cells").iterdir()
     assert invoke("export", cell, tmp_path / "exported").exit_code == 0

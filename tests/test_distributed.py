@@ -4,8 +4,8 @@ import pytest
 import torch
 from distributed_runs import METHODS, resume, three_steps
 
-from harness.cellrun import CellRun
 from harness.devices import make_fabric
+from harness.store.cellrun import CellRun
 
 
 @pytest.fixture(scope="module")

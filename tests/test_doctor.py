@@ -13,12 +13,12 @@ from factories import write_cuhk
 from study_files import write_study
 from typer.testing import CliRunner
 
-from harness import doctor
 from harness.cli import app
 from harness.data import rendered
 from harness.data.records import DataError
-from harness.doctor import Finding, diagnose, healthy, study_disk
 from harness.study import load_study
+from harness.trust import doctor
+from harness.trust.doctor import Finding, diagnose, healthy, study_disk
 
 EMBEDDED = doctor._embedded
 

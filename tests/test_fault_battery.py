@@ -17,7 +17,7 @@ from battery.program import Conditions, Program, Strike
 from light_runs import light_machine, light_study, run_light
 
 from harness.context import Context
-from harness.resultstable import write_results_table
+from harness.store.resultstable import write_results_table
 
 STAND_IN = """
 import json, os, sys, time

@@ -20,18 +20,19 @@ import typer
 from light_runs import PLUGIN, light_machine, light_study, run_light
 from study_files import write_study
 
-from harness import cli, environment, evaluate, running, savedstate
+from harness import cli, environment, evaluate, running
 from harness.attempt import run_cell
-from harness.cellrun import CellRun
 from harness.context import Context
 from harness.data.records import DataError
-from harness.files import atomic_write
 from harness.launch import Options, run_cells
 from harness.progress import Progress
 from harness.refusing import lines_of
-from harness.resultstable import write_results_table
 from harness.running import run_study
-from harness.store import RunStore
+from harness.store import savedstate
+from harness.store.cellrun import CellRun
+from harness.store.files import atomic_write
+from harness.store.resultstable import write_results_table
+from harness.store.runs import RunStore
 from harness.train import Trainer
 from reports.assemble import build
 

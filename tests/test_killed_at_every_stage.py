@@ -12,7 +12,7 @@ import pytest
 from halting_program import STAGES
 from light_runs import PLUGIN, light_study
 
-from harness.store import RunStore
+from harness.store.runs import RunStore
 
 SEARCH = {
     "trials": 2,

@@ -13,10 +13,10 @@ from study_files import SMALL, write_study
 
 from harness import launch, registry, train
 from harness.attempt import run_cell
-from harness.cellrun import CellRun, Status
 from harness.context import Context, Machine
 from harness.launch import Options, run_cells
-from harness.store import RunStore
+from harness.store.cellrun import CellRun, Status
+from harness.store.runs import RunStore
 from harness.study import Cell, Study, load_study
 
 PLUGIN = Path(__file__).with_name("light_method.py")

@@ -12,10 +12,10 @@ import torch
 from small_runs import tiny_method
 from torch import nn
 
-from harness import overhead, timing
 from harness.context import Context, Machine
 from harness.memory import held_bytes, keep_freed_memory, peak_bytes
-from harness.store import RunStore
+from harness.speed import overhead, timing
+from harness.store.runs import RunStore
 from harness.study import Study, load_study
 from reports.overhead import measurements
 

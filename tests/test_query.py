@@ -12,9 +12,9 @@ from factories import write_cuhk
 from PIL import Image
 from typer.testing import CliRunner
 
-from harness.checkpoints import open_model
 from harness.cli import app
 from harness.context import Context, Machine
+from harness.modelfiles import open_model
 from harness.query import Answers, Question, ask, plain
 from harness.studyfile import StudyError
 from methods.tokenizer import Tokenizer

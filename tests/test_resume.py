@@ -21,8 +21,8 @@ from small_runs import (
     without_times,
 )
 
-from harness.cellrun import CellRun
 from harness.checkpoint import Pace, Position, Writer, pack
+from harness.store.cellrun import CellRun
 from harness.train import Options
 
 EVERY_STEP = Options(report_seconds=0, checkpoint_minutes=0)
@@ -199,7 +199,7 @@ def long_run(directory: str) -> None:
 
 def start(directory: Path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["small_runs", "harness.store"])
+    context.set_forkserver_preload(["small_runs", "harness.store.runs"])
     process = context.Process(target=long_run, args=(str(directory),))
     process.start()
     return process

@@ -13,11 +13,10 @@ import factories
 import pytest
 from light_runs import light_machine, light_study
 
-from harness import savedstate, train
+from harness import train
 from harness.checking import examine
 from harness.context import Context, Machine
 from harness.launch import Options
-from harness.resultstable import write_results_table
 from harness.search.objective import TrialContext
 from harness.search.storage import StorageError
 from harness.search.study import (
@@ -27,7 +26,9 @@ from harness.search.study import (
     search_study,
     searches_of,
 )
-from harness.store import RunStore
+from harness.store import savedstate
+from harness.store.resultstable import write_results_table
+from harness.store.runs import RunStore
 from harness.study import Study, load_study
 from harness.train import Trainer
 

@@ -18,11 +18,11 @@ import pytest
 import torch
 from study_files import write_study
 
-from harness import files
-from harness.cellrun import CellRun
-from harness.files import LockedError, NewerFormatError, StoreError, atomic_write
-from harness.resultstable import RESULT_COLUMNS, results_rows, write_results_table
-from harness.store import RunStore
+from harness.store import files
+from harness.store.cellrun import CellRun
+from harness.store.files import LockedError, NewerFormatError, StoreError, atomic_write
+from harness.store.resultstable import RESULT_COLUMNS, results_rows, write_results_table
+from harness.store.runs import RunStore
 from harness.study import Cell, load_study
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +71,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
 KEEP_WRITING = """
 import json, sys
 from pathlib import Path
-from harness.files import atomic_write
+from harness.store.files import atomic_write
 for number in range(1_000_000):
     atomic_write(Path(sys.argv[1]), json.dumps({"number": number, "padding": "x" * 20_000}))
 """
@@ -124,7 +124,7 @@ def test_an_epoch_trained_again_counts_once_and_later_ones_are_forgotten(run: Ce
 HOLD = """
 import sys, time
 from pathlib import Path
-from harness.cellrun import CellRun
+from harness.store.cellrun import CellRun
 run = CellRun(Path(sys.argv[1]))
 with run.lock():
     run.set_status("running", epoch=3)

@@ -15,13 +15,14 @@ import pytest
 from light_runs import PLUGIN, light_machine, light_study, run_light
 from typer.testing import CliRunner
 
-from harness import comparing, files, resultstable
-from harness.cellrun import CellRun
 from harness.cli import app
-from harness.comparing import Expectation
 from harness.context import Context
-from harness.store import RunStore
-from harness.verify import Certificate, verify
+from harness.store import files, resultstable
+from harness.store.cellrun import CellRun
+from harness.store.runs import RunStore
+from harness.trust import comparing
+from harness.trust.comparing import Expectation
+from harness.trust.verify import Certificate, verify
 from reports.provenance import certificate as shown
 
 

@@ -20,9 +20,9 @@ from harness import environment
 from harness.cli import app
 from harness.context import Context
 from harness.progress import Progress
-from harness.store import RunStore
+from harness.store.runs import RunStore
 from harness.studyfile import StudyError
-from harness.why import changed_files, changes_between, why
+from harness.trust.why import changed_files, changes_between, why
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.attempt import run_cell
-from harness.cellrun import HISTORY, SELECTIONS, CellRun, Status
 from harness.context import Context, Lens, Machine
 from harness.progress import Progress
 from harness.search.desk import Pruned, ReportEpoch, TrialFailed
 from harness.search.space import Scalar
-from harness.store import RunStore
+from harness.store.cellrun import HISTORY, SELECTIONS, CellRun, Status
+from harness.store.runs import RunStore
 from harness.study import Cell
 from harness.validation import MethodPlan
 

@@ -35,7 +35,7 @@ from harness.search.storage import (
 )
 from harness.search.table import in_short, trial_table
 from harness.search.trial import End, Outcome
-from harness.store import RunStore
+from harness.store.runs import RunStore
 from harness.study import Study
 
 INCOMPLETE = 3

@@ -19,7 +19,7 @@ from harness import registry
 from harness.context import Context, Machine
 from harness.launch import Options, run_cells
 from harness.progress import Progress
-from harness.store import RunStore
+from harness.store.runs import RunStore
 from harness.study import Cell, load_study
 
 HEAVY_METHOD = Path(__file__).parents[1] / "heavy_method.py"

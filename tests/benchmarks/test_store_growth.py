@@ -12,7 +12,7 @@ from harness import launch
 from harness.attempt import run_cell
 from harness.context import Context
 from harness.launch import Options
-from harness.store import RunStore
+from harness.store.runs import RunStore
 
 CELLS = 2000
 

@@ -19,12 +19,13 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness import memory, timing
-from harness.bench import StepBench
+from harness import memory
 from harness.context import Context, Machine
 from harness.data.decoding import available_cores
-from harness.overhead import Candidate
-from harness.plain import PlainStep, on_device, plain_loader
+from harness.speed import timing
+from harness.speed.bench import StepBench
+from harness.speed.overhead import Candidate
+from harness.speed.plain import PlainStep, on_device, plain_loader
 from harness.study import Cell, load_study
 from methods import losses
 from methods.attention import take_over

@@ -14,9 +14,9 @@ from stores import Truth
 from typer.testing import CliRunner
 
 import reports
-from harness.cellrun import CellRun
 from harness.cli import app
-from harness.store import RunStore
+from harness.store.cellrun import CellRun
+from harness.store.runs import RunStore
 from reports.comparison import Options, arenas
 from reports.frames import read
 

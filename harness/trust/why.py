@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import environment
-from harness.cellrun import CellRun
 from harness.context import Context, Machine
 from harness.data.records import DataError
 from harness.data.splits import file_list
-from harness.files import StoreError
-from harness.recall import cell_of, find_cell, machine_of, recorded, refuse_unregistered, store_of
-from harness.store import RunStore
+from harness.store.cellrun import CellRun
+from harness.store.files import StoreError
+from harness.store.runs import RunStore
 from harness.study import Cell, load_study
 from harness.studyfile import StudyError
+from harness.trust.recall import cell_of, find_cell, machine_of, recorded, refuse_unregistered, store_of
 
 Files = Sequence[Mapping[str, Any]] | None
 NOW = "the present"

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from harness import timing
 from harness.context import Context, Lens
 from harness.data.augment import CLIP_MEAN, CLIP_STD
 from harness.data.captions import content_flags
@@ -26,6 +25,7 @@ from harness.data.loader import Indices
 from harness.data.records import Split
 from harness.devices import to_precision
 from harness.schema import TrainSettings
+from harness.speed import timing
 from harness.study import Cell
 from methods.attention import Attention
 from methods.base import Batch, Method
@@ -109,7 +109,7 @@ def leave_to_open_clip(method: Method) -> None:
 
 
 class PlainStep:
-    """The reference step of a cell; `run` is timed beside `harness.overhead.Candidate.run`."""
+    """The reference step of a cell; `run` is timed beside `harness.speed.overhead.Candidate.run`."""
 
     def __init__(self, cell: Cell, context: Context, batches: Sequence[Indices], workers: int) -> None:
         self.device = context.fabric(cell).device

@@ -19,20 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import comparing, environment
+from harness import environment
 from harness.attempt import run_cell
-from harness.cellrun import HISTORY, RESULTS, SELECTIONS, CellRun, place_of
-from harness.comparing import Expectation
 from harness.context import Context, Machine
 from harness.data.records import DataError
-from harness.files import StoreError, atomic_json
 from harness.progress import Progress
-from harness.recall import cell_of, machine_of, recorded, refuse_unregistered
-from harness.resultstable import RESULT_COLUMNS, results_rows, results_sha256
-from harness.store import RunStore
+from harness.store.cellrun import HISTORY, RESULTS, SELECTIONS, CellRun, place_of
+from harness.store.files import StoreError, atomic_json
+from harness.store.resultstable import RESULT_COLUMNS, results_rows, results_sha256
+from harness.store.runs import RunStore
 from harness.study import fingerprint, weights_of
 from harness.studyfile import StudyError
-from harness.why import against_present
+from harness.trust import comparing
+from harness.trust.comparing import Expectation
+from harness.trust.recall import cell_of, machine_of, recorded, refuse_unregistered
+from harness.trust.why import against_present
 
 if TYPE_CHECKING:
     from harness.study import Cell

@@ -11,9 +11,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness import files, savedstate, seals, weights
-from harness.files import NewerFormatError, StoreError, atomic_file, atomic_json, atomic_write, read_json
-from harness.seals import Seals
+from harness.store import files, savedstate, seals, weights
+from harness.store.files import (
+    NewerFormatError,
+    StoreError,
+    atomic_file,
+    atomic_json,
+    atomic_write,
+    read_json,
+)
+from harness.store.seals import Seals
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 
-from harness import environment, registry, timing
+from harness import environment, registry
 from harness.context import Context
 from harness.data.decoding import available_cores
 from harness.devices import Precision
 from harness.memory import held_bytes, peak_bytes
-from harness.overhead import Candidate, Compiling, device_name
-from harness.plain import PlainStep, on_device, plain_loader
 from harness.schema import Select, TrainSettings
+from harness.speed import timing
+from harness.speed.overhead import Candidate, Compiling, device_name
+from harness.speed.plain import PlainStep, on_device, plain_loader
 from harness.study import Cell
 from methods.backbones import backbone_config
 from methods.cost import pass_gflop

@@ -19,17 +19,18 @@ from typing import Any, Literal
 
 import torch
 
-from harness import environment, timing
-from harness.cellrun import CellRun
+from harness import environment
 from harness.context import Context, Lens
 from harness.data.loader import Indices
 from harness.devices import autocast, to_precision
 from harness.evaluate import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
-from harness.files import atomic_json
 from harness.memory import held_bytes, peak_bytes
 from harness.schema import Overhead
 from harness.seeds import seed_for
-from harness.store import RunStore
+from harness.speed import timing
+from harness.store.cellrun import CellRun
+from harness.store.files import atomic_json
+from harness.store.runs import RunStore
 from harness.study import Cell, Study, fingerprint
 from harness.train import Options, Trainer
 from methods.base import Method

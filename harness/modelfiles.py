@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.cellrun import CellRun
 from harness.context import Context, Lens, Machine
-from harness.files import StoreError
-from harness.recall import refuse_unregistered
 from harness.schema import TieOrder, TrainSettings
+from harness.store.cellrun import CellRun
+from harness.store.files import StoreError
+from harness.trust.recall import refuse_unregistered
 
 if TYPE_CHECKING:
     from harness.devices import Precision

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness import files
+from harness.store import files
 
 if TYPE_CHECKING:
     import torch

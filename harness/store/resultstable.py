@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.cellrun import CellRun
-from harness.files import StoreError, atomic_file
-from harness.store import RunStore
+from harness.store.cellrun import CellRun
+from harness.store.files import StoreError, atomic_file
+from harness.store.runs import RunStore
 
 SCORES = ("R1", "R5", "R10", "mAP", "mINP")
 COUNTS = ("queries", "gallery")
