@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness import environment
 from harness.context import Context, Lens, Machine
+from harness.files import LockedError, atomic_write
 from harness.progress import Progress
 from harness.refusing import in_words, is_of_the_machine, reason_of
 from harness.seeds import seed_for
 from harness.store.cellrun import DIRECTIONS, HISTORY, SELECTIONS, CellRun, Status, place_of
-from harness.store.files import LockedError, atomic_write
 from harness.store.runs import RunStore
 from harness.study import Cell
 

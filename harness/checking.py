@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.context import Context
 from harness.data.records import DataError
+from harness.files import StoreError
 from harness.launch import Options
 from harness.launchers import LauncherError, open_launcher
 from harness.registry import UnknownNameError
-from harness.store.files import StoreError
 from harness.store.runs import RunStore
 from harness.study import Cell, Study
 

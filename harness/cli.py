@@ -410,10 +410,10 @@ def bench_step(
     with refusals():
         from harness.context import Context
         from harness.datatools import image_size_of
+        from harness.files import atomic_json
         from harness.progress import shown
         from harness.speed.bench import StepBench, render
         from harness.speed.bench import bench_step as measured
-        from harness.store.files import atomic_json
 
         _load_plugins(plugin)
         machine = machine_of(data_root, device, plugin, threads=threads, deterministic=deterministic)

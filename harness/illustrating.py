@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.context import Context, Lens
 from harness.data.records import DataError
+from harness.files import StoreError
 from harness.pictures import (
     Restoration,
     chosen_queries,
@@ -19,7 +20,6 @@ from harness.pictures import (
 )
 from harness.seeds import seed_for
 from harness.store.cellrun import CellRun
-from harness.store.files import StoreError
 from harness.store.runs import RunStore
 from harness.study import Cell
 

@@ -16,10 +16,10 @@ from harness import environment
 from harness.attempt import is_finished, recorded_now, run_cell
 from harness.context import Context, Machine
 from harness.data.splits import file_list
+from harness.files import atomic_json
 from harness.launchers import Resources, WorkerDied, open_launcher
 from harness.refusing import is_of_the_machine, reason_of
 from harness.store.cellrun import CellRun, Status
-from harness.store.files import atomic_json
 from harness.store.resultstable import write_results_table
 from harness.store.runs import RunStore
 from harness.study import Cell, Study, fingerprint

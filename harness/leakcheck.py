@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness import paths
 from harness.context import Context
 from harness.data.leakage import transfer_leakage
-from harness.store.files import atomic_json
+from harness.files import atomic_json
 from harness.store.runs import RunStore
 from harness.study import Study
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.context import Context, Lens, Machine
+from harness.files import StoreError
 from harness.schema import TieOrder, TrainSettings
 from harness.store.cellrun import CellRun
-from harness.store.files import StoreError
 from harness.trust.recall import refuse_unregistered
 
 if TYPE_CHECKING:

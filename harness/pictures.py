@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.records import Split
+from harness.files import StoreError, atomic_file, atomic_json
 from harness.seeds import seed_for
-from harness.store.files import StoreError, atomic_file, atomic_json
 from harness.store.runs import RunStore
 
 RESTORATIONS = "restorations.parquet"

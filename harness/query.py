@@ -20,9 +20,9 @@ from harness.data.decoding import BrokenImageError, decode, read_image, resized
 from harness.data.records import SPLIT_NAMES, DataError, Split
 from harness.devices import autocast, make_fabric, to_precision
 from harness.evaluate import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
+from harness.files import atomic_file, atomic_write
 from harness.modelfiles import CheckpointError, OpenedModel, open_model
 from harness.registry import UnknownNameError
-from harness.store.files import atomic_file, atomic_write
 from harness.studyfile import StudyError
 from methods.tokenizer import Tokenizer
 from reports.document import visible

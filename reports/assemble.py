@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from harness.store.files import atomic_write
+from harness.files import atomic_write
 from harness.store.resultstable import write_results_table
 from harness.store.runs import RunStore
 from reports import (

@@ -14,9 +14,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from harness.files import StoreError
 from harness.store import seals
 from harness.store.cellrun import HISTORY, RECORDS, RESULTS, CellRun, place_of
-from harness.store.files import StoreError
 from harness.store.runs import RunStore
 from reports.statistics import Floats, Integers
 

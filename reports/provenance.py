@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from harness.store.files import StoreError
+from harness.files import StoreError
 from harness.store.resultstable import results_sha256
 from harness.store.runs import RunStore
 from reports.cells import shown

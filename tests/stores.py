@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from harness.store import files
+from harness import files
 from harness.store.cellrun import CellRun
 from harness.store.runs import RunStore
 from harness.study import Cell, Select, TrainSettings

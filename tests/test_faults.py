@@ -24,13 +24,13 @@ from harness import cli, environment, evaluate, running
 from harness.attempt import run_cell
 from harness.context import Context
 from harness.data.records import DataError
+from harness.files import atomic_write
 from harness.launch import Options, run_cells
 from harness.progress import Progress
 from harness.refusing import lines_of
 from harness.running import run_study
 from harness.store import savedstate
 from harness.store.cellrun import CellRun
-from harness.store.files import atomic_write
 from harness.store.resultstable import write_results_table
 from harness.store.runs import RunStore
 from harness.train import Trainer

@@ -18,9 +18,9 @@ import pytest
 import torch
 from study_files import write_study
 
-from harness.store import files
+from harness import files
+from harness.files import LockedError, NewerFormatError, StoreError, atomic_write
 from harness.store.cellrun import CellRun
-from harness.store.files import LockedError, NewerFormatError, StoreError, atomic_write
 from harness.store.resultstable import RESULT_COLUMNS, results_rows, write_results_table
 from harness.store.runs import RunStore
 from harness.study import Cell, load_study
@@ -71,7 +71,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
 KEEP_WRITING = """
 import json, sys
 from pathlib import Path
-from harness.store.files import atomic_write
+from harness.files import atomic_write
 for number in range(1_000_000):
     atomic_write(Path(sys.argv[1]), json.dumps({"number": number, "padding": "x" * 20_000}))
 """

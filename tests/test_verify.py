@@ -15,9 +15,10 @@ import pytest
 from light_runs import PLUGIN, light_machine, light_study, run_light
 from typer.testing import CliRunner
 
+from harness import files
 from harness.cli import app
 from harness.context import Context
-from harness.store import files, resultstable
+from harness.store import resultstable
 from harness.store.cellrun import CellRun
 from harness.store.runs import RunStore
 from harness.trust import comparing

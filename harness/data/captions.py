@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import json
 import logging
-import os
 import sys
 import zipfile
 import zlib
@@ -20,6 +19,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from harness.data.decoding import Progress
+from harness.files import atomic_file, put_aside
 from methods import text_pruning, tokenizer
 from methods.text_pruning import Tagger, is_content, prune
 from methods.tokenizer import Tokenizer
@@ -155,23 +155,15 @@ def _read(path: Path) -> CaptionTokens | None:
             return CaptionTokens(plain, pruned, content)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         log.warning("caption cache %s: damaged (%s); set aside and computed again", path, error)
-        path.replace(path.with_name(path.name + ".damaged"))
+        put_aside(path)
         return None
 
 
 def _write(path: Path, tokens: CaptionTokens) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                plain=tokens.plain.numpy(),
-                pruned=tokens.pruned.numpy(),
-                content=tokens.content.numpy(),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as file:
+        np.savez(
+            file,
+            plain=tokens.plain.numpy(),
+            pruned=tokens.pruned.numpy(),
+            content=tokens.content.numpy(),
+        )

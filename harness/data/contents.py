@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness import paths
+from harness import files, paths
 from harness.data.decoding import BrokenImageError, Progress, in_parallel, read_image
-from harness.store import files
 
 UNREADABLE = b"unreadable"
 """The digest of a file that cannot be read."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -26,6 +26,7 @@ from harness.data.contents import UNREADABLE
 from harness.data.decoding import BrokenImageError, Progress, in_parallel, read_image, resized
 from harness.data.records import DataError, Split
 from harness.data.splits import without_images
+from harness.files import atomic_json, put_aside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,7 +147,7 @@ def _opened(
     log.warning("image cache %s: %s; set aside and built again", path, reason)
     for file in (beside, path):
         if file.exists():
-            file.replace(file.with_name(file.name + ".damaged"))
+            put_aside(file)
     return None
 
 
@@ -284,13 +285,7 @@ def _close_gaps(descriptor: int, broken: set[int], images: int, row_bytes: int) 
 
 
 def _write_label(path: Path, label: _Label) -> None:
-    content: dict[str, Any] = asdict(label)
-    temporary = path.with_suffix(f".json.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path.with_suffix(".json"))
+    atomic_json(path.with_suffix(".json"), asdict(label))
 
 
 def _named(split: Split, broken: dict[int, str]) -> list[str]:

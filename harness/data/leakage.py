@@ -12,8 +12,10 @@ may have seen the other's test images, and then "transfer" is not transfer. A sh
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,6 +28,7 @@ from scipy.fft import dctn
 
 from harness.data.decoding import BrokenImageError, Progress, decode, in_parallel, read_image
 from harness.data.records import Dataset
+from harness.files import atomic_file, put_aside
 
 FORMAT = "hashes-1"
 NEAR_BITS = 10
@@ -37,6 +40,8 @@ PAIRS_AT_ONCE = 4_000_000
 EXAMPLES = 20
 
 Hashes = NDArray[np.uint64]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +136,8 @@ def split_hashes(
     if known is not None:
         return known
     hashes = hash_images(images, dataset.root, progress)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    with temporary.open("wb") as file:
+    with atomic_file(path) as file:
         np.savez(file, **{**asdict(hashes), "paths": np.array(hashes.paths), "asked": np.array(names)})
-    temporary.replace(path)
     return hashes
 
 
@@ -145,7 +147,11 @@ def _read(path: Path, names: tuple[str, ...]) -> ImageHashes | None:
             if tuple(arrays["asked"].tolist()) != names:
                 return None
             content = {field.name: arrays[field.name] for field in fields(ImageHashes)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        log.warning("image hashes %s: damaged (%s); set aside and computed again", path, error)
+        put_aside(path)
         return None
     paths, unreadable = tuple(content["paths"].tolist()), int(content["unreadable"])
     return ImageHashes(**{**content, "paths": paths, "unreadable": unreadable})

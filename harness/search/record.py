@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from harness.files import StoreError, atomic_json, read_json
 from harness.search.desk import Search, desk_for
 from harness.search.urls import masked
-from harness.store.files import StoreError, atomic_json, read_json
 
 FILE = "search.json"
 

@@ -19,9 +19,9 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
+from harness import files
 from harness.search.urls import masked, split_password
 from harness.seeds import seed_for
-from harness.store import files
 
 T = TypeVar("T")
 

@@ -24,12 +24,12 @@ from harness.context import Context, Lens
 from harness.data.loader import Indices
 from harness.devices import autocast, to_precision
 from harness.evaluate import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
+from harness.files import atomic_json
 from harness.memory import held_bytes, peak_bytes
 from harness.schema import Overhead
 from harness.seeds import seed_for
 from harness.speed import timing
 from harness.store.cellrun import CellRun
-from harness.store.files import atomic_json
 from harness.store.runs import RunStore
 from harness.study import Cell, Study, fingerprint
 from harness.train import Options, Trainer

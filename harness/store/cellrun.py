@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.store import files, savedstate, seals, weights
-from harness.store.files import (
+from harness import files
+from harness.files import (
     NewerFormatError,
     StoreError,
     atomic_file,
@@ -20,6 +20,7 @@ from harness.store.files import (
     atomic_write,
     read_json,
 )
+from harness.store import savedstate, seals, weights
 from harness.store.seals import Seals
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.files import StoreError, atomic_file
 from harness.store.cellrun import CellRun
-from harness.store.files import StoreError, atomic_file
 from harness.store.runs import RunStore
 
 SCORES = ("R1", "R5", "R10", "mAP", "mINP")

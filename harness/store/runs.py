@@ -24,9 +24,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.store import files
+from harness import files
+from harness.files import StoreError, atomic_json, atomic_write, read_json
 from harness.store.cellrun import FORMAT, CellRun
-from harness.store.files import StoreError, atomic_json, atomic_write, read_json
 from harness.study import Cell, Study, fingerprint
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.store import files
+from harness import files
 
 if TYPE_CHECKING:
     import torch

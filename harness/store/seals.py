@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from harness.store.files import sha256
+from harness.files import sha256
 
 Seals = Mapping[str, Mapping[str, Any]]
 """By a file's path below the sealed folder: its `bytes`, its `sha256`, and when it was last `written`."""

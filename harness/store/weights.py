@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.store.files import StoreError, atomic_file, sync_folder
+from harness.files import StoreError, atomic_file, sync_folder
 
 if TYPE_CHECKING:
     import torch

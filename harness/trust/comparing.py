@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import environment
+from harness.files import StoreError
 from harness.store import weights
 from harness.store.cellrun import SELECTIONS, CellRun, Place, place_of
-from harness.store.files import StoreError
 from harness.store.resultstable import SCORES
 from harness.store.runs import RunStore
 from harness.trust.recall import recorded

@@ -10,9 +10,9 @@ from typing import Any
 
 from harness import registry
 from harness.context import Machine
+from harness.files import StoreError
 from harness.schema import Select, TrainSettings
 from harness.store.cellrun import CellRun
-from harness.store.files import StoreError
 from harness.store.runs import RunStore
 from harness.study import Cell
 from harness.studyfile import StudyError

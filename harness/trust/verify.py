@@ -23,9 +23,9 @@ from harness import environment
 from harness.attempt import run_cell
 from harness.context import Context, Machine
 from harness.data.records import DataError
+from harness.files import StoreError, atomic_json
 from harness.progress import Progress
 from harness.store.cellrun import HISTORY, RESULTS, SELECTIONS, CellRun, place_of
-from harness.store.files import StoreError, atomic_json
 from harness.store.resultstable import RESULT_COLUMNS, results_rows, results_sha256
 from harness.store.runs import RunStore
 from harness.study import fingerprint, weights_of

@@ -12,8 +12,8 @@ from harness import environment
 from harness.context import Context, Machine
 from harness.data.records import DataError
 from harness.data.splits import file_list
+from harness.files import StoreError
 from harness.store.cellrun import CellRun
-from harness.store.files import StoreError
 from harness.store.runs import RunStore
 from harness.study import Cell, load_study
 from harness.studyfile import StudyError

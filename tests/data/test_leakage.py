@@ -149,5 +149,9 @@ def test_hashes_are_computed_once_and_recomputed_when_damaged(
     (path,) = (tmp_path / "cache/hashes").glob("*-test-*.npz")
     path.write_bytes(path.read_bytes()[:500])
     assert transfer_leakage(dataset, dataset, tmp_path / "cache") == first
+    path.unlink()
+    (path / "in the way").mkdir(parents=True)
+    assert transfer_leakage(dataset, dataset, tmp_path / "cache") == first
+    assert len(list(path.parent.glob("*.damaged*"))) == 2
     monkeypatch.setattr(leakage, "hash_images", lambda *_: pytest.fail("hashed again"))
     assert transfer_leakage(dataset, dataset, tmp_path / "cache") == first

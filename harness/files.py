@@ -51,6 +51,15 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
+def put_aside(path: Path) -> Path:
+    """Give something damaged, file or folder, another name beside its own; which one."""
+    aside = path.with_name(f"{path.name}.damaged")
+    if os.path.lexists(aside):
+        aside = path.with_name(f"{aside.name}-{time.time_ns()}")
+    os.replace(path, aside)
+    return aside
+
+
 def atomic_write(path: Path, data: bytes | str) -> None:
     """Replace the content of `path` in one step."""
     with atomic_file(path) as file:
