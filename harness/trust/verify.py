@@ -302,15 +302,20 @@ def _lend_models(run: CellRun, scratch: CellRun) -> None:
     scratch.set_status("done")
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def render(certificates: Sequence[Certificate]) -> None:
     """Print what was found for a person."""
     for certificate in certificates:
         print(
-            f"{certificate.store}: {len(certificate.checked)} of {certificate.finished} finished cells "
-            f"{certificate.mode}; the stored records of all of them checked"
+            f"{certificate.store}: {len(certificate.checked)} of "
+            f"{_counted(certificate.finished, 'finished cell')} {certificate.mode}; "
+            "the stored records of all of them checked"
         )
         for one in certificate.checked:
-            verdict = f"{len(one.differences)} differences" if one.differences else "the same"
+            verdict = _counted(len(one.differences), "difference") if one.differences else "the same"
             print(f"  {one.cell}: {verdict}, {one.compared:,} queries compared ({one.expected.basis})")
             if not one.sealed:
                 print("    unsealed: an older version finished it, so its models were evaluated again")

@@ -81,6 +81,11 @@ def moment(scene: Scene, draw: random.Random) -> float:
 # -- processes ------------------------------------------------------------------------------------
 
 
+def one_of(pids: list[int], draw: random.Random) -> list[int]:
+    """One of a program's processes; none when it has just ended."""
+    return [draw.choice(pids)] if pids else []
+
+
 def kill(scene: Scene, draw: random.Random) -> Fault:
     """A signal that ends one process of the program, or all."""
     number = draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -88,7 +93,7 @@ def kill(scene: Scene, draw: random.Random) -> Fault:
 
     def act(program: Program) -> None:
         pids = sorted(program.members())
-        chosen = {"all processes": pids, "the first process": pids[:1]}.get(whom) or [draw.choice(pids)]
+        chosen = {"all processes": pids, "the first process": pids[:1]}.get(whom, one_of(pids, draw))
         program.signal(number, chosen)
 
     return Fault(f"{number.name} to {whom}", strikes=[Strike(moment(scene, draw), act)])
@@ -100,7 +105,7 @@ def freeze(scene: Scene, draw: random.Random) -> Fault:
 
     def act(program: Program) -> None:
         chosen = sorted(program.members())
-        chosen = chosen if draw.random() < 0.5 else [draw.choice(chosen)]
+        chosen = chosen if draw.random() < 0.5 else one_of(chosen, draw)
         program.signal(signal.SIGSTOP, chosen)
         time.sleep(seconds)
         program.signal(signal.SIGCONT, chosen)
@@ -262,7 +267,10 @@ def harm(scene: Scene, folder: Path, way: str, draw: random.Random) -> str:
         # Two names of one file are damaged together.
         scene.harmed.update(other for other in path.parent.iterdir() if other.samefile(path))
     scene.harmed.add(path)
-    damage(path, way, draw)
+    try:
+        damage(path, way, draw)
+    except OSError as error:  # another fault made its disk read-only, or filled it
+        return f"{path.relative_to(scene.folder)} not {way} ({error.strerror})"
     return f"{path.relative_to(scene.folder)} {way}"
 
 
