@@ -203,7 +203,10 @@ def _work(connection: Connection, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     # Ctrl-C reaches every process of a terminal; the parent is the one to end its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    except RuntimeError as error:  # no more threads
+        sys.exit(f"a worker cannot begin its work: {error}")
     while True:
         try:
             fn, args, kwargs = connection.recv()

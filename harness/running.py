@@ -84,8 +84,13 @@ def _measure(
 def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> int:
     """Table, report, and what did not work."""
     from reports.assemble import build
+    from reports.frames import RunError
 
-    made = build([store.directory])
+    try:
+        made = build([store.directory])
+    except RunError as error:  # its study was damaged meanwhile
+        print(f"{error}; nothing finished is lost: the next run writes it anew", file=sys.stderr)
+        return ERROR
     print(made.table_text)
     print(f"results: {store.directory / 'results.csv'}\nreport:  {made.path}")
     unfinished = launch.failed(runs)

@@ -461,3 +461,19 @@ def test_a_study_name_that_leaves_the_folder_of_runs_is_refused(tmp_path: Path) 
     for name in ("../x", "a/b", "..", "", "a\\b", "a\nb"):
         with pytest.raises(StudyError):
             load_study(write_study(tmp_path, name=name))
+
+
+def test_a_study_file_damaged_while_the_study_runs_is_named_and_written_anew(
+    tmp_path: Path, cuhk_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = light_study(tmp_path / "in"), tmp_path / "out"
+    options = Options(light_machine(cuhk_root), workers=1)
+
+    def damaging(*_: object) -> None:
+        (out / "study.yaml").write_text("subset:!8\nselect: [")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "illustrate", damaging)
+        assert run_study(study, options, out, Progress()) == 1
+    assert "study.yaml: damaged" in capsys.readouterr().err
+    assert run_study(study, options, out, Progress()) == 0

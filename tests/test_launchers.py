@@ -246,3 +246,13 @@ def test_a_ray_cluster_of_two_workers_runs_units_at_once_and_survives_a_death(
     with pytest.raises(WorkerDied):
         ray_cluster.submit(die).result()
     assert ray_cluster.submit(square, 5).result() == 25
+
+
+def test_a_worker_that_may_have_no_thread_ends_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(launchers.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit, match="cannot begin its work: can't start new thread"):
+        launchers._work(None, {})
