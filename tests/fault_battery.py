@@ -1,6 +1,6 @@
 """Random faults on small studies: whatever befalls a run, the next one ends with the same digits.
 
-    python tests/fault_battery.py --minutes 30 --seed 1 --out /tmp/battery
+    python tests/fault_battery.py --minutes 30 --seed 1 --out battery
 
 Runs the smoke study and a small search once in peace, then round after round hurts them at random moments
 (signals, full and forbidden disks, clocks that jump, limits, damaged files …), runs them to their end and
