@@ -45,7 +45,7 @@ smoke: install   ## the smallest study, under a minute
 	$(BIN)/python -m harness run studies/smoke.yaml --out $(RUNS)/smoke
 
 battery: install ## random faults for MINUTES on the smoke study; any digit that differs is an error
-	$(BIN)/python tests/fault_battery.py --minutes $(MINUTES) --seed $(SEED) --out $(RUNS)/battery
+	PYTHONPATH=tests $(BIN)/python -m battery.fault_battery --minutes $(MINUTES) --seed $(SEED) --out $(RUNS)/battery
 
 clean:           ## remove the virtual environment and the caches of the tools (never a run)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -171,7 +171,7 @@ def register_dataset(
 ) -> Callable[[T], T]:
     """Make a dataset known under `name`: as a decorator of its loader, or at once when `load` is given.
 
-    The loader is called with the data root (a Path or None) and returns `harness.data.records.Dataset`.
+    The loader is called with the data root (a Path or None) and returns `harness.data.dataset.Dataset`.
     Raises ValueError when the name is taken.
     """
     plugin = _loading_plugin[-1] if _loading_plugin else None

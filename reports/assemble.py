@@ -9,33 +9,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from harness.files import atomic_write
-from harness.store.resultstable import write_results_table
+from harness.machine.files import atomic_write
+from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
-from reports import (
+from reports import html, power, published, tables
+from reports.comparison import ComparisonOptions, arenas
+from reports.context import ReportContext
+from reports.document import Section, Table
+from reports.figures import FigureWriter
+from reports.sections import (
     ablation,
     cells,
     claims,
     curves,
     factorial,
-    html,
     overhead,
-    power,
     provenance,
-    published,
     search,
     sheets,
     summary,
-    tables,
     transfer,
 )
-from reports.comparison import Options, arenas
-from reports.context import Context
-from reports.document import Section, Table
-from reports.figures import Studio
-from reports.frames import Frames, read
+from reports.stored_runs import StoredRuns, read
 
-SectionMaker = Callable[[Context], Section | None]
+SectionMaker = Callable[[ReportContext], Section | None]
 
 DONE, NOT_REPRODUCED = 0, 4
 
@@ -57,7 +54,7 @@ def build(
     *,
     check: bool = False,
     now: datetime | None = None,
-    options: Options | None = None,
+    options: ComparisonOptions | None = None,
     width: int = 120,
 ) -> ReportResult:
     """Write the report of one or several runs, finished or not.
@@ -73,9 +70,9 @@ def build(
     for directory in run_dirs:
         with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
             write_results_table(RunStore(directory))
-    chosen = options or Options()
-    context = Context(
-        frames, tuple(arenas(frames, chosen)), chosen, published.published(), Studio(beside / "figures")
+    chosen = options or ComparisonOptions()
+    context = ReportContext(
+        frames, tuple(arenas(frames, chosen)), chosen, published.published(), FigureWriter(beside / "figures")
     )
     sections = _sections(context)
     title = " + ".join(dict.fromkeys(run.name for run in frames.runs))
@@ -118,17 +115,17 @@ MAKERS: tuple[SectionMaker, ...] = (
 """The chapters behind the results, in order; each says None when a run has nothing for it."""
 
 
-def _sections(context: Context) -> list[Section]:
+def _sections(context: ReportContext) -> list[Section]:
     made = (maker(context) for maker in MAKERS)
     rest = [section for section in made if section is not None and section.blocks]
     return [summary.section(context), *ablation.sections(context), *rest]
 
 
-def _description(frames: Frames) -> str:
+def _description(frames: StoredRuns) -> str:
     return " ".join(dict.fromkeys(str(run.study.get("description") or "") for run in frames.runs)).strip()
 
 
-def _remarks(context: Context) -> list[str]:
+def _remarks(context: ReportContext) -> list[str]:
     """What a reader must know before any number."""
     remarks = [provenance.broken_images(context), *summary.left_out(context)]
     if len(context.frames.presets) > 1:
@@ -145,14 +142,14 @@ def _write_tables(folder: Path, everything: Sequence[Table]) -> None:
         atomic_write(folder / f"{table.key}.tex", tables.latex(table))
 
 
-def _markdown(title: str, context: Context, everything: Sequence[Table]) -> str:
+def _markdown(title: str, context: ReportContext, everything: Sequence[Table]) -> str:
     """All tables in one Markdown file, for a repository or an issue."""
     said = (summary.headline(context), *summary.left_out(context))
     parts = [f"# {tables.escaped(title)}", *map(tables.escaped, said)]
     return "\n\n".join([*parts, *(tables.markdown(table) for table in everything)])
 
 
-def _terminal(context: Context, width: int) -> str:
+def _terminal(context: ReportContext, width: int) -> str:
     """Results and claims as plain text; a table is never cut, however narrow the terminal."""
     from rich.console import Console
     from rich.measure import Measurement

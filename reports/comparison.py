@@ -14,17 +14,17 @@ from itertools import combinations
 import numpy as np
 
 from reports import statistics
-from reports.frames import CellView, Frames, QueryScores
 from reports.statistics import Bootstrap, Comparison, Estimate, Floats, Integers
+from reports.stored_runs import CellView, Place, QueryScores, StoredRuns
 
 METRICS = ("R1", "mAP")
 """Metrics that are compared by statistics; the others are shown as means."""
-HEADLINE = "val"
-OPTIMIST = "test"
+SELECTED_ON_VAL = "val"
+SELECTED_ON_TEST = "test"
 
 
 @dataclass(frozen=True)
-class Options:
+class ComparisonOptions:
     """How a report judges: the margin in percentage points, and the seed and number of random draws."""
 
     margin: float = statistics.MARGIN
@@ -34,43 +34,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Place:
-    """What an arena's numbers have in common."""
-
-    preset: str
-    source: str
-    target: str
-    direction: str = "t2i"
-    population: str = ""
-    """Which version of the source, when the runs used several."""
-
-    @property
-    def home(self) -> bool:
-        """Whether the methods were trained where they are tested."""
-        return self.source == self.target
-
-    @property
-    def key(self) -> str:
-        """A name fit for anchors and files."""
-        parts = [self.source] if self.home else [self.source, self.target]
-        where = "-to-".join(parts) + ("" if self.preset == "clean" else f"-{self.preset}")
-        return where + (f"-{self.population.replace(' ', '-').replace(',', '')}" if self.population else "")
-
-    @property
-    def title(self) -> str:
-        """The place in words."""
-        where = self.source if self.home else f"{self.source} → {self.target}"
-        remarks = [] if self.preset == "clean" else [f"preset {self.preset}"]
-        remarks += [self.population] if self.population else []
-        return f"{where} ({', '.join(remarks)})" if remarks else where
-
-    def holds(self, cell: CellView) -> bool:
-        """Whether a cell was trained in this place's setting."""
-        return (cell.preset, cell.dataset, cell.population) == (self.preset, self.source, self.population)
-
-
-@dataclass(frozen=True)
-class Contestant:
+class MethodScores:
     """One method in an arena: its finished cells by seed and their scores, ``[seeds, queries]`` each."""
 
     label: str
@@ -86,15 +50,15 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Arena:
+class ComparisonGroup:
     """One table's worth of evidence; estimates are in percent."""
 
     place: Place
     reference: str
-    contestants: Mapping[str, Contestant]
+    contestants: Mapping[str, MethodScores]
     person: Integers
     gallery: int
-    options: Options
+    options: ComparisonOptions
     excluded: int = 0
     """Queries without a positive in the gallery."""
     skipped: int = 0
@@ -177,7 +141,7 @@ class Arena:
             for metric in METRICS
         }
 
-    def means(self, method: str, metric: str, selection: str = HEADLINE) -> list[float]:
+    def means(self, method: str, metric: str, selection: str = SELECTED_ON_VAL) -> list[float]:
         """A metric of every seed, in percent, as the run itself recorded it; missing ones are left out."""
         scores = (cell.score(self.place, selection, metric) for cell in self.contestants[method].cells)
         return [score for score in scores if score is not None]
@@ -188,7 +152,9 @@ def _named(item: Comparison) -> Comparison:
     return replace(item, one=item.one.partition("/")[2], other=item.other.partition("/")[2])
 
 
-def arenas(frames: Frames, options: Options, direction: str = "t2i", *, away: bool = True) -> list[Arena]:
+def arenas(
+    frames: StoredRuns, options: ComparisonOptions, direction: str = "t2i", *, away: bool = True
+) -> list[ComparisonGroup]:
     """Every arena of the runs that has at least one finished method; homes first, in the study's order.
 
     Without ``away``, homes alone are read.
@@ -213,14 +179,16 @@ def _position(order: Sequence[str], name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-def _arena(frames: Frames, place: Place, options: Options) -> Arena | None:
+def _arena(frames: StoredRuns, place: Place, options: ComparisonOptions) -> ComparisonGroup | None:
     read: dict[str, list[tuple[CellView, QueryScores, QueryScores | None]]] = {}
     for cell in frames.cells:
         if cell.status != "done" or not place.holds(cell):
             continue
-        scores = cell.query_scores(place, HEADLINE)
+        scores = cell.query_scores(place, SELECTED_ON_VAL)
         if scores is not None:
-            read.setdefault(cell.method, []).append((cell, scores, cell.query_scores(place, OPTIMIST)))
+            read.setdefault(cell.method, []).append(
+                (cell, scores, cell.query_scores(place, SELECTED_ON_TEST))
+            )
     if not read:
         return None
     shared, notes = _shared_queries([scores for rows in read.values() for _, scores, _ in rows])
@@ -228,10 +196,10 @@ def _arena(frames: Frames, place: Place, options: Options) -> Arena | None:
         return None
     ordered = [name for name in frames.methods if name in read]
     first = read[ordered[0]][0][0]
-    of = first.people(place, HEADLINE)
+    of = first.people(place, SELECTED_ON_VAL)
     person = np.unique([of[int(query)] for query in shared], return_inverse=True)[1].astype(np.int64)
-    row = first.row(place, HEADLINE) or {}
-    return Arena(
+    row = first.row(place, SELECTED_ON_VAL) or {}
+    return ComparisonGroup(
         place,
         frames.reference,
         {name: _contestant(name, read[name], shared) for name in ordered},
@@ -263,14 +231,14 @@ def _shared_queries(all_scores: Sequence[QueryScores]) -> tuple[Integers, tuple[
 
 def _contestant(
     label: str, rows: Sequence[tuple[CellView, QueryScores, QueryScores | None]], shared: Integers
-) -> Contestant:
+) -> MethodScores:
     rows = sorted(rows, key=lambda row: row[0].seed)
     scores = _matrices([scores.only(shared) for _, scores, _ in rows])
     optimists = [other.only(shared) for _, _, other in rows if other is not None]
     if len(optimists) == len(rows) and all(len(one.query) == len(shared) for one in optimists):
         best = _matrices(optimists)
         scores |= {f"{metric} gap": best[metric] - scores[metric] for metric in METRICS}
-    return Contestant(label, tuple(cell for cell, _, _ in rows), scores)
+    return MethodScores(label, tuple(cell for cell, _, _ in rows), scores)
 
 
 def _matrices(runs: Sequence[QueryScores]) -> dict[str, Floats]:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from reports.comparison import Arena, Options
-from reports.document import Value
-from reports.figures import Studio
-from reports.frames import ALTERED, CellView, Frames
-from reports.phrases import missing, plural
+from reports.comparison import ComparisonGroup, ComparisonOptions
+from reports.document import TableCell
+from reports.figures import FigureWriter
+from reports.formatting import missing, plural
 from reports.published import Published
+from reports.stored_runs import ALTERED, CellView, StoredRuns
 
 REASONS: Mapping[str, str] = {
     "oom": "ran out of memory",
@@ -30,36 +30,36 @@ _STATES = {
 
 
 @dataclass(frozen=True)
-class Context:
+class ReportContext:
     """The runs, what the statistics say of them, and where figures are drawn."""
 
-    frames: Frames
-    arenas: tuple[Arena, ...]
-    options: Options
+    frames: StoredRuns
+    arenas: tuple[ComparisonGroup, ...]
+    options: ComparisonOptions
     published: Published
-    studio: Studio = field(default_factory=Studio)
+    studio: FigureWriter = field(default_factory=FigureWriter)
 
     @cached_property
-    def homes(self) -> tuple[Arena, ...]:
+    def homes(self) -> tuple[ComparisonGroup, ...]:
         """Arenas where methods are tested on the dataset they were trained on."""
         return tuple(arena for arena in self.arenas if arena.place.home)
 
     @cached_property
-    def away(self) -> tuple[Arena, ...]:
+    def away(self) -> tuple[ComparisonGroup, ...]:
         """Arenas of transfer."""
         return tuple(arena for arena in self.arenas if not arena.place.home)
 
-    def methods_of(self, arena: Arena) -> tuple[str, ...]:
+    def methods_of(self, arena: ComparisonGroup) -> tuple[str, ...]:
         """Every method meant for an arena's training set, finished or not, in the study's order."""
         meant = {
             cell.method for cell in self.frames.cells if arena.place.holds(cell) or self._planned(arena, cell)
         }
         return tuple(name for name in self.frames.methods if name in meant)
 
-    def _planned(self, arena: Arena, cell: CellView) -> bool:
+    def _planned(self, arena: ComparisonGroup, cell: CellView) -> bool:
         return not cell.parts and (cell.preset, cell.dataset) == (arena.place.preset, arena.place.source)
 
-    def cells_of(self, arena: Arena, method: str) -> tuple[CellView, ...]:
+    def cells_of(self, arena: ComparisonGroup, method: str) -> tuple[CellView, ...]:
         """A method's cells behind an arena, by seed, whatever their status."""
         place = arena.place
         return tuple(
@@ -68,11 +68,11 @@ class Context:
             if place.holds(cell) or not cell.parts
         )
 
-    def link(self, arena: Arena, method: str) -> str:
+    def link(self, arena: ComparisonGroup, method: str) -> str:
         """Anchor of the runs behind a method's number."""
         return runs_anchor(arena.place.preset, arena.place.source, method, arena.place.population)
 
-    def gap(self, arena: Arena, method: str) -> Value:
+    def gap(self, arena: ComparisonGroup, method: str) -> TableCell:
         """An empty place that says what became of the method's runs."""
         return missing(why_missing(self.cells_of(arena, method)), self.link(arena, method))
 

@@ -17,7 +17,7 @@ Align = Literal["left", "right", "text"]
 
 
 @dataclass(frozen=True)
-class Value:
+class TableCell:
     """One place of a table: what is shown, what it sorts by, where it leads, and what a reader must know."""
 
     text: str
@@ -55,7 +55,7 @@ class Table:
     key: str
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Value, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[str, ...] = ()
     folded: bool = False
 
@@ -79,14 +79,14 @@ class Prose:
 
 
 @dataclass(frozen=True)
-class Fragment:
+class TemplateBlock:
     """A part with a template of its own; ``values`` are escaped by the template like everything else."""
 
     template: str
     values: Mapping[str, Any]
 
 
-Block = Table | Figure | Prose | Fragment
+Block = Table | Figure | Prose | TemplateBlock
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ _STYLE: Any = {
 
 
 @dataclass(frozen=True)
-class Studio:
+class FigureWriter:
     """Where figures are drawn. ``folder`` receives PNG and PDF; None keeps them on the page only."""
 
     folder: Path | None = None

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from reports.document import Fragment, Prose, Section, Table, Value, visible
+from reports.document import Prose, Section, Table, TableCell, TemplateBlock, visible
 
 _SYMBOLS = {"better": "▲", "worse": "▼", "tied": "=", "unknown": "?", "yes": "✓", "no": "✗"}
 
@@ -71,7 +71,7 @@ def _unbroken(text: str) -> str:
     return text.replace(" ", "\u00a0").replace("\u00a0[", " [")
 
 
-def _fragment(block: Fragment) -> Markup:
+def _fragment(block: TemplateBlock) -> Markup:
     values: Mapping[str, Any] = block.values
     return Markup(_environment().get_template(block.template).render(values))
 
@@ -81,10 +81,10 @@ def _kind_of(block: object) -> str:
         return "table"
     if isinstance(block, Prose):
         return "prose"
-    return "fragment" if isinstance(block, Fragment) else "figure"
+    return "fragment" if isinstance(block, TemplateBlock) else "figure"
 
 
-def _sort_key(value: Value) -> str:
+def _sort_key(value: TableCell) -> str:
     """What a column sorts by: a number in full precision, else the text; nothing for an empty place."""
     if value.sort is None:
         return ""

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from reports.comparison import METRICS, Arena
-from reports.context import Context
-from reports.document import Block, Column, Prose, Section, Table, Value
-from reports.phrases import mean_of, missing, number, plural
-from reports.statistics import ALPHA, FEW_SEEDS, Arm
+from reports.comparison import METRICS, ComparisonGroup
+from reports.context import ReportContext
+from reports.document import Block, Column, Prose, Section, Table, TableCell
+from reports.formatting import mean_of, missing, number, plural
+from reports.statistics import ALPHA, FEW_SEEDS, MethodSummary
 
 POWER = 0.8
 
@@ -112,7 +112,7 @@ def plan(design: Design, comparisons: int = 1, by: Assumptions = Assumptions()) 
 
 
 def detectable(
-    arena: Arena, seeds: int | None = None, people: int | None = None, comparisons: int = 1
+    arena: ComparisonGroup, seeds: int | None = None, people: int | None = None, comparisons: int = 1
 ) -> float | None:
     """Detectable difference to the reference from measured variances: the median over its comparisons.
 
@@ -126,12 +126,12 @@ def detectable(
     return float(np.median(found)) if found else None
 
 
-def comparisons(arena: Arena) -> int:
+def comparisons(arena: ComparisonGroup) -> int:
     """How many comparisons with the reference a table of the arena is corrected for."""
     return max(1, len(arena.planned) // len(METRICS))
 
 
-def section(context: Context) -> Section | None:
+def section(context: ReportContext) -> Section | None:
     """What this study could see, what more of everything would bring, and where the variance comes from."""
     homes = [arena for arena in context.homes if arena.reference in arena.methods]
     if not homes:
@@ -153,21 +153,21 @@ def section(context: Context) -> Section | None:
     return Section("power", "What this study could see", tuple(blocks))
 
 
-def _outlook(arenas: Sequence[Arena]) -> Table | None:
+def _outlook(arenas: Sequence[ComparisonGroup]) -> Table | None:
     """Detectable difference as the study is, corrected, and with more seeds or more people."""
     columns = (Column("Design", "left"), *(Column(arena.place.title) for arena in arenas))
     rows = [
-        (Value("this study, one comparison"), *(_size(arena) for arena in arenas)),
+        (TableCell("this study, one comparison"), *(_size(arena) for arena in arenas)),
         (
-            Value("this study, corrected for its comparisons"),
+            TableCell("this study, corrected for its comparisons"),
             *(_size(arena, comparisons=comparisons(arena)) for arena in arenas),
         ),
         *(
-            (Value(f"{seeds} seeds, one comparison"), *(_size(arena, seeds=seeds) for arena in arenas))
+            (TableCell(f"{seeds} seeds, one comparison"), *(_size(arena, seeds=seeds) for arena in arenas))
             for seeds in (3, 5, 10)
         ),
         (
-            Value("four times the test people, one comparison"),
+            TableCell("four times the test people, one comparison"),
             *(_size(arena, people=4 * arena.people) for arena in arenas),
         ),
     ]
@@ -176,21 +176,21 @@ def _outlook(arenas: Sequence[Arena]) -> Table | None:
     return Table("power", "Detectable difference, points of R1", columns, tuple(rows))
 
 
-def _size(arena: Arena, **design: int) -> Value:
+def _size(arena: ComparisonGroup, **design: int) -> TableCell:
     size = detectable(arena, **design)
     link = f"table-variance-{arena.place.key}"
     if size is None:
         return missing("needs two methods with two seeds", link)
     few = [one.spread.seeds for one in _trained(arena) if one.spread.seeds < FEW_SEEDS]
-    return Value(number(size), size, link, flag=plural(min(few), "seed") if few else "")
+    return TableCell(number(size), size, link, flag=plural(min(few), "seed") if few else "")
 
 
-def _trained(arena: Arena) -> list[Arm]:
+def _trained(arena: ComparisonGroup) -> list[MethodSummary]:
     arms = (arena.bootstrap.arms[f"R1/{method}"] for method in arena.methods)
     return [arm for arm in arms if not arm.spread.seedless]
 
 
-def _measured(arena: Arena) -> list[tuple[int, Components]]:
+def _measured(arena: ComparisonGroup) -> list[tuple[int, Components]]:
     """Seeds and variances of every comparison with the reference that has seeds to tell them by."""
     base = arena.bootstrap.arms.get(f"R1/{arena.reference}")
     found = []
@@ -209,7 +209,7 @@ def _measured(arena: Arena) -> list[tuple[int, Components]]:
     return found
 
 
-def _decomposition(context: Context, arena: Arena) -> Table:
+def _decomposition(context: ReportContext, arena: ComparisonGroup) -> Table:
     """The standard error of a method's mean R1, its two parts, and what single runs differ by."""
     columns = (
         Column("Method", "left"),
@@ -225,7 +225,7 @@ def _decomposition(context: Context, arena: Arena) -> Table:
     return Table(f"variance-{arena.place.key}", title, columns, rows, (note,))
 
 
-def _uncertainty(context: Context, arena: Arena, method: str) -> tuple[Value, ...]:
+def _uncertainty(context: ReportContext, arena: ComparisonGroup, method: str) -> tuple[TableCell, ...]:
     spread = arena.bootstrap.arms[f"R1/{method}"].spread
     link = context.link(arena, method)
     people, seeds = spread.people, spread.seed_only
@@ -237,9 +237,9 @@ def _uncertainty(context: Context, arena: Arena, method: str) -> tuple[Value, ..
     else:
         of_people, of_seeds = (_share(part, people + seeds, link) for part in (people, seeds))
         single = _points(np.sqrt(seeds * spread.seeds), link)
-    flagged = Value(whole.text, whole.sort, link, flag=plural(spread.seeds, "seed") if few else "")
+    flagged = TableCell(whole.text, whole.sort, link, flag=plural(spread.seeds, "seed") if few else "")
     return (
-        Value(method, method, link),
+        TableCell(method, method, link),
         flagged,
         of_people,
         of_seeds,
@@ -248,23 +248,23 @@ def _uncertainty(context: Context, arena: Arena, method: str) -> tuple[Value, ..
     )
 
 
-def _points(fraction: float, link: str) -> Value:
-    return Value(number(100 * fraction, 2), 100 * fraction, link)
+def _points(fraction: float, link: str) -> TableCell:
+    return TableCell(number(100 * fraction, 2), 100 * fraction, link)
 
 
-def _share(part: float, whole: float, link: str) -> Value:
+def _share(part: float, whole: float, link: str) -> TableCell:
     root, share = 100 * float(np.sqrt(part)), 100 * part / whole if whole > 0 else 0.0
-    return Value(f"{number(root, 2)} ({number(share, 0)} %)", root, link)
+    return TableCell(f"{number(root, 2)} ({number(share, 0)} %)", root, link)
 
 
-def _epoch_choice(arena: Arena, method: str, link: str) -> Value:
+def _epoch_choice(arena: ComparisonGroup, method: str, link: str) -> TableCell:
     widths = [
         width for cell in arena.contestants[method].cells if (width := epoch_spread(cell.history)) is not None
     ]
     mean = mean_of(widths)
     if mean is None:
         return missing("the history holds no test scores for several epochs tied on validation", link)
-    return Value(number(mean, 2), mean, link, f"mean over {plural(len(widths), 'run')}")
+    return TableCell(number(mean, 2), mean, link, f"mean over {plural(len(widths), 'run')}")
 
 
 def epoch_spread(history: Sequence[Mapping[str, object]]) -> float | None:

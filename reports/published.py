@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from reports.document import Column, Prose, Section, Table, Value
-from reports.phrases import NOTHING, missing, number
+from reports.document import Column, Prose, Section, Table, TableCell
+from reports.formatting import NOTHING, missing, number
 
 if TYPE_CHECKING:
-    from reports.context import Context
+    from reports.context import ReportContext
 
 KEY = "published"
 _METRICS = ("R1", "R5", "R10", "mAP", "mINP")
@@ -31,10 +31,12 @@ class Published:
     transfer: tuple[Mapping[str, Any], ...]
     unread: tuple[str, ...]
 
-    def value(self, method: str, backbone: str, dataset: str, metric: str) -> Value:
+    def value(self, method: str, backbone: str, dataset: str, metric: str) -> TableCell:
         """The published number for a method at its backbone; every source found is in the note."""
         if dataset.startswith(EMBEDDED):
-            return Value("none", None, note="embedded data: nobody has published numbers on it", kind="quiet")
+            return TableCell(
+                "none", None, note="embedded data: nobody has published numbers on it", kind="quiet"
+            )
         found = [
             entry
             for entry in self.in_domain
@@ -43,12 +45,12 @@ class Published:
             and metric in entry
         ]
         if not found:
-            return Value(
+            return TableCell(
                 NOTHING, None, note="no published number for this method and backbone", kind="missing"
             )
         return _quoted(found, metric)
 
-    def transferred(self, method: str, source: str, target: str, metric: str) -> Value:
+    def transferred(self, method: str, source: str, target: str, metric: str) -> TableCell:
         """The published transfer number of a method."""
         found = [
             entry
@@ -57,14 +59,16 @@ class Published:
             and metric in entry
         ]
         return (
-            _quoted(found, metric) if found else Value(NOTHING, None, note="none published", kind="missing")
+            _quoted(found, metric)
+            if found
+            else TableCell(NOTHING, None, note="none published", kind="missing")
         )
 
 
-def _quoted(found: list[Mapping[str, Any]], metric: str) -> Value:
+def _quoted(found: list[Mapping[str, Any]], metric: str) -> TableCell:
     remarks = [f"{number(entry[metric], 2)}: {_source(entry)}; {_protocol(entry)}" for entry in found]
     shown = " / ".join(number(entry[metric], 2) for entry in found)
-    return Value(shown, float(found[0][metric]), f"table-{KEY}", "; ".join(remarks), kind="quiet")
+    return TableCell(shown, float(found[0][metric]), f"table-{KEY}", "; ".join(remarks), kind="quiet")
 
 
 def _source(entry: Mapping[str, Any]) -> str:
@@ -76,7 +80,7 @@ def _protocol(entry: Mapping[str, Any]) -> str:
     return str(entry.get("protocol") or "epoch chosen on the test split")
 
 
-def section(context: Context) -> Section | None:
+def section(context: ReportContext) -> Section | None:
     """Where the published numbers of these datasets were read; None for datasets nobody published on."""
     here = {*context.frames.datasets, *(arena.place.target for arena in context.arenas)}
     entries = [one for one in context.published.in_domain if one["dataset"] in here]
@@ -99,7 +103,7 @@ def section(context: Context) -> Section | None:
     return Section("published-numbers", "Published numbers", (Prose(text), table))
 
 
-def _row(entry: Mapping[str, Any]) -> tuple[Value, ...]:
+def _row(entry: Mapping[str, Any]) -> tuple[TableCell, ...]:
     named = (
         entry["method"],
         entry.get("backbone", NOTHING),
@@ -108,10 +112,10 @@ def _row(entry: Mapping[str, Any]) -> tuple[Value, ...]:
     )
     scores = (entry.get(metric) for metric in _METRICS)
     return (
-        *(Value(str(name), str(name)) for name in named),
-        *(missing("not given") if score is None else Value(number(score, 2), score) for score in scores),
-        Value(_protocol(entry), _protocol(entry)),
-        Value(_source(entry), _source(entry), kind="quiet"),
+        *(TableCell(str(name), str(name)) for name in named),
+        *(missing("not given") if score is None else TableCell(number(score, 2), score) for score in scores),
+        TableCell(_protocol(entry), _protocol(entry)),
+        TableCell(_source(entry), _source(entry), kind="quiet"),
     )
 
 

@@ -54,7 +54,7 @@ _CHUNK = 4_000_000  # resampled counts held at once: 32 MB, whatever the number 
 
 
 @dataclass(frozen=True)
-class Spread:
+class VarianceParts:
     """Where the uncertainty of one method's mean comes from: variances of the mean, squared units."""
 
     seeds: int
@@ -100,7 +100,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Arm:
+class MethodSummary:
     """One method's scores reduced to what resampling needs.
 
     ``sums [people]``: score sum of each person, averaged over seeds. ``profile [people]``: the person's
@@ -112,11 +112,11 @@ class Arm:
     sums: Floats
     profile: Floats
     effects: Floats
-    spread: Spread
+    spread: VarianceParts
 
 
-def reduce_scores(scores: Floats, person: Integers, seedless: bool = False) -> Arm:
-    """Reduce ``scores [seeds, queries]`` by ``person [queries]`` (indices from 0) to an :class:`Arm`.
+def reduce_scores(scores: Floats, person: Integers, seedless: bool = False) -> MethodSummary:
+    """Reduce ``scores [seeds, queries]`` by ``person [queries]`` (indices from 0) to a `MethodSummary`.
 
     ``seedless`` says that the method does not train: its one row has no seed variance, rather than an unknown
     one.
@@ -130,14 +130,14 @@ def reduce_scores(scores: Floats, person: Integers, seedless: bool = False) -> A
     means = sums.sum(axis=1) / queries
     residuals = (sums - counts * means[:, None]) * (people / queries)
     profile = residuals.mean(axis=0)
-    spread = Spread(
+    spread = VarianceParts(
         seeds,
         people=_squares(profile) / people / max(people - 1, 1) if people > 1 else np.nan,
         seed=0.0 if seedless else float(np.var(means, ddof=1)) / seeds if seeds > 1 else np.nan,
         interaction=_interaction(residuals - profile) if seeds > 1 and people > 1 else 0.0,
         seedless=seedless,
     )
-    return Arm(float(means.mean()), sums.mean(axis=0), profile, means - means.mean(), spread)
+    return MethodSummary(float(means.mean()), sums.mean(axis=0), profile, means - means.mean(), spread)
 
 
 def _squares(values: Floats) -> float:
@@ -154,7 +154,7 @@ def _interaction(noise: Floats) -> float:
 class Bootstrap:
     """Resampled means of every method, under shared draws of people; see :func:`crossed_bootstrap`."""
 
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, MethodSummary]
     deviations: Floats
     """``[resamples, methods]``, resampled mean minus mean, in the order of ``arms``."""
 
@@ -179,7 +179,7 @@ class Bootstrap:
         return self.contrast({one: 1.0, other: -1.0})
 
 
-def _satterthwaite(arms: Sequence[tuple[float, Arm]]) -> float:
+def _satterthwaite(arms: Sequence[tuple[float, MethodSummary]]) -> float:
     """Degrees of freedom of the combined variance (Satterthwaite 1946), never below 1."""
     profile = sum(weight * arm.profile for weight, arm in arms)
     people = len(arms[0][1].profile)
@@ -236,7 +236,7 @@ def _person_draws(people: int, resamples: int, rng: np.random.Generator) -> Iter
         yield np.bincount(drawn.ravel(), minlength=rows * people).reshape(rows, people).astype(np.float64)
 
 
-def _seed_draws(arm: Arm, resamples: int, rng: np.random.Generator) -> Floats:
+def _seed_draws(arm: MethodSummary, resamples: int, rng: np.random.Generator) -> Floats:
     """Resampled mean seed effects ``[resamples]``, rescaled so that their variance is the unbiased one."""
     seeds, wanted = arm.spread.seeds, arm.spread.seed_only
     observed = _squares(arm.effects)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from reports.document import Table, Value, visible
+from reports.document import Table, TableCell, visible
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -69,7 +69,7 @@ def latex(table: Table) -> str:
     )
 
 
-def _latex_row(table: Table, row: Sequence[Value]) -> str:
+def _latex_row(table: Table, row: Sequence[TableCell]) -> str:
     texts = [_latex(value.plain) for value in row]
     # A group of its own, for \\raggedright changes what ends a row.
     return " & ".join(
@@ -93,7 +93,7 @@ def comma_separated(table: Table) -> str:
     return buffer.getvalue()
 
 
-def _csv(value: Value) -> str:
+def _csv(value: TableCell) -> str:
     """The text; foreign text that a spreadsheet would take for a formula gets a quote before it."""
     text = visible(value.plain)
     is_number = isinstance(value.sort, (int, float))

@@ -9,8 +9,8 @@ import torch
 from lightning_fabric import Fabric
 from small_runs import TINY, MemoryRun, recipe, small_method, tiny_method, training_data
 
-from harness.store.cellrun import CellRun
-from harness.train import Options, train
+from harness.store.cell_run import CellRun
+from harness.train.loop import TrainingOptions, train
 
 METHODS = ("uit", "uit-mlm")
 
@@ -24,7 +24,9 @@ def three_steps(fabric: Fabric, folder: str, methods: tuple[str, ...] = METHODS,
         settings = recipe(epochs=1, batch_size=batch_size, lr=1e-3, warmup_epochs=0, image_size=TINY["size"])
         data = training_data(settings, persons=6, **TINY)
         method, run = tiny_method(name), MemoryRun()
-        chosen = train(method, data, settings, run, seed=3, fabric=fabric, options=Options(report_seconds=0))
+        chosen = train(
+            method, data, settings, run, seed=3, fabric=fabric, options=TrainingOptions(report_seconds=0)
+        )
         result = {
             "history": run.history,
             "losses": run.history[0]["losses"] if run.history else {},

@@ -14,18 +14,18 @@ from typing import Any
 
 import torch
 
-from harness import running  # noqa: F401  (imported once, by the process that the others are forked from)
-from harness.cli import app
+from harness.cli import run  # noqa: F401  (imported once, by the process that the others are forked from)
+from harness.cli.verbs import app
 from harness.data import images
 from harness.search import study as search_study  # noqa: F401
-from harness.search.desk import SearchDesk
-from harness.store.cellrun import CellRun
-from harness.train import Trainer
+from harness.search.trials import TrialQueue
+from harness.store.cell_run import CellRun
+from harness.train.loop import Trainer
 from reports import assemble
 
 STAGES: dict[str, tuple[Any, str]] = {
     "cache build": (images, "_close_gaps"),
-    "search": (SearchDesk, "report"),
+    "search": (TrialQueue, "report"),
     "training": (Trainer, "end_step"),
     "checkpoint write": (torch, "save"),
     "evaluation": (CellRun, "save_records"),

@@ -7,11 +7,13 @@ from typing import Any
 
 from study_files import SMALL, write_study
 
-from harness import launch, registry
-from harness.context import Context, Machine
-from harness.launch import Options
+from harness import registry
+from harness.launch import cells
+from harness.launch.cells import LaunchOptions
+from harness.launch.context import Context
+from harness.machine.environment import Machine
 from harness.store.runs import RunStore
-from harness.study import Study, load_study
+from harness.study.study import Study, load_study
 
 PLUGIN = Path(__file__).with_name("light_method.py")
 RECIPE = {**SMALL["train"], "epochs": 3, "batch_size": 8, "lr": 0.01, "warmup_epochs": 0}
@@ -33,6 +35,6 @@ def light_machine(data_root: Path) -> Machine:
 def run_light(study: Study, out: Path, context: Context) -> RunStore:
     """Run a study in this process."""
     store = RunStore(out)
-    launch.prepare_study(study, store, context)
-    launch.run_cells(study.cells(), store, context, Options(context.machine, workers=1))
+    cells.prepare_study(study, store, context)
+    cells.run_cells(study.cells(), store, context, LaunchOptions(context.machine, workers=1))
     return store

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.search.desk import Pruned, ReportEpoch, Search, TrialFailed
 from harness.search.space import Parameter
+from harness.search.trials import Pruned, ReportEpoch, SearchPlan, TrialFailed
 
 SPACE = {
     "mask_ratio": Parameter("mask_ratio", 0.3, 0.9),
@@ -69,7 +69,7 @@ class Hill:
             raise RuntimeError("planted")
 
 
-def search(folder: Path, **changes: Any) -> Search:
+def search(folder: Path, **changes: Any) -> SearchPlan:
     """A search on the hill, kept in SQLite below `folder` unless `url` says otherwise."""
     values: dict[str, Any] = {
         "name": "stub/uit/hill",
@@ -83,7 +83,7 @@ def search(folder: Path, **changes: Any) -> Search:
         "pruner": "none",
         "about": {"method": "uit", "dataset": "hill", "metric": "R1"},
     }
-    return Search(**{**values, **changes})
+    return SearchPlan(**{**values, **changes})
 
 
 __all__ = ["OPTIMUM", "RECIPE", "SPACE", "Hill", "Pruned", "height", "search"]

@@ -12,11 +12,11 @@ from torch import nn
 
 from harness import registry
 from harness.data.captions import CaptionTokens
+from harness.data.dataset import Split
 from harness.data.loader import DeviceData
-from harness.data.records import Split
 from harness.data.sampler import IdentityBatches
-from harness.schema import TrainSettings
-from harness.train import Options, TrainingData, train
+from harness.study.schema import TrainSettings
+from harness.train.loop import TrainingData, TrainingOptions, train
 from methods.base import Batch, Method
 from methods.build import build_method
 from methods.clip import backbone_config, load_backbone
@@ -190,7 +190,7 @@ def run_small(run=None, *, settings=None, method=None, seed=3, options=None, dat
         settings,
         run,
         seed=seed,
-        options=options or Options(report_seconds=0),
+        options=options or TrainingOptions(report_seconds=0),
     )
     return run, method, chosen
 

@@ -18,10 +18,11 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from harness import files
-from harness.store.cellrun import CellRun
+from harness.machine import files
+from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
-from harness.study import Cell, Select, TrainSettings
+from harness.study.cell import Cell
+from harness.study.study import Select, TrainSettings
 
 PEOPLE_SD, CAPTION_SD, TASTE_SD, RUN_SD, NOISE_SD = 0.6, 0.6, 0.25, 0.15, 0.5
 """Latent spread of persons and captions, of a method's taste for persons, of a run's, of noise."""
@@ -252,8 +253,8 @@ def add_pictures(directory: Path, target: str, caption: str) -> None:
     """Leave the pictures a run would: a gallery of plain colours, restorations, pruned captions."""
     from PIL import Image
 
-    from harness import pictures
-    from harness.data.records import Split
+    from harness.data.dataset import Split
+    from harness.store import pictures
 
     frame = RunStore(directory).cells()[-1].records(target, "val", "t2i")
     people = int(frame["person_id"].max()) + 1
@@ -277,6 +278,6 @@ def add_pictures(directory: Path, target: str, caption: str) -> None:
     grey = np.full((96, 32, 3), 128, dtype=np.uint8)
     done = next(run for run in store.cells() if run.status.state == "done" and ".uit." in run.name)
     pictures.write_restorations(
-        done.directory, [pictures.Restoration(caption, "A man.", grey, grey, grey, grey, 0.2, 0.4)]
+        done.directory, [pictures.RestorationPicture(caption, "A man.", grey, grey, grey, grey, 0.2, 0.4)]
     )
     pictures.write_pruned(directory, target, "pattern 1.0", {caption: "woman red coat"})

@@ -122,7 +122,7 @@ def test_listing_and_validating_load_neither_torch_nor_pandas_nor_optuna() -> No
 import sys
 from pathlib import Path
 from harness import registry
-from harness.study import load_study
+from harness.study.study import load_study
 registry.methods(), registry.datasets()
 load_study(Path("studies/ablation.yaml")).cells()
 print([name for name in ("torch", "pandas", "optuna", "open_clip", "scipy") if name in sys.modules])

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.data.dataset import SPLIT_NAMES
 from harness.data.jsonlist import json_list
-from harness.data.records import SPLIT_NAMES
 from harness.registry import nearest
 
 MAX_CAPTION_CHARACTERS = 10_000

@@ -18,8 +18,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from harness.data.decoding import Progress
-from harness.files import atomic_file, put_aside
+from harness.data.decoding import ProgressCallback
+from harness.machine.files import atomic_file, put_aside
 from methods import text_pruning, tokenizer
 from methods.text_pruning import Tagger, is_content, prune
 from methods.tokenizer import Tokenizer
@@ -50,7 +50,7 @@ def caption_tokens(
     tagger: Tagger,
     cache_dir: Path,
     *,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> CaptionTokens:
     """Token matrices of `captions`; tagged and tokenised the first time, read from `cache_dir`/captions
     afterwards.
@@ -106,7 +106,7 @@ class _TagOnce:
 
 
 def _computed(
-    captions: Sequence[str], encode: Tokenizer, tagger: Tagger, progress: Progress | None
+    captions: Sequence[str], encode: Tokenizer, tagger: Tagger, progress: ProgressCallback | None
 ) -> CaptionTokens:
     remembering = _TagOnce(tagger)
     content = torch.zeros(len(captions), encode.context_length, dtype=torch.bool)

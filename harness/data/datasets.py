@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import harness.data.rendered  # noqa: F401  (registers the rendered datasets)
-from harness.data.contents import image_digests
-from harness.data.decoding import Progress, broken_images
+from harness.data.dataset import SPLIT_NAMES, DataError, Dataset
+from harness.data.decoding import ProgressCallback, broken_images
+from harness.data.image_hashes import image_digests
 from harness.data.layouts import CUHK_PEDES, ICFG_PEDES, RSTPREID, Layout, load_layout
-from harness.data.records import SPLIT_NAMES, DataError, Dataset
+from harness.data.missing_images import missing_images
 from harness.data.splits import carve_validation, fingerprint, keep_identities, without_images
-from harness.data.survey import missing_images
 from harness.registry import DatasetEntry, dataset, register_dataset
 
 OFFICIAL: dict[str, tuple[Layout, str]] = {
@@ -41,7 +41,7 @@ def load_dataset(
     subset: int | None = None,
     skip_broken: bool = False,
     contents: bool = True,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Dataset:
     """Read the dataset registered under `name`, ready for training and evaluation.
 

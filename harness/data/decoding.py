@@ -23,7 +23,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
 
@@ -96,7 +96,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def broken_images(paths: Sequence[Path], progress: Progress | None = None) -> dict[int, str]:
+def broken_images(paths: Sequence[Path], progress: ProgressCallback | None = None) -> dict[int, str]:
     """Decode every image; the indices of those that cannot be, with the reason."""
     broken: dict[int, str] = {}
     for index, reason in enumerate(in_parallel(_reason, paths)):

@@ -22,11 +22,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from harness.data.contents import UNREADABLE
-from harness.data.decoding import BrokenImageError, Progress, in_parallel, read_image, resized
-from harness.data.records import DataError, Split
+from harness.data.dataset import DataError, Split
+from harness.data.decoding import (
+    BrokenImageError,
+    ProgressCallback,
+    in_parallel,
+    read_image,
+    resized,
+)
+from harness.data.image_hashes import UNREADABLE
 from harness.data.splits import without_images
-from harness.files import atomic_json, put_aside
+from harness.machine.files import atomic_json, put_aside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +97,7 @@ def image_cache(
     digests: Sequence[bytes],
     skip_broken: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ImageCache:
     """Open the decoded images of `split` at `size` = (height, width), building them first when there are
     none.
@@ -196,7 +202,7 @@ def _build(
     digests: Sequence[bytes],
     skip_broken: bool,
     workers: int | None,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> _Label:
     paths, row_bytes = split.image_paths, 3 * size[0] * size[1]
     building = path.with_suffix(".building")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from harness.data.records import DataError
+from harness.data.dataset import DataError
 
 # The largest official annotations have 54,522 records and less than a tenth of these bytes.
 MAX_FILE_BYTES = 128 * 2**20

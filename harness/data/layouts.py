@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.annotations import Complaints, Reading, Record, read_annotation
-from harness.data.records import SPLIT_NAMES, DataError, Dataset, Split
-from harness.data.survey import missing_images
+from harness.data.dataset import SPLIT_NAMES, DataError, Dataset, Split
+from harness.data.missing_images import missing_images
 
 Counts = tuple[int, int, int]
 """Persons, images, captions."""

@@ -26,9 +26,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
-from harness.data.decoding import BrokenImageError, Progress, decode, in_parallel, read_image
-from harness.data.records import Dataset
-from harness.files import atomic_file, put_aside
+from harness.data.dataset import Dataset
+from harness.data.decoding import (
+    BrokenImageError,
+    ProgressCallback,
+    decode,
+    in_parallel,
+    read_image,
+)
+from harness.machine.files import atomic_file, put_aside
 
 FORMAT = "hashes-1"
 NEAR_BITS = 10
@@ -116,7 +122,7 @@ class LeakageReport:
 
 
 def transfer_leakage(
-    source: Dataset, target: Dataset, cache_dir: Path, progress: Progress | None = None
+    source: Dataset, target: Dataset, cache_dir: Path, progress: ProgressCallback | None = None
 ) -> LeakageReport:
     """Images of the target's test split that a model trained and selected on the source has seen."""
     seen = [name for name in ("train", "val") if name in source.splits]
@@ -126,7 +132,7 @@ def transfer_leakage(
 
 
 def split_hashes(
-    dataset: Dataset, split: str, cache_dir: Path, progress: Progress | None = None
+    dataset: Dataset, split: str, cache_dir: Path, progress: ProgressCallback | None = None
 ) -> ImageHashes:
     """Hashes of a split's images; kept in `cache_dir`/hashes under the dataset's fingerprint."""
     images = dataset.splits[split].image_paths
@@ -157,7 +163,7 @@ def _read(path: Path, names: tuple[str, ...]) -> ImageHashes | None:
     return ImageHashes(**{**content, "paths": paths, "unreadable": unreadable})
 
 
-def hash_images(paths: Sequence[Path], root: Path, progress: Progress | None = None) -> ImageHashes:
+def hash_images(paths: Sequence[Path], root: Path, progress: ProgressCallback | None = None) -> ImageHashes:
     """Decode and hash every image, in parallel, naming it from `root`; unreadable ones are counted."""
     rows = []
     for done, row in enumerate(in_parallel(_hash, paths), start=1):

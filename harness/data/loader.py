@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.data.augment import Draws, augment, normalise, to_device
 from harness.data.captions import CaptionTokens
-from harness.data.records import Split
+from harness.data.dataset import Split
 from methods.base import Batch
 
 RESIDENT_SHARE = 0.25

@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness.data.dataset import SPLIT_NAMES, DataError, Dataset
 from harness.data.layouts import Layout, load_folder
-from harness.data.records import SPLIT_NAMES, DataError, Dataset
 from harness.data.rendering.attributes import Person, View, person_from_record, view_from_record
-from harness.paths import cache_dir
+from harness.machine.paths import cache_dir
 from harness.registry import register_dataset
 
 PACKAGE = Path(__file__).with_name("rendered")

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.seeds import seed_for
+from harness.machine.seeds import seed_for
 
 Rule = Literal["clean", "released"]
 Batch = NDArray[np.int64]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.records import SPLIT_NAMES, DataError, Dataset, Split
+from harness.data.dataset import SPLIT_NAMES, DataError, Dataset, Split
 
 CARVING_RULE = "carve-1"
 """Version of the rule below; part of the fingerprint of every dataset it was applied to."""

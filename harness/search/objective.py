@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.attempt import run_cell
-from harness.context import Context, Lens, Machine
-from harness.progress import Progress
-from harness.search.desk import Pruned, ReportEpoch, TrialFailed
+from harness.launch.cell import run_cell
+from harness.launch.context import Context, InputSpec, prepare_process
+from harness.machine.environment import Machine
+from harness.machine.progress import Progress
 from harness.search.space import Scalar
-from harness.store.cellrun import HISTORY, SELECTIONS, CellRun, Status
+from harness.search.trials import Pruned, ReportEpoch, TrialFailed
+from harness.store.cell_run import HISTORY, SELECTIONS, CellRun, Status
 from harness.store.runs import RunStore
-from harness.study import Cell
-from harness.validation import MethodPlan
+from harness.study.cell import Cell
+from harness.study.validation import MethodPlan
 
 if TYPE_CHECKING:
-    from harness.train import AfterEpoch
+    from harness.train.loop import AfterEpoch
 
 FOLDER = "trials"
 """Below the run's folder: a store of its own, so that no trial is ever mistaken for a result."""
@@ -36,7 +37,7 @@ class TrialContext(Context):
     them, or the next person to read a trial's history would choose by them.
     """
 
-    def split(self, name: str, lens: Lens, split: str, device: Any) -> Any:
+    def split(self, name: str, lens: InputSpec, split: str, device: Any) -> Any:
         """A split on the device, never that of the test."""
         return super().split(name, lens, "val" if split == "test" else split, device)
 
@@ -149,11 +150,11 @@ _contexts: dict[Machine, TrialContext] = {}
 def _context(machine: Machine) -> TrialContext:
     """This process's context, kept for its next trial."""
     if machine not in _contexts:
-        machine.prepare()
+        prepare_process(machine)
         _contexts[machine] = TrialContext(machine)
     return _contexts[machine]
 
 
-def adopt(machine: Machine, progress: Progress, refresh: Callable[[], None]) -> None:
+def attach_progress(machine: Machine, progress: Progress, refresh: Callable[[], None]) -> None:
     """Let trials that run in this process show what they do on `progress`."""
     _context(machine).progress = TrialProgress(progress, refresh)

@@ -8,9 +8,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.files import StoreError, atomic_json, read_json
-from harness.search.desk import Search, desk_for
-from harness.search.urls import masked
+from harness.machine.errors import StoreError
+from harness.machine.files import atomic_json, read_json
+from harness.machine.passwords import masked
+from harness.search.trials import SearchPlan, trial_queue
 
 FILE = "search.json"
 
@@ -49,7 +50,7 @@ def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
 
-def search_record(search: Search, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+def search_record(search: SearchPlan, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     """One search with all its trials, failed ones too."""
     records = [trial_record(trial) for trial in trials]
     winner = best(trials)
@@ -74,12 +75,12 @@ def search_record(search: Search, trials: Sequence[FrozenTrial]) -> dict[str, An
     }
 
 
-def write_record(searches: Sequence[Search], run_dir: Path) -> list[dict[str, Any]]:
+def write_record(searches: Sequence[SearchPlan], run_dir: Path) -> list[dict[str, Any]]:
     """Write `search.json` below the run's folder, and return what it says.
 
     Searches that were recorded there before and are not among these (a run of one method of several) stay.
     """
-    records = {search.name: search_record(search, desk_for(search).trials()) for search in searches}
+    records = {search.name: search_record(search, trial_queue(search).trials()) for search in searches}
     kept = [record for record in _recorded(run_dir / FILE) if record.get("name") not in records]
     everything = sorted([*kept, *records.values()], key=lambda record: str(record.get("name")))
     atomic_json(run_dir / FILE, {"searches": everything})

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 
-from harness.launchers import WorkerDied
-from harness.search.desk import Budget, Search, desk_for
+from harness.launch.launchers import WorkerDied
 from harness.search.trial import End, Outcome, attempt_next
+from harness.search.trials import Budget, SearchPlan, trial_queue
 
 logger = logging.getLogger(__name__)
 
@@ -18,18 +18,18 @@ POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchProgress:
     """How far one search is; what a watcher is shown."""
 
-    search: Search
+    search: SearchPlan
     budget: Budget
 
 
-Watcher = Callable[[Sequence[Progress], Outcome | None], None]
+Watcher = Callable[[Sequence[SearchProgress], Outcome | None], None]
 """Called whenever a trial ended (with its outcome), and every now and then in between."""
 
 
-def run_searches(searches: Sequence[Search], launcher: Executor, watch: Watcher) -> list[Progress]:
+def run_searches(searches: Sequence[SearchPlan], launcher: Executor, watch: Watcher) -> list[SearchProgress]:
     """Run trials on `launcher` until no search misses one; the state at the end.
 
     `prepare` must have made the searches. Several processes, on several machines, may do this to the same
@@ -40,7 +40,7 @@ def run_searches(searches: Sequence[Search], launcher: Executor, watch: Watcher)
     flying: set[Future[Outcome]] = set()
     try:
         while True:
-            progress = [Progress(search, desk_for(search).budget()) for search in searches]
+            progress = [SearchProgress(search, trial_queue(search).budget()) for search in searches]
             missing = sum(each.budget.missing for each in progress)
             if not missing and not flying:
                 return progress

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from harness.machine.seeds import seed_for
 from harness.search.space import Parameter, Scalar, same_point, size
-from harness.seeds import seed_for
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -19,9 +19,10 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
-from harness import files
-from harness.search.urls import masked, split_password
-from harness.seeds import seed_for
+from harness.machine import files
+from harness.machine.errors import LockedError
+from harness.machine.passwords import masked, split_password
+from harness.machine.seeds import seed_for
 
 T = TypeVar("T")
 
@@ -127,7 +128,7 @@ def _file_desk(database: Path) -> Iterator[None]:
     try:
         with files.lock(database.with_name(f"{database.name}.desk"), PATIENCE_SECONDS):
             yield
-    except files.LockedError as error:
+    except LockedError as error:
         raise StorageError(f"{database}: another process keeps its desk for too long ({error})") from None
 
 
@@ -144,7 +145,7 @@ def open_database(url: str, *, create: bool) -> Database:
 
 
 def reach_database(url: str, *, create: bool) -> Database:
-    """As `open_database`, for use inside `patiently`: what that waits for is let through."""
+    """As `open_database`, for use inside `retry_while_unavailable`: what that waits for is let through."""
     if url.startswith("sqlite"):
         look_at_sqlite(_sqlite_path(url), may_be_missing=create)
         if create:
@@ -283,7 +284,7 @@ _AWAY = (
 )
 
 
-def patiently(act: Callable[[], T], url: str, patience: float | None = None) -> T:
+def retry_while_unavailable(act: Callable[[], T], url: str, patience: float | None = None) -> T:
     """Do `act`, again and again while the database is away, then raise `StorageError`.
 
     `act` must be safe to repeat. A database that is restarted, or locked by a backup, costs a search nothing.

@@ -12,31 +12,30 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from harness.context import Context
-from harness.launch import Options
-from harness.launchers import open_launcher
-from harness.progress import Progress
-from harness.schema import Choices, Range
-from harness.schema import Search as SearchSection
+from harness.launch.cells import LaunchOptions
+from harness.launch.context import Context
+from harness.launch.launchers import open_launcher
+from harness.machine.progress import Progress
 from harness.search import record
-from harness.search.desk import Search, desk_for
-from harness.search.objective import FOLDER, CellObjective, adopt
+from harness.search.objective import FOLDER, CellObjective, attach_progress
 from harness.search.preparing import changes, prepare, stored_terms
-from harness.search.run import Progress as SearchProgress
-from harness.search.run import run_searches
+from harness.search.run import SearchProgress, run_searches
 from harness.search.space import Parameter, Scalar, size
 from harness.search.storage import (
     NoSearchYetError,
     StorageError,
     is_there,
     open_database,
-    patiently,
+    retry_while_unavailable,
     search_url,
 )
 from harness.search.table import in_short, trial_table
 from harness.search.trial import End, Outcome
+from harness.search.trials import SearchPlan, trial_queue
 from harness.store.runs import RunStore
-from harness.study import Study
+from harness.study.schema import Choices, Range
+from harness.study.schema import Search as SearchSection
+from harness.study.study import Study
 
 INCOMPLETE = 3
 RECORD_SECONDS = 10.0
@@ -60,7 +59,7 @@ def search_seed(study: Study) -> int:
     return next(seed for seed in count(1000) if seed not in study.seeds)
 
 
-def searches_of(study: Study, context: Context, out: Path) -> list[Search]:
+def searches_of(study: Study, context: Context, out: Path) -> list[SearchPlan]:
     """The searches a study asks for, by dataset and method; none without a `search:` section.
 
     Raises `StorageError` for a storage URL that cannot be one.
@@ -79,13 +78,13 @@ def searches_of(study: Study, context: Context, out: Path) -> list[Search]:
 
 def _search(
     study: Study, section: SearchSection, label: str, dataset: str, context: Context, out: Path, url: str
-) -> Search:
+) -> SearchPlan:
     lengthened = {"epochs": section.epochs} if section.epochs is not None else None
     cell = replace(study.cell(label, dataset, search_seed(study), lengthened), targets=())
     settings = cell.settings()
     parts = context.parts(cell)
     kept = {name: value for name, value in parts["settings"].items() if name not in section.space}
-    return Search(
+    return SearchPlan(
         name=f"{study.name}/{label}/{dataset}",
         url=url,
         space={name: _parameter(name, at, settings[name]) for name, at in section.ranges().items()},
@@ -120,7 +119,7 @@ def search_problems(study: Study, context: Context, out: Path) -> list[str]:
     return problems or _stored_problems(searches, out)
 
 
-def _problems(search: Search) -> Iterator[str]:
+def _problems(search: SearchPlan) -> Iterator[str]:
     for name, parameter in search.space.items():
         if not parameter.admits(search.recipe[name]):
             yield (
@@ -136,7 +135,7 @@ def _problems(search: Search) -> Iterator[str]:
         yield "search.sampler: cmaes learns from two ranges or more; with fewer it draws at random: take tpe"
 
 
-def _stored_problems(searches: Sequence[Search], out: Path) -> list[str]:
+def _stored_problems(searches: Sequence[SearchPlan], out: Path) -> list[str]:
     if not searches:
         return []
     url = searches[0].url
@@ -144,7 +143,9 @@ def _stored_problems(searches: Sequence[Search], out: Path) -> list[str]:
         if not is_there(url, out):
             return []
         database = open_database(url, create=False)
-        stored = [patiently(partial(stored_terms, search, database), url) for search in searches]
+        stored = [
+            retry_while_unavailable(partial(stored_terms, search, database), url) for search in searches
+        ]
         return [
             change
             for search, terms in zip(searches, stored, strict=True)
@@ -156,7 +157,7 @@ def _stored_problems(searches: Sequence[Search], out: Path) -> list[str]:
         return [str(error)]
 
 
-def search_study(study: Study, store: RunStore, context: Context, options: Options) -> Tuned:
+def search_study(study: Study, store: RunStore, context: Context, options: LaunchOptions) -> Tuned:
     """Search every method of the study; the winners' settings by (method, dataset).
 
     All trials are kept in `search.json`, their cells below `trials`. The winners' scores are not results: the
@@ -172,10 +173,10 @@ def search_study(study: Study, store: RunStore, context: Context, options: Optio
         return {}
     for search in searches:
         prepare(search)
-    watch = _Watch(searches, store.directory, context.progress)
+    watch = _SearchDisplay(searches, store.directory, context.progress)
     launcher = open_launcher(options.launcher, _resources(options, store))
     if getattr(launcher, "slots", 1) == 1:
-        adopt(context.machine, context.progress, watch.draw)
+        attach_progress(context.machine, context.progress, watch.draw)
     try:
         end = run_searches(searches, launcher, watch)
     except StorageError as error:
@@ -188,16 +189,16 @@ def search_study(study: Study, store: RunStore, context: Context, options: Optio
     return {_place(search): winner for search in searches if (winner := _winner(search)) is not None}
 
 
-def _resources(options: Options, store: RunStore) -> Any:
+def _resources(options: LaunchOptions, store: RunStore) -> Any:
     return replace(options.resources, folder=store.directory / FOLDER / "jobs")
 
 
-def _place(search: Search) -> tuple[str, str]:
+def _place(search: SearchPlan) -> tuple[str, str]:
     return search.about["method"], search.about["dataset"]
 
 
-def _winner(search: Search) -> Mapping[str, Scalar] | None:
-    best = record.best(desk_for(search).trials())
+def _winner(search: SearchPlan) -> Mapping[str, Scalar] | None:
+    best = record.best(trial_queue(search).trials())
     return dict(best.params) if best is not None else None
 
 
@@ -210,19 +211,19 @@ def _require_equal_budgets(end: Sequence[SearchProgress]) -> None:
 
 def _shortfall(each: SearchProgress) -> str:
     text = f"{each.search.name}: {each.budget.finished} of {each.search.trials} trials finished"
-    failed = [one for one in map(record.trial_record, desk_for(each.search).trials()) if one["reason"]]
+    failed = [one for one in map(record.trial_record, trial_queue(each.search).trials()) if one["reason"]]
     if failed:
         text += f", {len(failed)} failed, the last one with {failed[-1]['reason']}: {failed[-1]['detail']}"
     return text
 
 
-class _Watch:
+class _SearchDisplay:
     """Tells a person how each trial ended, and keeps the record of all trials up to date."""
 
-    def __init__(self, searches: Sequence[Search], out: Path, progress: Progress) -> None:
+    def __init__(self, searches: Sequence[SearchPlan], out: Path, progress: Progress) -> None:
         self._searches, self._out, self._progress = searches, out, progress
         self._written = 0.0
-        done = sum(desk_for(search).budget().finished for search in searches)
+        done = sum(trial_queue(search).budget().finished for search in searches)
         progress.begin_study(sum(search.trials for search in searches), done, "trials")
         self.draw()
 
@@ -241,12 +242,12 @@ class _Watch:
         """Show the trials as they stand, where somebody looks and the database answers."""
         if self._progress.shows_tables:
             with suppress(StorageError):
-                trials = [desk_for(search).trials() for search in self._searches]
+                trials = [trial_queue(search).trials() for search in self._searches]
                 self._progress.show(trial_table(self._searches, trials))
 
     def _described(self, outcome: Outcome) -> str:
         search = next(search for search in self._searches if search.name == outcome.search)
-        trials = desk_for(search).trials()
+        trials = trial_queue(search).trials()
         drawn = trials[outcome.number].params
         params = " ".join(f"{name}={in_short(value)}" for name, value in drawn.items())
         best = record.best(trials)

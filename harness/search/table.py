@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.search import record
-from harness.search.desk import Search
+from harness.search.trials import SearchPlan
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -18,7 +18,7 @@ ROWS = 10
 _STYLES = {"complete": "", "running": "cyan", "pruned": "dim", "failed": "red", "queued": "dim"}
 
 
-def trial_table(searches: Sequence[Search], trials: Sequence[Sequence[FrozenTrial]]) -> Table:
+def trial_table(searches: Sequence[SearchPlan], trials: Sequence[Sequence[FrozenTrial]]) -> Table:
     """One row per trial, the best of each search in green; `trials` are those of each search, by number."""
     from rich.table import Table
 
@@ -43,7 +43,7 @@ def trial_table(searches: Sequence[Search], trials: Sequence[Sequence[FrozenTria
     return table
 
 
-def _label(search: Search) -> str:
+def _label(search: SearchPlan) -> str:
     return f"{search.about.get('method')} {search.about.get('dataset')}"
 
 

@@ -8,9 +8,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.refusing import is_of_the_machine, reason_of
-from harness.search.desk import Answer, Claim, Lost, Pruned, Search, SearchDesk, TrialFailed, desk_for
+from harness.machine.errors import is_of_the_machine, reason_of
 from harness.search.storage import StorageError
+from harness.search.trials import (
+    ClaimedTrial,
+    NoTrial,
+    Pruned,
+    SearchPlan,
+    TrialFailed,
+    TrialLost,
+    TrialQueue,
+    trial_queue,
+)
 
 
 class End(enum.Enum):
@@ -35,20 +44,20 @@ class Outcome:
     detail: str = ""
 
 
-def attempt_next(searches: Sequence[Search]) -> Outcome:
+def attempt_next(searches: Sequence[SearchPlan]) -> Outcome:
     """Take the next trial of the first search that has one, and see it through.
 
     Raises `StorageError` when the database is gone for long; the trial is then taken up again by a later run.
     """
     for search in searches:
-        desk = desk_for(search)
+        desk = trial_queue(search)
         claim = desk.claim()
-        if not isinstance(claim, Answer):
+        if not isinstance(claim, NoTrial):
             return _see_through(desk, claim)
     return Outcome(End.NOTHING)
 
 
-def _see_through(desk: SearchDesk, claim: Claim) -> Outcome:
+def _see_through(desk: TrialQueue, claim: ClaimedTrial) -> Outcome:
     name, number = claim.search.name, claim.number
     with desk.heartbeat(claim):
         try:
@@ -56,7 +65,7 @@ def _see_through(desk: SearchDesk, claim: Claim) -> Outcome:
         except Pruned as pruned:
             desk.prune(claim, pruned.epoch)
             return Outcome(End.PRUNED, name, number, f"after epoch {pruned.epoch}")
-        except Lost as lost:
+        except TrialLost as lost:
             return Outcome(End.LOST, name, number, str(lost))
         except StorageError:
             raise
@@ -73,7 +82,7 @@ def _see_through(desk: SearchDesk, claim: Claim) -> Outcome:
         return Outcome(End.COMPLETE, name, number, f"{value:.2f}")
 
 
-def _score(desk: SearchDesk, claim: Claim) -> float:
+def _score(desk: TrialQueue, claim: ClaimedTrial) -> float:
     # Seconds of training count across restarts, not the hours a search lay dead.
     began = time.monotonic() - float(claim.trial.user_attrs.get("seconds", 0.0))
 

@@ -12,16 +12,17 @@ from typing import Any
 
 import torch
 
-from harness import environment, registry
-from harness.context import Context
+from harness import registry
 from harness.data.decoding import available_cores
-from harness.devices import Precision
-from harness.memory import held_bytes, peak_bytes
-from harness.schema import Select, TrainSettings
+from harness.launch.context import Context
+from harness.machine import environment
+from harness.machine.devices import Precision
+from harness.machine.memory import held_bytes, peak_bytes
 from harness.speed import timing
 from harness.speed.overhead import Candidate, Compiling, device_name
-from harness.speed.plain import PlainStep, on_device, plain_loader
-from harness.study import Cell
+from harness.speed.reference_step import ReferenceStep, on_device, plain_loader
+from harness.study.cell import Cell
+from harness.study.schema import Select, TrainSettings
 from methods.backbones import backbone_config
 from methods.cost import pass_gflop
 
@@ -101,7 +102,7 @@ def bench_step(wanted: StepBench, context: Context) -> dict[str, Any]:
     if workers is None:
         workers = min(8, available_cores()) if on_gpu else 0
     ours = Candidate(cell, context, compiled=wanted.compiled)
-    plain = PlainStep(cell, context, ours.batches, workers)
+    plain = ReferenceStep(cell, context, ours.batches, workers)
     ours.run(max(2, steps))
     plain.run(2)
     legs: dict[str, timing.Leg] = {
@@ -129,7 +130,7 @@ def bench_step(wanted: StepBench, context: Context) -> dict[str, Any]:
 
 
 def _reference(
-    plain: PlainStep, ours: Candidate, seconds: Sequence[dict[str, float]], workers: int
+    plain: ReferenceStep, ours: Candidate, seconds: Sequence[dict[str, float]], workers: int
 ) -> dict[str, Any]:
     return {
         "pairs_per_second": ours.pairs / _mean(seconds, "training step"),
@@ -186,7 +187,7 @@ def _peak_memory(ours: Candidate) -> float:
     return (peak_bytes(lambda: ours.run(1), ours.device) + held_bytes(ours.method, ours.trainer.adam)) / 1e9
 
 
-def _plain_memory(plain: PlainStep, indices: Any) -> float:
+def _plain_memory(plain: ReferenceStep, indices: Any) -> float:
     (sample,) = plain_loader(plain.pairs, [indices], 0)
     batch = on_device(sample, plain.device)
     plain.optimiser.zero_grad()

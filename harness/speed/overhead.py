@@ -19,20 +19,21 @@ from typing import Any, Literal
 
 import torch
 
-from harness import environment
-from harness.context import Context, Lens
 from harness.data.loader import Indices
-from harness.devices import autocast, to_precision
-from harness.evaluate import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
-from harness.files import atomic_json
-from harness.memory import held_bytes, peak_bytes
-from harness.schema import Overhead
-from harness.seeds import seed_for
+from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
+from harness.launch.context import Context, InputSpec
+from harness.machine import environment
+from harness.machine.devices import autocast, to_precision
+from harness.machine.files import atomic_json
+from harness.machine.memory import held_bytes, peak_bytes
+from harness.machine.seeds import seed_for
 from harness.speed import timing
-from harness.store.cellrun import CellRun
+from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
-from harness.study import Cell, Study, fingerprint
-from harness.train import Options, Trainer
+from harness.study.cell import Cell, fingerprint
+from harness.study.schema import Overhead
+from harness.study.study import Study
+from harness.train.loop import Trainer, TrainingOptions
 from methods.base import Method
 from methods.cost import parameters, pass_gflop
 
@@ -127,7 +128,7 @@ class Candidate:
                 CellRun(Path(nothing_stored)),
                 seed_for(cell.seed, cell.dataset, cell.base, "training"),
                 fabric,
-                Options(compile=compiled),
+                TrainingOptions(compile=compiled),
             )
         self.trainer.start_epoch(0)
         self.batches = _full_batches(data.batches.epoch(0), self._size)
@@ -216,7 +217,7 @@ class Encoders:
         self.cell, self.device = cell, fabric.device
         self.method = context.method(cell).to(fabric.device).eval()
         to_precision(self.method, cell.train.precision)
-        data = context.split(cell.dataset, Lens.of(cell), "test", fabric.device)
+        data = context.split(cell.dataset, InputSpec.of(cell), "test", fabric.device)
         self._images = next(iter(data.image_chunks(IMAGES_AT_ONCE)))
         self._captions = next(iter(data.caption_chunks(CAPTIONS_AT_ONCE)))
 
@@ -263,7 +264,7 @@ class _Findings:
 
 
 def measure(cells: Sequence[Cell], overhead: Overhead, context: Context) -> list[dict[str, Any]]:
-    """Measure every cell's method against the named ones; entries as `reports.overhead` reads them."""
+    """Measure every cell's method against the named ones; rows for `reports.sections.overhead`."""
     training = [cell for cell in cells if cell.trains]
     times: dict[str, dict[str, Sequence[float]]] = {cell.method: {} for cell in cells}
     counts: dict[str, dict[str, float]] = {cell.method: {} for cell in cells}

@@ -24,10 +24,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import files
-from harness.files import StoreError, atomic_json, atomic_write, read_json
-from harness.store.cellrun import FORMAT, CellRun
-from harness.study import Cell, Study, fingerprint
+from harness.machine import files
+from harness.machine.errors import StoreError
+from harness.machine.files import atomic_json, atomic_write, read_json
+from harness.store.cell_run import FORMAT, CellRun
+from harness.study.cell import Cell, fingerprint
+from harness.study.study import Study
 
 
 class RunStore:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.files import StoreError, atomic_file, sync_folder
+from harness.machine.errors import StoreError
+from harness.machine.files import atomic_file, sync_folder
 
 if TYPE_CHECKING:
     import torch

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
-from harness import paths
-from harness.study import Study, load_study
+from harness.machine import paths
+from harness.study.study import Study, load_study
 
 Verdict = Literal["ok", "note", "fail"]
 
@@ -41,7 +41,7 @@ DEMO_DISK = 2.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the diagnosis.
 
     Attributes:
@@ -61,8 +61,8 @@ def diagnose(
     data_root: Path | None = None,
     out: Path = Path("runs"),
     study: Path | None = None,
-    tell: Callable[[Finding], None] | None = None,
-) -> list[Finding]:
+    tell: Callable[[Diagnosis], None] | None = None,
+) -> list[Diagnosis]:
     """Every finding about this machine, in the order of a reader's questions; with `study` also whether
     there is room for it. `tell` is given each as soon as it is known.
 
@@ -70,7 +70,7 @@ def diagnose(
     that is none.
     """
     loaded = None if study is None else load_study(study)
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+    checks: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
         _python,
         _packages,
         _matched_torch,
@@ -93,29 +93,29 @@ def diagnose(
     return findings
 
 
-def healthy(findings: list[Finding]) -> bool:
+def healthy(findings: list[Diagnosis]) -> bool:
     """Whether the demo can run here."""
     return all(finding.verdict != "fail" for finding in findings)
 
 
-def as_plain(findings: list[Finding]) -> dict[str, Any]:
+def as_plain(findings: list[Diagnosis]) -> dict[str, Any]:
     """The diagnosis as one JSON object."""
     return {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
 
 
-def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _guarded(check: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:
     # A diagnosis that crashes on the illness it looks for helps nobody.
     try:
         yield from check()
     except Exception as error:
         name = getattr(check, "__name__", "check").strip("_<>")
-        yield Finding(name, "fail", f"{type(error).__name__}: {error}", "report this line to the authors")
+        yield Diagnosis(name, "fail", f"{type(error).__name__}: {error}", "report this line to the authors")
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Diagnosis]:
     version = ".".join(map(str, sys.version_info[:3]))
     fits = sys.version_info >= (3, 11)
-    yield Finding("python", "ok" if fits else "fail", version, "" if fits else "use Python 3.11 or newer")
+    yield Diagnosis("python", "ok" if fits else "fail", version, "" if fits else "use Python 3.11 or newer")
 
 
 def _version(package: str) -> str | None:
@@ -136,16 +136,18 @@ def _unmet() -> Iterator[str]:
             yield f"{needed.name}{needed.specifier} (found {found or 'nothing'})"
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Diagnosis]:
     unmet = list(_unmet())
     if unmet:
-        yield Finding("packages", "fail", f"unmet: {', '.join(unmet)}", "pip install -c constraints.txt -e .")
+        yield Diagnosis(
+            "packages", "fail", f"unmet: {', '.join(unmet)}", "pip install -c constraints.txt -e ."
+        )
     else:
         main = ("open_clip_torch", "lightning-fabric", "optuna", "pandas")
-        yield Finding("packages", "ok", ", ".join(f"{name} {_version(name)}" for name in main))
+        yield Diagnosis("packages", "ok", ", ".join(f"{name} {_version(name)}" for name in main))
 
 
-def _matched_torch() -> Iterator[Finding]:
+def _matched_torch() -> Iterator[Diagnosis]:
     mend = "pip install -c constraints.txt torch torchvision  (both from the same index)"
     versions = f"torch {_version('torch')}, torchvision {_version('torchvision')}"
     try:
@@ -155,42 +157,42 @@ def _matched_torch() -> Iterator[Finding]:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "torchvision::nms" in why:
             why = "the two are builds that do not match (" + why + ")"
-        yield Finding("torch and torchvision", "fail", f"{versions}: {why}", mend)
+        yield Diagnosis("torch and torchvision", "fail", f"{versions}: {why}", mend)
     else:
-        yield Finding("torch and torchvision", "ok", f"{versions}, matched")
+        yield Diagnosis("torch and torchvision", "ok", f"{versions}, matched")
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[Diagnosis]:
     import psutil
     import torch
 
     memory = psutil.virtual_memory()
     detail = f"{os.cpu_count()} cores, {memory.available / GIGABYTE:.1f} GB of memory free"
     enough = memory.available > 2 * GIGABYTE
-    yield Finding(
+    yield Diagnosis(
         "cpu", "ok" if enough else "fail", detail, "" if enough else "free 2 GB of memory for the demo"
     )
     if not torch.cuda.is_available():
-        yield Finding("gpu", "note", "no CUDA device", "the demo needs none; full-size studies do")
+        yield Diagnosis("gpu", "note", "no CUDA device", "the demo needs none; full-size studies do")
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
-        yield Finding(
+        yield Diagnosis(
             f"gpu {index}", "ok", f"{name}, {free / GIGABYTE:.0f} of {total / GIGABYTE:.0f} GB free"
         )
 
 
-def _determinism() -> Iterator[Finding]:
+def _determinism() -> Iterator[Diagnosis]:
     import torch
 
     if not torch.cuda.is_available():
-        yield Finding(
+        yield Diagnosis(
             "determinism", "ok", "the CPU gives the same bits in every run with the same thread count"
         )
         return
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     detail = f"CUBLAS_WORKSPACE_CONFIG={workspace or 'not set'}; --deterministic sets it for a run"
-    yield Finding("determinism", "ok", detail)
+    yield Diagnosis("determinism", "ok", detail)
 
 
 def _writable(folder: Path) -> str | None:
@@ -203,13 +205,13 @@ def _writable(folder: Path) -> str | None:
         return f"{home}: {error.strerror or error}"
 
 
-def _folders(out: Path) -> Iterator[Finding]:
+def _folders(out: Path) -> Iterator[Diagnosis]:
     for name, folder, mend in (
         ("cache folder", paths.cache_dir(), "point TIPR_CACHE at a folder you may write to"),
         ("output folder", out, "choose another with --out"),
     ):
         refusal = _writable(folder)
-        yield Finding(name, "fail" if refusal else "ok", refusal or str(folder), mend if refusal else "")
+        yield Diagnosis(name, "fail" if refusal else "ok", refusal or str(folder), mend if refusal else "")
 
 
 def _nearest(folder: Path) -> Path:
@@ -220,21 +222,21 @@ def _nearest(folder: Path) -> Path:
     return home
 
 
-def _room(name: str, folder: Path, needed: float, who: str) -> Finding:
+def _room(name: str, folder: Path, needed: float, who: str) -> Diagnosis:
     """Whether there are so many free gigabytes where a folder is, or will be."""
     home = _nearest(folder)
     free = shutil.disk_usage(home).free / GIGABYTE
     enough = free >= needed
     detail = f"{free:.1f} GB free, {who} asks for {needed:.1f}"
-    return Finding(name, "ok" if enough else "fail", detail, "" if enough else f"free space near {home}")
+    return Diagnosis(name, "ok" if enough else "fail", detail, "" if enough else f"free space near {home}")
 
 
-def _disk(out: Path) -> Iterator[Finding]:
+def _disk(out: Path) -> Iterator[Diagnosis]:
     yield _room("disk for caches", paths.cache_dir(), DEMO_DISK, "the demo")
     yield _room("disk for runs", out, DEMO_DISK, "the demo")
 
 
-def _study(study: Study, data_root: Path | None, out: Path) -> Iterator[Finding]:
+def _study(study: Study, data_root: Path | None, out: Path) -> Iterator[Diagnosis]:
     """Whether the disk can hold what a study writes: its caches, and of each cell a checkpoint and models."""
     cache, runs = study_disk(study, data_root)
     yield _room(f"disk for caches of {study.name}", paths.cache_dir(), cache / GIGABYTE, study.name)
@@ -276,37 +278,37 @@ def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
     return cache, runs + 4 * COPIES_TRAINING * largest
 
 
-def _network() -> Iterator[Finding]:
+def _network() -> Iterator[Diagnosis]:
     if paths.offline():
-        yield Finding(
+        yield Diagnosis(
             "network", "note", "switched off by HARNESS_OFFLINE=1", "weights must be given as files"
         )
         return
     try:
         socket.create_connection(("huggingface.co", 443), timeout=2).close()
-        yield Finding("network", "ok", "huggingface.co answers; pretrained weights can be fetched")
+        yield Diagnosis("network", "ok", "huggingface.co answers; pretrained weights can be fetched")
     except OSError as error:
         mend = "full-size backbones need `pretrained:` to name a local file; the demo needs no network"
-        yield Finding("network", "note", f"huggingface.co does not answer ({error})", mend)
+        yield Diagnosis("network", "note", f"huggingface.co does not answer ({error})", mend)
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[Diagnosis]:
     for extra, (module, purpose) in EXTRAS.items():
         if importlib.util.find_spec(module) is not None:
-            yield Finding(f"extra {extra}", "ok", purpose)
+            yield Diagnosis(f"extra {extra}", "ok", purpose)
         else:
             mend = f"pip install -c constraints.txt -e '.[{extra}]'"
-            yield Finding(f"extra {extra}", "note", f"not installed: {purpose}", mend)
+            yield Diagnosis(f"extra {extra}", "note", f"not installed: {purpose}", mend)
 
 
-def _tagger() -> Iterator[Finding]:
+def _tagger() -> Iterator[Diagnosis]:
     from methods.text_pruning import tagger
 
     chosen = tagger("auto")
-    yield Finding("part-of-speech tagger", "ok", f"{chosen.name} {chosen.version}")
+    yield Diagnosis("part-of-speech tagger", "ok", f"{chosen.name} {chosen.version}")
 
 
-def _datasets(data_root: Path | None) -> Iterator[Finding]:
+def _datasets(data_root: Path | None) -> Iterator[Diagnosis]:
     from harness.registry import datasets
 
     root = paths.data_root(data_root)
@@ -315,40 +317,40 @@ def _datasets(data_root: Path | None) -> Iterator[Finding]:
             yield _embedded(name)
         elif root is None:
             mend = "name the data root with --data-root or TIPR_DATA"
-            yield Finding(f"dataset {name}", "note", "no data root given", mend)
+            yield Diagnosis(f"dataset {name}", "note", "no data root given", mend)
         else:
             yield _benchmark(name, root, entry.how_to_get)
 
 
-def _embedded(name: str) -> Finding:
-    from harness.data.records import DataError
+def _embedded(name: str) -> Diagnosis:
+    from harness.data.dataset import DataError
     from harness.data.rendered import unpack
 
     try:
-        return Finding(f"dataset {name}", "ok", f"embedded, unpacked in {unpack(name)}")
+        return Diagnosis(f"dataset {name}", "ok", f"embedded, unpacked in {unpack(name)}")
     except DataError as error:
-        return Finding(f"dataset {name}", "fail", "; ".join(error.problems), error.mend or "reinstall it")
+        return Diagnosis(f"dataset {name}", "fail", "; ".join(error.problems), error.mend or "reinstall it")
 
 
-def _benchmark(name: str, root: Path, how_to_get: str) -> Finding:
+def _benchmark(name: str, root: Path, how_to_get: str) -> Diagnosis:
     from harness.data.datasets import check_dataset
 
     report = check_dataset(name, root, decode=False)
     problems = list(report["problems"])
     if problems:
         more = f" (and {len(problems) - 1} more: data check {name})" if len(problems) > 1 else ""
-        return Finding(f"dataset {name}", "note", problems[0].removeprefix(f"{name}: ") + more, how_to_get)
+        return Diagnosis(f"dataset {name}", "note", problems[0].removeprefix(f"{name}: ") + more, how_to_get)
     counts = "complete, the published counts" if report["official"] else "loadable, not the published counts"
-    return Finding(f"dataset {name}", "ok", counts)
+    return Diagnosis(f"dataset {name}", "ok", counts)
 
 
-def render(finding: Finding) -> None:
+def render(finding: Diagnosis) -> None:
     """Print a finding, and its mend under it, at once: some take seconds to find."""
     print(f"{finding.verdict:<4}  {finding.name:<{NAME_WIDTH}}  {finding.detail}", flush=True)
     if finding.mend:
         print(f"{'':<4}  {'':<{NAME_WIDTH}}  → {finding.mend}", flush=True)
 
 
-def conclude(findings: list[Finding]) -> None:
+def conclude(findings: list[Diagnosis]) -> None:
     """Print what the findings come to."""
     print("the demo can run here" if healthy(findings) else "the demo cannot run here as things are")

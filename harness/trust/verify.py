@@ -19,24 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import environment
-from harness.attempt import run_cell
-from harness.context import Context, Machine
-from harness.data.records import DataError
-from harness.files import StoreError, atomic_json
-from harness.progress import Progress
-from harness.store.cellrun import HISTORY, RESULTS, SELECTIONS, CellRun, place_of
-from harness.store.resultstable import RESULT_COLUMNS, results_rows, results_sha256
+from harness.data.dataset import DataError
+from harness.launch.cell import run_cell
+from harness.launch.context import Context, prepare_process
+from harness.machine import environment
+from harness.machine.environment import Machine
+from harness.machine.errors import StoreError, StudyError
+from harness.machine.files import atomic_json
+from harness.machine.progress import Progress
+from harness.store.cell_run import HISTORY, RESULTS, SELECTIONS, CellRun, place_of
+from harness.store.results_table import RESULT_COLUMNS, results_rows, results_sha256
 from harness.store.runs import RunStore
-from harness.study import fingerprint, weights_of
-from harness.studyfile import StudyError
-from harness.trust import comparing
-from harness.trust.comparing import Expectation
-from harness.trust.recall import cell_of, machine_of, recorded, refuse_unregistered
+from harness.store.stored_cell import cell_of, machine_of, recorded, refuse_unregistered
+from harness.study.cell import fingerprint, weights_of
+from harness.trust import run_comparison
+from harness.trust.run_comparison import Expectation
 from harness.trust.why import against_present
 
 if TYPE_CHECKING:
-    from harness.study import Cell
+    from harness.study.cell import Cell
 
 DONE, NOT_REPRODUCED = 0, 4
 KEPT_DIFFERENCES = 200
@@ -174,11 +175,11 @@ def audit(run: CellRun) -> Iterator[str]:
     for row in run.results:
         place = place_of(row)
         try:
-            yield from comparing.contradictions(run.records(*place), row)
+            yield from run_comparison.contradictions(run.records(*place), row)
         except StoreError as error:
-            yield f"{comparing.named(place)}: its per-query records cannot be read: {error}"
+            yield f"{run_comparison.named(place)}: its per-query records cannot be read: {error}"
         if row.get("epoch") != run.model_epoch(place[1]):
-            yield f"{comparing.named(place)}: epoch {row.get('epoch')} is not the one of its model"
+            yield f"{run_comparison.named(place)}: epoch {row.get('epoch')} is not the one of its model"
 
 
 def _lacking(run: CellRun) -> Iterator[str]:
@@ -251,11 +252,11 @@ def _run_again(
     """Run a cell in a store of its own, and compare; a cell that cannot be run again counts as different."""
     cell = cell_of(run)
     here = machine_of(run, machine)
-    here.prepare()
+    prepare_process(here)
     context = Context(here, progress)
     again = evaluate_only or not cell.trains
     with tempfile.TemporaryDirectory(prefix="verify-") as folder:
-        expected = comparing.expectation(run, context, cell, evaluate_only=again)
+        expected = run_comparison.expectation(run, context, cell, evaluate_only=again)
         checked = Checked(run.name, expected, notes=_changed_since(run, machine), sealed=bool(run.seals))
         scratch = RunStore(Path(folder))
         try:
@@ -281,12 +282,12 @@ def _compared(
     store: RunStore, run: CellRun, again: CellRun, cell: Cell, expected: Expectation, evaluate_only: bool
 ) -> Iterator[str]:
     if expected.exact and not evaluate_only:
-        yield from comparing.histories(run.history, again.history)
-        yield from comparing.models(run, again)
+        yield from run_comparison.histories(run.history, again.history)
+        yield from run_comparison.models(run, again)
     if expected.exact or evaluate_only:
-        yield from comparing.cells_closely(run, again, expected)
+        yield from run_comparison.cells_closely(run, again, expected)
     else:
-        yield from comparing.scores_loosely(store, run, again, cell)
+        yield from run_comparison.scores_loosely(store, run, again, cell)
 
 
 def _changed_since(run: CellRun, machine: Machine) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import environment
 from harness.data.decoding import available_cores
+from harness.machine import environment
 
 VERSIONS = ("torch", "torchvision", "open_clip_torch", "numpy", "pandas", "pyarrow", "optuna")
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.data.contents import digest_of
+from harness.data.dataset import Split
 from harness.data.decoding import available_cores
+from harness.data.image_hashes import digest_of
 from harness.data.images import image_cache
-from harness.data.records import Split
 
 IMAGES = 1000
 SOURCE = (300, 120)  # height and width: CUHK-PEDES crops are of many sizes around this

@@ -16,11 +16,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from study_files import write_study
 
 from harness import registry
-from harness.context import Context, Machine
-from harness.launch import Options, run_cells
-from harness.progress import Progress
+from harness.launch.cells import LaunchOptions, run_cells
+from harness.launch.context import Context
+from harness.machine.environment import Machine
+from harness.machine.progress import Progress
 from harness.store.runs import RunStore
-from harness.study import Cell, load_study
+from harness.study.cell import Cell
+from harness.study.study import load_study
 
 HEAVY_METHOD = Path(__file__).parents[1] / "heavy_method.py"
 HEAVY = {
@@ -66,7 +68,7 @@ class Stopwatch(Progress):
 
 def run_under(watch: Stopwatch, cells: list[Cell], out: Path, *plugins: Path) -> None:
     context = Context(Machine(device="cpu", plugins=plugins), watch)
-    run_cells(cells, RunStore(out), context, Options(context.machine, workers=1))
+    run_cells(cells, RunStore(out), context, LaunchOptions(context.machine, workers=1))
 
 
 def test_seconds_from_the_end_of_a_cell_to_the_first_step_of_the_next(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.metrics import query_records, ranks, summarise
+from harness.evaluate.metrics import query_records, ranks, summarise
 
 FULL = os.environ.get("RETRIEVAL_FULL") == "1"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,7 +10,7 @@ import stores
 from pytest_benchmark.fixture import BenchmarkFixture
 from stores import Truth
 
-from harness import files
+from harness.machine import files
 from reports.assemble import ReportResult, build
 
 

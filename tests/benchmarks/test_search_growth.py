@@ -16,18 +16,18 @@ import search_stub as stub
 import stores
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.launchers import InProcess
-from harness.search.desk import Search, desk_for
+from harness.launch.launchers import InProcess
 from harness.search.preparing import prepare
 from harness.search.record import write_record
 from harness.search.run import run_searches
+from harness.search.trials import SearchPlan, trial_queue
 from reports.assemble import ReportResult, build
 
 TRIALS = 5000
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Search, Path]]:
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SearchPlan, Path]]:
     """A finished search of 5,001 trials; in memory where that is, as making it commits 50,000 times."""
     memory = Path("/dev/shm")
     where = memory if os.access(memory, os.W_OK) else tmp_path_factory.mktemp("grown")
@@ -35,7 +35,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Search, Pa
         yield _grown(Path(folder)), Path(folder)
 
 
-def _grown(folder: Path) -> Search:
+def _grown(folder: Path) -> SearchPlan:
     search = stub.search(folder, trials=TRIALS + 1)
     prepare(search)
     rng = np.random.default_rng(0)
@@ -55,30 +55,30 @@ def _grown(folder: Path) -> Search:
                 user_attrs={"seconds": 60.0, **({"pruned_at": 1} if pruned else {})},
             )
         )
-    desk_for(search).study.add_trials(trials)
+    trial_queue(search).study.add_trials(trials)
     run_searches([search], InProcess(), lambda progress, outcome: None)
     return search
 
 
 def test_finding_what_is_left_of_a_search_of_five_thousand_trials(
-    benchmark: BenchmarkFixture, grown: tuple[Search, Path], monkeypatch: pytest.MonkeyPatch
+    benchmark: BenchmarkFixture, grown: tuple[SearchPlan, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wanted: under 5 s, from an unopened database."""
     search, _ = grown
 
     def left() -> int:
-        monkeypatch.setattr("harness.search.desk._desks", {})
+        monkeypatch.setattr("harness.search.trials._desks", {})
         prepare(search)
-        return desk_for(search).budget().missing
+        return trial_queue(search).budget().missing
 
     assert benchmark.pedantic(left, rounds=3) == 0
 
 
 def test_drawing_one_more_trial_after_five_thousand(
-    benchmark: BenchmarkFixture, grown: tuple[Search, Path]
+    benchmark: BenchmarkFixture, grown: tuple[SearchPlan, Path]
 ) -> None:
     """What TPE takes to learn from all of them."""
-    study = desk_for(grown[0]).study
+    study = trial_queue(grown[0]).study
     distributions = {name: parameter.distribution() for name, parameter in stub.SPACE.items()}
 
     def draw() -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_drawing_one_more_trial_after_five_thousand(
 
 
 def test_a_report_over_a_search_of_five_thousand_trials(
-    benchmark: BenchmarkFixture, grown: tuple[Search, Path], tmp_path: Path
+    benchmark: BenchmarkFixture, grown: tuple[SearchPlan, Path], tmp_path: Path
 ) -> None:
     """Wanted: under a minute; only the page's size and the memory can fail."""
     search, _ = grown

@@ -8,10 +8,9 @@ from pathlib import Path
 from light_runs import light_machine, light_study
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness import launch
-from harness.attempt import run_cell
-from harness.context import Context
-from harness.launch import Options
+from harness.launch.cell import run_cell
+from harness.launch.cells import LaunchOptions
+from harness.launch.context import Context
 from harness.store.runs import RunStore
 
 CELLS = 2000
@@ -32,7 +31,7 @@ def test_finding_what_is_left_of_two_thousand_cells(
         run.finish()
 
     def left() -> list[str]:
-        runs = launch.run_cells(cells, store, context, Options(context.machine, workers=1))
-        return [run.name for run in launch.failed(runs)]
+        runs = cells.run_cells(cells, store, context, LaunchOptions(context.machine, workers=1))
+        return [run.name for run in cells.failed(runs)]
 
     assert benchmark.pedantic(left, rounds=3) == []

@@ -19,14 +19,16 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness import memory
-from harness.context import Context, Machine
 from harness.data.decoding import available_cores
+from harness.launch.context import Context
+from harness.machine import memory
+from harness.machine.environment import Machine
 from harness.speed import timing
 from harness.speed.bench import StepBench
 from harness.speed.overhead import Candidate
-from harness.speed.plain import PlainStep, on_device, plain_loader
-from harness.study import Cell, load_study
+from harness.speed.reference_step import ReferenceStep, on_device, plain_loader
+from harness.study.cell import Cell
+from harness.study.study import load_study
 from methods import losses
 from methods.attention import take_over
 
@@ -35,11 +37,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def both() -> tuple[Candidate, PlainStep]:
+def both() -> tuple[Candidate, ReferenceStep]:
     context = Context(Machine(device="cpu"))
     cell = StepBench(subset=SUBSET, batch_size=64).cell(CPU)
     ours = Candidate(cell, context)
-    return ours, PlainStep(cell, context, ours.batches, workers=0)
+    return ours, ReferenceStep(cell, context, ours.batches, workers=0)
 
 
 @pytest.mark.parametrize("name", ["sdm", "hard_mining", "itc", "cmpm"])
@@ -58,7 +60,7 @@ def test_a_loss_of_128_pairs_of_width_512_forward_and_backward(
 
 
 def test_a_training_step_at_the_size_of_a_laptop(
-    benchmark: BenchmarkFixture, both: tuple[Candidate, PlainStep]
+    benchmark: BenchmarkFixture, both: tuple[Candidate, ReferenceStep]
 ) -> None:
     ours, _ = both
     benchmark.pedantic(lambda: ours.run(1), rounds=5, warmup_rounds=1)
@@ -96,7 +98,7 @@ def side_by_side(benchmark: BenchmarkFixture, ours: timing.Leg, plain: timing.Le
 
 
 def test_an_epochs_batches_beside_a_plain_loader(
-    benchmark: BenchmarkFixture, both: tuple[Candidate, PlainStep]
+    benchmark: BenchmarkFixture, both: tuple[Candidate, ReferenceStep]
 ) -> None:
     ours, plain = both
 
@@ -116,7 +118,7 @@ def test_an_epochs_batches_beside_a_plain_loader(
 
 
 def test_an_epoch_of_training_beside_a_plain_loop_on_one_core(
-    benchmark: BenchmarkFixture, both: tuple[Candidate, PlainStep]
+    benchmark: BenchmarkFixture, both: tuple[Candidate, ReferenceStep]
 ) -> None:
     ours, plain = both
     steps = len(ours.batches)
@@ -198,5 +200,5 @@ def train_plainly(end: Connection, cores: int) -> None:
     memory.keep_freed_memory = lambda: False  # nothing that a plain loop would not have
     cell, context = demo_cell("fp32"), Context(Machine(device="cpu", threads=cores))
     batches = Candidate(cell, context).batches
-    plain = PlainStep(cell, context, batches, workers=0)
+    plain = ReferenceStep(cell, context, batches, workers=0)
     obey(end, lambda: plain.run(len(batches)))

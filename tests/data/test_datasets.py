@@ -10,11 +10,11 @@ import pytest
 from factories import draw_person, write_cuhk, write_icfg, write_rstp
 from PIL import Image
 
+from harness.cli.data import render
 from harness.data import layouts
+from harness.data.dataset import DataError
 from harness.data.datasets import check_dataset, load_dataset
-from harness.data.records import DataError
 from harness.data.splits import file_list
-from harness.datatools import render
 
 WRITERS = {"cuhk-pedes": write_cuhk, "icfg-pedes": write_icfg, "rstpreid": write_rstp}
 

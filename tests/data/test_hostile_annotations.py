@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from harness.data import jsonlist
 from harness.data.annotations import read_annotation
+from harness.data.dataset import DataError
 from harness.data.datasets import load_dataset
 from harness.data.jsonlist import json_list
-from harness.data.records import DataError
 
 RECORD = {"split": "train", "id": 1, "file_path": "a.jpg", "captions": ["a coat"]}
 

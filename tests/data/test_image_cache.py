@@ -22,10 +22,10 @@ from torchvision.transforms import InterpolationMode, Resize
 from torchvision.transforms.functional import pil_to_tensor
 
 from harness.data import decoding
+from harness.data.dataset import DataError, Dataset
 from harness.data.datasets import load_dataset
 from harness.data.decoding import BrokenImageError, decode, resized
 from harness.data.images import ImageCache, image_cache
-from harness.data.records import DataError, Dataset
 
 SIZE = (48, 16)
 

@@ -5,10 +5,10 @@ from factories import write_cuhk
 
 from harness.data.augment import augment, draw_augmentation, normalise
 from harness.data.captions import CaptionTokens, caption_tokens
+from harness.data.dataset import Split
 from harness.data.datasets import load_dataset
 from harness.data.images import ImageCache, image_cache
 from harness.data.loader import DeviceData, fits
-from harness.data.records import Split
 from methods.text_pruning import TextBlobTagger
 from methods.tokenizer import Tokenizer
 

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from harness.data import rendered
-from harness.data.records import Dataset
+from harness.data.dataset import Dataset
 from harness.data.rendering.annotate import image_captions
 from harness.data.rendering.attributes import Person, View, signature
 from harness.data.rendering.population import Sizes, population

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from harness.data import rendered
-from harness.data.records import DataError
+from harness.data.dataset import DataError
 from harness.data.rendering import pack
 from harness.data.rendering.annotate import image_record
 from harness.data.rendering.attributes import GAITS, SIDES, View

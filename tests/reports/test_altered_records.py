@@ -14,13 +14,13 @@ from stores import Truth
 from typer.testing import CliRunner
 
 import reports
-from harness.cli import app
-from harness.store.cellrun import CellRun
+from harness.cli.verbs import app
+from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
-from reports.comparison import Options, arenas
-from reports.frames import read
+from reports.comparison import ComparisonOptions, arenas
+from reports.stored_runs import read
 
-QUICK = Options(resamples=300)
+QUICK = ComparisonOptions(resamples=300)
 RECORD = "rendered-plaza.val.t2i.parquet"
 
 

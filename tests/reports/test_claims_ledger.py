@@ -9,7 +9,7 @@ import stores
 from stores import Truth
 from typer.testing import CliRunner, Result
 
-from harness.cli import app
+from harness.cli.verbs import app
 
 CLAIM = "claims:\n  - {{id: gain, better: uit, than: irra, dataset: rendered-plaza, size: {size}}}\n"
 

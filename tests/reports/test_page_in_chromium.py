@@ -17,7 +17,7 @@ import stores
 from stores import Truth
 
 import reports
-from reports.comparison import Options
+from reports.comparison import ComparisonOptions
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -49,7 +49,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stores.add_pictures(
         folder, "rendered-plaza", caption="A tall man in a green <script>alert(1)</script> coat."
     )
-    return reports.build([folder], options=Options(resamples=300)).path
+    return reports.build([folder], options=ComparisonOptions(resamples=300)).path
 
 
 @pytest.fixture(scope="module")

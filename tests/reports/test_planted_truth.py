@@ -8,14 +8,14 @@ import pytest
 import stores
 from stores import Truth
 
-from reports.comparison import Arena, Options, arenas
-from reports.frames import read
+from reports.comparison import ComparisonGroup, ComparisonOptions, arenas
+from reports.stored_runs import read
 
 
-def judged(folder: Path, truth: Truth) -> Arena:
+def judged(folder: Path, truth: Truth) -> ComparisonGroup:
     """The one arena of a planted study."""
     stores.write(folder, truth)
-    (arena,) = arenas(read([folder]), Options(resamples=2000))
+    (arena,) = arenas(read([folder]), ComparisonOptions(resamples=2000))
     return arena
 
 
@@ -71,7 +71,7 @@ def test_two_datasets_and_two_presets_never_share_a_table(tmp_path: Path) -> Non
     common = {"r1": {"uit": 60.0, "baseline": 55.0}, "people": 40, "seeds": 2, "directions": ("t2i",)}
     stores.write(tmp_path / "clean", Truth(**common, datasets=("rendered-plaza", "rendered-station")))
     stores.write(tmp_path / "released", Truth(**common, preset="released"))
-    found = arenas(read([tmp_path / "clean", tmp_path / "released"]), Options(resamples=200))
+    found = arenas(read([tmp_path / "clean", tmp_path / "released"]), ComparisonOptions(resamples=200))
     assert [(one.place.preset, one.place.source) for one in found] == [
         ("clean", "rendered-plaza"),
         ("clean", "rendered-station"),
@@ -88,5 +88,5 @@ def test_a_method_that_ran_in_another_folder_joins_the_table(tmp_path: Path) -> 
         tmp_path / "one", Truth(r1={"uit": 60.0, "baseline": 50.0}, **common), unstarted=frozenset({"uit"})
     )
     stores.write(tmp_path / "two", Truth(r1={"uit": 60.0}, **common))
-    (arena,) = arenas(read([tmp_path / "one", tmp_path / "two"]), Options(resamples=200))
+    (arena,) = arenas(read([tmp_path / "one", tmp_path / "two"]), ComparisonOptions(resamples=200))
     assert set(arena.methods) == {"uit", "baseline"}

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports import claims, factorial, overhead, power, transfer
-from reports.claims import ClaimsError, judge_claim, load_claims
-from reports.comparison import Arena, Contestant, Options, Place
-from reports.context import Context
+from reports import power
+from reports.comparison import ComparisonGroup, ComparisonOptions, MethodScores
+from reports.context import ReportContext
 from reports.document import Table
-from reports.frames import CellView, Frames, Run
 from reports.power import Assumptions, Design, assumed, detectable, detectable_difference, plan
 from reports.published import backbone_family, published
+from reports.sections import claims, factorial, overhead, transfer
+from reports.sections.claims import ClaimsError, judge_claim, load_claims
 from reports.statistics import Estimate
+from reports.stored_runs import CellView, Place, Run, StoredRuns
 
 HOME = Place("clean", "cuhk-pedes", "cuhk-pedes")
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,7 @@ def arena(
     people: int = 400,
     seeds: int = 3,
     folder: Path = Path("nowhere"),
-) -> Arena:
+) -> ComparisonGroup:
     """Methods whose expected R1 is as given, with independent hits, on 4 captions a person."""
     person = np.repeat(np.arange(people), 4)
     run = Run(folder, {}, {})
@@ -47,14 +48,16 @@ def arena(
             CellView(run, name, name, name, place.source, seed, place.preset, "done", parts=parts)
             for seed in range(seeds)
         )
-        contestants[name] = Contestant(name, cells, {"R1": hits, "mAP": hits * 0.8})
-    return Arena(place, "uit", contestants, person, 800, Options(resamples=500))
+        contestants[name] = MethodScores(name, cells, {"R1": hits, "mAP": hits * 0.8})
+    return ComparisonGroup(place, "uit", contestants, person, 800, ComparisonOptions(resamples=500))
 
 
-def context(*arenas: Arena, folder: Path = Path("nowhere")) -> Context:
+def context(*arenas: ComparisonGroup, folder: Path = Path("nowhere")) -> ReportContext:
     """A context of these arenas alone."""
     cells = tuple(cell for one in arenas for each in one.contestants.values() for cell in each.cells)
-    return Context(Frames((Run(folder, {}, {}),), cells), arenas, Options(resamples=500), published())
+    return ReportContext(
+        StoredRuns((Run(folder, {}, {}),), cells), arenas, ComparisonOptions(resamples=500), published()
+    )
 
 
 # -- claims ---------------------------------------------------------------------------------------
@@ -141,7 +144,7 @@ def test_a_file_of_claims_gives_all_its_errors_at_once(tmp_path: Path) -> None:
 # -- factorial ------------------------------------------------------------------------------------
 
 
-def grid(effect: Mapping[str, float]) -> Arena:
+def grid(effect: Mapping[str, float]) -> ComparisonGroup:
     """All eight combinations; ``effect`` in points of R1 for TIR, CMT, text pruning and TIR × CMT."""
     r1, settings = {}, {}
     for tir, cmt, pruning in product((True, False), repeat=3):
@@ -184,7 +187,7 @@ def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
 def test_an_incomplete_grid_has_no_effects() -> None:
     found = grid({"TIR": 1.0, "CMT": 1.0, "both": 0.0})
     rest = {name: one for name, one in found.contestants.items() if name != "m010"}
-    partial = Arena(found.place, "uit", rest, found.person, 800, found.options)
+    partial = ComparisonGroup(found.place, "uit", rest, found.person, 800, found.options)
     assert factorial.complete_grid(partial) is None
     assert factorial.section(context(partial)) is None
 

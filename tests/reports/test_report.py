@@ -18,10 +18,10 @@ from stores import Truth
 
 import reports
 from reports import tables
-from reports.comparison import Options
-from reports.document import Column, Table, Value
+from reports.comparison import ComparisonOptions
+from reports.document import Column, Table, TableCell
 
-QUICK = Options(resamples=300)
+QUICK = ComparisonOptions(resamples=300)
 NOON = datetime(2026, 1, 2, 12, 0)
 
 
@@ -181,7 +181,9 @@ def test_every_latex_table_compiles_and_none_is_wider_than_the_page(
     full: reports.ReportResult, tmp_path: Path
 ) -> None:
     folder = full.path.parent / "report" / "tables"
-    hostile = Table("odd", "Odd", (Column("[a]", "text"), Column("*")), ((Value("[b] 人"), Value(HOSTILE)),))
+    hostile = Table(
+        "odd", "Odd", (Column("[a]", "text"), Column("*")), ((TableCell("[b] 人"), TableCell(HOSTILE)),)
+    )
     (tmp_path / "odd.tex").write_text(tables.latex(hostile))
     sources = [*sorted(folder.glob("*.tex")), tmp_path / "odd.tex"]
     inputs = "".join(rf"\input{{{path}}}\clearpage" for path in sources)

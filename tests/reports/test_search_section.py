@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import stores
 
-from reports import search
-from reports.comparison import Options
-from reports.context import Context
-from reports.figures import Studio
-from reports.frames import read
-from reports.importance import importances
+from reports.comparison import ComparisonOptions
+from reports.context import ReportContext
+from reports.figures import FigureWriter
 from reports.published import published
+from reports.sections import search
+from reports.sections.importance import importances
+from reports.stored_runs import read
 
 SPACE = {
     "mask_ratio": {"low": 0.3, "high": 0.9, "log": False, "recipe": 0.7},
@@ -67,11 +67,13 @@ def planted() -> list[dict[str, Any]]:
     return trials
 
 
-def context(folder: Path, searches: list[dict[str, Any]] | str) -> Context:
+def context(folder: Path, searches: list[dict[str, Any]] | str) -> ReportContext:
     stores.write(folder, stores.Truth(r1={"uit": 50.0}, seeds=1, people=20))
     text = searches if isinstance(searches, str) else json.dumps({"searches": searches})
     (folder / "search.json").write_text(text)
-    return Context(read([folder]), (), Options(), published(), Studio(folder / "figures"))
+    return ReportContext(
+        read([folder]), (), ComparisonOptions(), published(), FigureWriter(folder / "figures")
+    )
 
 
 @pytest.fixture(autouse=True)

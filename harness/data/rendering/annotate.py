@@ -7,7 +7,7 @@ from typing import Any
 from harness.data.rendering.attributes import Person, View, to_record, view_from_record
 from harness.data.rendering.population import Sizes
 from harness.data.rendering.words import captions
-from harness.seeds import seed_for
+from harness.machine.seeds import seed_for
 
 DWELL_ON = {  # what a witness of a planted population never leaves out
     "": frozenset[str](),

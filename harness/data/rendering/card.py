@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from harness.data.records import SPLIT_NAMES, Dataset
+from harness.data.dataset import SPLIT_NAMES, Dataset
 from harness.data.rendered import PACKAGE, ground_truth, load, manifest
 from harness.data.rendering.attributes import Person
 from harness.data.rendering.tailor import holds_out

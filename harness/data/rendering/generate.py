@@ -27,7 +27,7 @@ from harness.data.rendering.attributes import Person
 from harness.data.rendering.camera import HEIGHT, WIDTH
 from harness.data.rendering.population import Sizes, population
 from harness.data.rendering.studio import Studio
-from harness.seeds import seed_for
+from harness.machine.seeds import seed_for
 
 PEOPLE_PER_PART = 10
 QUALITY = (50, 80)

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.data.rendering.attributes import BAG_PATTERNS, COLOURS, Bag, Garment, Person, Shoes
 from harness.data.rendering.tailor import sample
-from harness.seeds import seed_for
+from harness.machine.seeds import seed_for
 
 UPPER = Garment("sweater", "male_casualsuit03", "grey", hem=-0.2)
 LOWER = Garment("trousers", "male_casualsuit03", "dark grey", hem=-8.2)

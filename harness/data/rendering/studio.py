@@ -26,7 +26,7 @@ from harness.data.rendering.pose import Gait, Skeleton, draw_gait, skin
 from harness.data.rendering.raster import Array, rasterise, shade, vertex_normals
 from harness.data.rendering.scene import backdrop, to_sprite
 from harness.data.rendering.tailor import sample
-from harness.seeds import seed_for
+from harness.machine.seeds import seed_for
 
 CROWD = 40
 CARRIED = ("handbag", "shopping bag", "suitcase")

@@ -37,7 +37,7 @@ from harness.data.rendering.wardrobe import (
     Wardrobe,
     Weights,
 )
-from harness.seeds import seed_for
+from harness.machine.seeds import seed_for
 
 SKIN: dict[str, tuple[RGB, RGB]] = {
     "caucasian": ((206, 160, 134), (178, 130, 104)),

@@ -12,7 +12,7 @@ import re
 from harness.data.rendering.attributes import Person, View
 from harness.data.rendering.grammars import GRAMMARS, HELD_OUT_GRAMMARS
 from harness.data.rendering.phrases import Witness, listing, with_article
-from harness.seeds import seed_for
+from harness.machine.seeds import seed_for
 
 CAPTIONS_PER_IMAGE = {"plaza": 2, "station": 1, "campus": 2, "generic": 2}
 # how often a thing that is seen is left out; station's witnesses are thorough

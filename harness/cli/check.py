@@ -1,0 +1,319 @@
+"""Everything `run` would refuse, found before a device is touched, and what a run will cost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.dataset import DataError
+from harness.launch.cells import LaunchOptions
+from harness.launch.context import Context
+from harness.launch.launchers import LauncherError, open_launcher
+from harness.machine.errors import StoreError
+from harness.registry import UnknownNameError
+from harness.store.runs import RunStore
+from harness.study.cell import Cell
+from harness.study.study import Study
+
+if TYPE_CHECKING:
+    from reports.comparison import ComparisonGroup
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """The true difference in points of R1 that a study's seeds and test set show in four studies of five.
+
+    ``corrected`` counts ``comparisons`` with one method; both sizes are None with a single seed.
+    ``variances`` says where they come from.
+    """
+
+    points: float | None
+    corrected: float | None
+    comparisons: int
+    variances: str
+
+
+@dataclass
+class CheckResult:
+    """What was found: `problems` stop a run, `notes` do not."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)
+    detectable: dict[str, Detectable] = field(default_factory=dict)
+    """By test set."""
+    states: dict[str, str] = field(default_factory=dict)
+    """By a cell's key: how it stands in the store, when there is one."""
+
+    def plain(self, study: Study) -> dict[str, Any]:
+        """The JSON object of `check --json`."""
+        return {
+            "study": study.name,
+            "preset": study.preset,
+            "ok": not self.problems,
+            "problems": self.problems,
+            "notes": self.notes,
+            "cost": self.cost,
+            "detectable_difference": {name: asdict(size) for name, size in self.detectable.items()},
+            "cells": [
+                {
+                    "method": cell.method,
+                    "dataset": cell.dataset,
+                    "seed": cell.seed,
+                    "status": self.states.get(cell.key, "queued"),
+                    "targets": list(cell.targets),
+                    "settings": cell.settings(),
+                }
+                for cell in self.cells
+            ],
+        }
+
+
+def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -> CheckResult:
+    """Look at data, weights, device, launcher, output folder and earlier results; nothing is written."""
+    found = CheckResult(cells=study.cells())
+    found.problems += _data_problems(study, context, found.notes)
+    found.problems += _weights_problems(found.cells)
+    found.problems += _device_problems(found.cells, context, options)
+    found.problems += _folder_problems(out)
+    found.problems += _claims_problems(study)
+    if not found.problems:
+        found.problems += _size_problems(found.cells, context)
+        found.problems += _search_problems(study, context, out)
+        found.cost = {**expected_cost(found.cells, context), **_search_cost(study)}
+        found.detectable = detectable_differences(study, context, out, found.notes)
+        found.states = _states(found.cells, context, out)
+    return found
+
+
+def _data_problems(study: Study, context: Context, notes: list[str]) -> Iterator[str]:
+    for name in study.targets:
+        try:
+            dataset = context.dataset(name, study.file.subset)
+        except DataError as error:
+            yield from error.problems
+        else:
+            notes += [note for note in (*dataset.notes, *dataset.problems) if note not in notes]
+
+
+def _weights_problems(cells: list[Cell]) -> Iterator[str]:
+    for backbone, pretrained in dict.fromkeys((cell.train.backbone, cell.train.pretrained) for cell in cells):
+        if pretrained != "none":
+            from methods.pretrained import WeightsNotFoundError, find_weights
+
+            try:
+                find_weights(backbone, pretrained)
+            except WeightsNotFoundError as error:
+                yield str(error)
+
+
+def _device_problems(cells: list[Cell], context: Context, options: LaunchOptions) -> Iterator[str]:
+    try:
+        context.fabric(cells[0])
+    except (ValueError, RuntimeError) as error:
+        yield f"--device: {error}"
+    if options.launcher != "local":
+        try:
+            open_launcher(options.launcher, options.resources).shutdown()
+        except LauncherError as error:
+            yield str(error)
+    if (options.workers or 1) > 1 and context.machine.devices > 1:
+        yield "--devices trains each cell on several devices; --workers trains several cells: choose one"
+
+
+def _folder_problems(out: Path) -> Iterator[str]:
+    nearest = out
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        yield f"--out {out}: {nearest} is a file, not a folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        yield f"--out {out}: {nearest} cannot be written"
+
+
+def _claims_problems(study: Study) -> list[str]:
+    """A mistake in the claims would otherwise show only when everything has been trained."""
+    if study.claims is None:
+        return []
+    from reports.sections.claims import ClaimsError, load_claims
+
+    try:
+        load_claims(study.claims)
+    except ClaimsError as error:
+        return error.errors
+    return []
+
+
+def _size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
+    for name, subset in dict.fromkeys((cell.dataset, cell.subset) for cell in cells):
+        splits = context.dataset(name, subset).splits
+        for split in splits.values():
+            if len(split.persons) < 2:
+                yield f"{name}: {split.name} has {len(split.persons)} identities; at least 2 are needed"
+    seen = set()
+    for cell in cells:
+        persons = len(context.dataset(cell.dataset, cell.subset).splits["train"].persons)
+        need = cell.train.batch_size // 2
+        if cell.trains and cell.train.sampler == "released" and persons < need and cell.dataset not in seen:
+            seen.add(cell.dataset)
+            yield (
+                f"{cell.dataset}: the released sampler draws {need} identities at once, and only {persons} "
+                "are there, so an epoch would be empty; lower train.batch_size"
+            )
+
+
+def _search_problems(study: Study, context: Context, out: Path) -> list[str]:
+    if study.search is None:
+        return []
+    from harness.search.study import search_problems
+
+    return search_problems(study, context, out)
+
+
+def expected_cost(cells: list[Cell], context: Context) -> dict[str, Any]:
+    """How many cells there are, and the epochs and image–caption pairs they train on in all."""
+    pairs = epochs = 0
+    for cell in cells:
+        if cell.trains:
+            captions = len(context.dataset(cell.dataset, cell.subset).splits["train"].captions)
+            epochs += cell.train.epochs
+            pairs += cell.train.epochs * captions
+    return {"cells": len(cells), "epochs": epochs, "training_pairs": pairs}
+
+
+def _search_cost(study: Study) -> dict[str, int]:
+    """The trials that precede the cells, and the epochs they train when none is pruned."""
+    if study.search is None:
+        return {}
+    datasets = len(study.search.datasets or study.datasets)
+    epochs = [study.search.epochs or plan.train.epochs for plan in study.plans if plan.entry.trains]
+    trials = study.search.trials * datasets
+    return {"trials": trials * len(epochs), "trial_epochs_at_most": trials * sum(epochs)}
+
+
+def detectable_differences(
+    study: Study, context: Context, out: Path, notes: list[str]
+) -> dict[str, Detectable]:
+    """By dataset of the study: which difference in R1 its test split and the study's seeds could show.
+
+    From variances that finished cells in `out` measured, or else from `reports.power.Assumptions`. `notes`
+    gets why cells that are there cannot be read.
+    """
+    from reports.power import Assumptions, Design, detectable, plan
+
+    comparisons = max(1, len({cell.method for cell in study.cells()}) - 1)
+    earlier, found = _earlier_arenas(study, context, out, notes), {}
+    for name in study.datasets:
+        test = context.dataset(name, study.file.subset).splits["test"].counts()
+        design = Design(test["captions"], test["person_ids"], len(study.seeds))
+        if not design.people or not design.queries:
+            continue
+        arena = earlier.get(name)
+        if arena is not None and design.seeds > 1 and detectable(arena) is not None:
+            one, all_of_them = (
+                detectable(arena, design.seeds, design.people, count) for count in (1, comparisons)
+            )
+            cells = sum(len(each.cells) for each in arena.contestants.values())
+            variances = f"measured on {cells} finished runs in {out}"
+        else:
+            one, all_of_them = (plan(design, count) for count in (1, comparisons))
+            variances = f"assumed: {Assumptions().sentence}"
+        found[name] = Detectable(one, all_of_them, comparisons, variances)
+    return found
+
+
+def _earlier_arenas(
+    study: Study, context: Context, out: Path, notes: list[str]
+) -> dict[str, ComparisonGroup]:
+    """What finished cells in `out` say of each dataset of the study at home.
+
+    Of cells that the study asks for but for the seed: the same people, and the same settings.
+    """
+    from reports.comparison import ComparisonOptions, arenas
+    from reports.stored_runs import read
+
+    try:
+        frames = read([out])
+        asked = [_but_for_the_seed(context.parts(cell)) for cell in study.cells()]
+        same = tuple(cell for cell in frames.cells if _but_for_the_seed(cell.parts) in asked)
+        # The variances need no resampling.
+        found = arenas(replace(frames, cells=same), ComparisonOptions(resamples=1), away=False)
+    except FileNotFoundError:  # nothing ran there yet
+        return {}
+    except (OSError, ValueError, StoreError) as error:
+        notes.append(f"--out {out}: finished cells cannot be read, so variances are assumed: {error}")
+        return {}
+    return {one.place.source: one for one in found}
+
+
+def _but_for_the_seed(parts: Mapping[str, Any]) -> str:
+    """What cells have in common whose scores differ by luck alone: of the code it does not ask."""
+    named = {name: parts.get(name) for name in ("method", "dataset", "settings")}
+    return json.dumps([named, parts.get("protocol", {}).get("preset")], sort_keys=True)
+
+
+def _states(cells: list[Cell], context: Context, out: Path) -> dict[str, str]:
+    from harness.study.cell import fingerprint
+
+    store, states = RunStore(out), dict[str, str]()
+    for cell in cells:
+        try:
+            path = store.path_of(cell, fingerprint(context.parts(cell)))
+            states[cell.key] = store.cell(path.name).status.state
+        except (StoreError, UnknownNameError):
+            continue
+    return states
+
+
+def render(found: CheckResult, study: Study) -> None:
+    """Print the cells, the cost and the notes for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("method", "dataset", "seeds", "targets", "epochs", "status", box=None)
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in found.cells:
+        groups.setdefault((cell.dataset, cell.method), []).append(cell)
+    for (dataset, method), cells in groups.items():
+        states = Counter(found.states.get(cell.key, "queued") for cell in cells)
+        table.add_row(
+            method,
+            dataset,
+            ", ".join(str(cell.seed) for cell in cells),
+            ", ".join(cells[0].targets),
+            str(cells[0].train.epochs if cells[0].trains else 0),
+            ", ".join(f"{count} {state}" for state, count in states.items()),
+        )
+    console.print(table)
+    costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until what is missing is there"
+    console.print(f"{study.name} ({study.preset}): {costs}")
+    for line in _power(found, len(study.seeds)):
+        console.print(line, markup=False, highlight=False)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _power(found: CheckResult, seeds: int) -> Iterator[str]:
+    """What the study could see, dataset by dataset, and what that rests on."""
+    for name, size in found.detectable.items():
+        if size.points is None:
+            yield f"{name}: one seed allows no verdict, however large a difference"
+        else:
+            shown = (
+                f"{name}: {seeds} seeds would show a true difference of {size.points:.1f} points R1 in four "
+            )
+            many = f"; corrected for {size.comparisons} comparisons, {size.corrected:.1f}"
+            yield f"{shown}studies of five{many if size.comparisons > 1 else ''}"
+    for text in dict.fromkeys(size.variances for size in found.detectable.values()):
+        yield f"variances {text}"
+
+
+def _costs(found: CheckResult) -> list[tuple[str, int]]:
+    return [(name.replace("_", " "), value) for name, value in found.cost.items()]

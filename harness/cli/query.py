@@ -1,0 +1,267 @@
+"""The verb `query`: who a sentence describes, or what describes a picture, as a sheet with scores."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from harness.data.augment import normalise
+from harness.data.dataset import SPLIT_NAMES, DataError, Split
+from harness.data.decoding import BrokenImageError, decode, read_image, resized
+from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
+from harness.launch.context import Context
+from harness.launch.models import CheckpointError, OpenedModel, open_model
+from harness.machine.devices import autocast, make_fabric, to_precision
+from harness.machine.environment import Machine
+from harness.machine.errors import StudyError
+from harness.machine.files import atomic_file, atomic_write
+from harness.registry import UnknownNameError
+from methods.tokenizer import Tokenizer
+from reports.document import visible
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from harness.data.loader import DeviceData
+
+LONGEST = 2000
+"""Characters of a sentence that are read; no model sees more than a fraction of them."""
+MOST_SENTENCES = 1000
+HEIGHT = 192
+"""Pixels of a picture on a sheet."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is looked for: sentences look for people, pictures for captions."""
+
+    sentences: tuple[str, ...] = ()
+    pictures: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, sentences: Iterable[str], file: Path | None, pictures: Iterable[Path]) -> Question:
+        """From the command line, and a file with one sentence per line. Raises `StudyError` when empty."""
+        listed = list(sentences)
+        if file is not None:
+            with file.open(encoding="utf-8", errors="replace") as lines:
+                # Bounded, whatever the file is.
+                listed += [lines.readline(LONGEST) for _ in range(MOST_SENTENCES)]
+        kept = tuple(sentence.strip()[:LONGEST] for sentence in listed if sentence.strip())
+        question = cls(kept, tuple(pictures))
+        if not question.sentences and not question.pictures:
+            raise StudyError(["query: nothing to look for; give a sentence, --from FILE or --image FILE"])
+        return question
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer: an image of the gallery, or a caption with the image it was written for."""
+
+    index: int
+    score: float
+    """Cosine of the two features."""
+    person: str
+    picture: Path
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class QueryAnswer:
+    """What was found for one sentence or picture, best first; ties keep the gallery's order."""
+
+    sentence: str
+    picture: Path | None
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
+class QueryAnswers:
+    """Everything that was asked of one model about one split."""
+
+    origin: str
+    dataset: str
+    split: str
+    answers: tuple[QueryAnswer, ...]
+
+    def write(self, out: Path) -> None:
+        """Write the sheet: a picture for `.png`, else one HTML file that needs nothing beside it."""
+        if out.suffix.lower() == ".png":
+            with atomic_file(out) as file:
+                _sheet(self).save(file, "PNG")
+        else:
+            from reports.query_page import page
+
+            atomic_write(out, page(self, partial(_webp, height=HEIGHT)))
+
+
+def ask(
+    checkpoint: Path,
+    question: Question,
+    dataset: str,
+    machine: Machine,
+    top: int = 10,
+    *,
+    split: str = "test",
+    backbone: str | None = None,
+    subset: int | None = None,
+) -> QueryAnswers:
+    """Search a split of a dataset with any model that `evaluate` opens.
+
+    Raises `CheckpointError`, `DataError`, `UnknownNameError`, and `DataError` for a picture that is none.
+    """
+    if split not in SPLIT_NAMES:
+        raise UnknownNameError("split", split, SPLIT_NAMES)
+    if not dataset:
+        raise StudyError(["query: --dataset names whose people are searched; `list datasets` shows them"])
+    context = Context(machine)
+    context.dataset(dataset, subset)
+    model = open_model(checkpoint, backbone=backbone)
+    device = make_fabric(model.precision, device=machine.device).device
+    data = context.split(dataset, model.lens(subset), split, device)
+    to_precision(model.method.to(device), model.precision)
+    model.method.eval()
+    with torch.inference_mode(), autocast(device, model.precision):
+        found = [*_people(model, data, question.sentences, top), *_captions(model, data, question, top)]
+    return QueryAnswers(model.origin, dataset, split, tuple(found))
+
+
+def _people(
+    model: OpenedModel, data: DeviceData, sentences: Sequence[str], top: int
+) -> Iterator[QueryAnswer]:
+    if not sentences:
+        return
+    config = model.backbone.config
+    tokens = Tokenizer(config.vocab_size, config.context_length)(list(sentences)).long().to(data.device)
+    asked = _features(model.method.encode_text, torch.split(tokens, CAPTIONS_AT_ONCE))
+    gallery = _features(model.method.encode_image, data.image_chunks(IMAGES_AT_ONCE))
+    for sentence, best in zip(sentences, _best(asked, gallery, top), strict=True):
+        hits = (Hit(index, score, *_image(data.split, index)) for index, score in best)
+        yield QueryAnswer(sentence, None, tuple(hits))
+
+
+def _captions(model: OpenedModel, data: DeviceData, question: Question, top: int) -> Iterator[QueryAnswer]:
+    if not question.pictures:
+        return
+    pixels = torch.stack([_pixels(path, model.image_size) for path in question.pictures]).to(data.device)
+    asked = _features(model.method.encode_image, torch.split(normalise(pixels), IMAGES_AT_ONCE))
+    gallery = _features(model.method.encode_text, data.caption_chunks(CAPTIONS_AT_ONCE))
+    split = data.split
+    for picture, best in zip(question.pictures, _best(asked, gallery, top), strict=True):
+        hits = (
+            Hit(index, score, *_image(split, int(split.caption_image[index])), split.captions[index])
+            for index, score in best
+        )
+        yield QueryAnswer("", picture, tuple(hits))
+
+
+def _features(encoder: Callable[[Tensor], Tensor], chunks: Iterable[Tensor]) -> Tensor:
+    parts = [encoder(chunk).float() for chunk in chunks]
+    if not parts:
+        raise DataError(["query: the split is empty, so there is nothing to search"])
+    found = normalize(torch.cat(parts), dim=1)
+    if not bool(found.isfinite().all()):
+        raise CheckpointError("the model's features are not finite: it has diverged, or is no such model")
+    return found
+
+
+def _best(asked: Tensor, gallery: Tensor, top: int) -> Iterator[list[tuple[int, float]]]:
+    for row in asked:
+        scores, order = (gallery @ row).sort(descending=True, stable=True)
+        yield list(zip(order[:top].tolist(), scores[:top].tolist(), strict=True))
+
+
+def _image(split: Split, index: int) -> tuple[str, Path]:
+    return split.persons[int(split.image_person[index])], split.image_paths[index]
+
+
+def _pixels(path: Path, size: tuple[int, int]) -> Tensor:
+    try:
+        return torch.from_numpy(resized(read_image(path), size))
+    except BrokenImageError as error:
+        raise DataError([f"--image {path}: {error}"]) from error
+
+
+# -- sheets ---------------------------------------------------------------------------------------
+
+
+def _thumbnail(path: Path, height: int) -> Image.Image | None:
+    """A picture of this height, at most twice as wide; None when it cannot be read."""
+    try:
+        image = decode(read_image(path))
+    except BrokenImageError:
+        return None
+    width = max(1, min(2 * height, round(image.width * height / image.height)))
+    return image.resize((width, height))
+
+
+def _webp(path: Path, height: int) -> bytes | None:
+    image = _thumbnail(path, height)
+    if image is None:
+        return None
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=75)
+    return buffer.getvalue()
+
+
+_MARGIN, _CELL, _LINE = 12, 120, 18
+
+
+def _sheet(found: QueryAnswers) -> Image.Image:
+    """All answers as one picture: a line of text each, under it the pictures with their scores."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    widest = max((len(answer.hits) for answer in found.answers), default=1)
+    tall = HEIGHT + 4 * _LINE + _MARGIN
+    size = (2 * _MARGIN + max(5, widest) * _CELL, 2 * _MARGIN + max(1, len(found.answers)) * tall)
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for row, answer in enumerate(found.answers):
+        top = _MARGIN + row * tall
+        title = visible(answer.sentence or f"captions for {answer.picture}")
+        pen.text((_MARGIN, top), "\n".join(textwrap.wrap(title, size[0] // 8)[:2]), "black", font)
+        for place, hit in enumerate(answer.hits):
+            left = _MARGIN + place * _CELL
+            image = _thumbnail(hit.picture, HEIGHT)
+            if image is not None:
+                image.thumbnail((_CELL - 8, HEIGHT))
+                sheet.paste(image, (left, top + 2 * _LINE))
+            pen.text((left, top + HEIGHT + 2 * _LINE), f"{place + 1}  {hit.score:.3f}", "black", font)
+            pen.text((left, top + HEIGHT + 3 * _LINE), f"id {hit.person}"[:16], "grey", font)
+    return sheet
+
+
+def plain(found: QueryAnswers) -> dict[str, Any]:
+    """The JSON object of `query --json`."""
+    return {
+        "model": found.origin,
+        "dataset": found.dataset,
+        "split": found.split,
+        "answers": [
+            {
+                "sentence": answer.sentence,
+                "image": str(answer.picture or ""),
+                "hits": [{**vars(hit), "picture": str(hit.picture)} for hit in answer.hits],
+            }
+            for answer in found.answers
+        ],
+    }
+
+
+def render(found: QueryAnswers, out: Path) -> None:
+    """Print the answers for a person."""
+    print(f"{found.origin}, on {found.dataset} ({found.split})")
+    for answer in found.answers:
+        print(visible(answer.sentence or str(answer.picture)))
+        for place, hit in enumerate(answer.hits, 1):
+            shown = visible(hit.caption or str(hit.picture))
+            print(f"  {place:>3}  {hit.score:6.3f}  id {hit.person}  {shown}")
+    print(f"sheet: {out}")

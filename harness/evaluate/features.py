@@ -1,0 +1,128 @@
+"""A model's features, the rank of every positive, and one record per query, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from harness.data.dataset import Split
+from harness.data.loader import DeviceData
+from harness.evaluate.metrics import QueryRecords, TieOrder, query_records, ranks, summarise
+from harness.machine.devices import Precision, autocast
+from methods.base import Method
+
+Direction = Literal["t2i", "i2t"]
+DIRECTIONS: tuple[Direction, ...] = ("t2i", "i2t")
+IMAGES_AT_ONCE = 64
+CAPTIONS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features in float32, not normalised: `image` `[images, width]`, `text` `[captions, width]`."""
+
+    image: Tensor
+    text: Tensor
+
+
+def encode(method: Method, data: DeviceData, *, precision: Precision = "fp32") -> Features:
+    """Features of every image and caption, in evaluation mode and without gradients; the mode is restored."""
+    was_training = method.training
+    method.eval()
+    device = next(method.parameters()).device
+    try:
+        with torch.inference_mode(), autocast(device, precision):
+            image = _encoded(method.encode_image, data.image_chunks(IMAGES_AT_ONCE), method.embed_dim)
+            text = _encoded(method.encode_text, data.caption_chunks(CAPTIONS_AT_ONCE), method.embed_dim)
+    finally:
+        method.train(was_training)
+    return Features(image, text)
+
+
+def _encoded(encoder: Callable[[Tensor], Tensor], chunks: Iterable[Tensor], width: int) -> Tensor:
+    parts = [encoder(chunk).float() for chunk in chunks]
+    return torch.cat(parts) if parts else torch.empty(0, width)
+
+
+def evaluate(
+    method: Method, data: DeviceData, *, precision: Precision = "fp32", tie_order: TieOrder = "index"
+) -> dict[Direction, QueryRecords]:
+    """One record per query: captions look for images (`t2i`), images look for captions (`i2t`).
+
+    Raises `harness.evaluate.metrics.NonFiniteFeatures` when the model has diverged.
+    """
+    return retrieve(encode(method, data, precision=precision), data.split, tie_order=tie_order)
+
+
+def retrieve(
+    features: Features,
+    split: Split,
+    *,
+    tie_order: TieOrder = "index",
+    directions: Iterable[Direction] = DIRECTIONS,
+) -> dict[Direction, QueryRecords]:
+    """The records of features that are already there."""
+    image_person, caption_person = (
+        torch.from_numpy(split.image_person),
+        torch.from_numpy(split.caption_person),
+    )
+    sides = {
+        "t2i": (features.text, features.image, caption_person, image_person),
+        "i2t": (features.image, features.text, image_person, caption_person),
+    }
+    return {
+        direction: query_records(ranks(*sides[direction], tie_order=tie_order), sides[direction][2])
+        for direction in directions
+    }
+
+
+def records_frame(records: QueryRecords, split: Split, direction: Direction) -> pd.DataFrame:
+    """The records as a table, one row per query, in the order of the split.
+
+    Columns: `query` (index of the caption or image), `caption_id` or `image_id` (the same, by the direction's
+    name), `person_id` (as annotated), `rank` (of the first hit, nullable), `ap`, `inp`, `positives`, `top`
+    (indices of the first ten gallery items) and `top_score` (their cosines). A query without a positive has
+    none of rank, ap and inp, so that it drops out of every mean.
+    """
+    query = np.arange(len(records.person))
+    valid = records.valid.numpy()
+    return pd.DataFrame(
+        {
+            "query": query,
+            "caption_id" if direction == "t2i" else "image_id": query,
+            "person_id": np.array(split.persons, dtype=object)[records.person.numpy()],
+            "rank": pd.Series(records.rank.numpy(), dtype="Int64").where(valid),
+            "ap": records.ap.numpy(),
+            "inp": records.inp.numpy(),
+            "positives": records.positives.numpy(),
+            "top": list(records.top.numpy()),
+            "top_score": list(records.top_score.numpy()),
+        }
+    )
+
+
+def result_row(
+    records: QueryRecords, *, target: str, selection: str, direction: str, epoch: int
+) -> dict[str, str | int | float]:
+    """One row of a cell's results: which evaluation it was, R1 … mINP in percent, and the counts."""
+    where: dict[str, str | int | float] = {
+        "target": target,
+        "selection": selection,
+        "direction": direction,
+        "epoch": epoch,
+    }
+    return {**where, **summarise(records)}
+
+
+def scores(
+    method: Method, data: DeviceData, *, precision: Precision, tie_order: TieOrder
+) -> Mapping[str, float]:
+    """The text-to-image summary alone, as training needs it after every epoch."""
+    features = encode(method, data, precision=precision)
+    return summarise(retrieve(features, data.split, tie_order=tie_order, directions=["t2i"])["t2i"])

@@ -1,0 +1,272 @@
+"""One cell, from its lock to its results, in whichever process and on whatever machine."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.launch.context import Context, InputSpec, prepare_process
+from harness.machine import environment
+from harness.machine.environment import Machine
+from harness.machine.errors import LockedError, in_words, is_of_the_machine, reason_of
+from harness.machine.files import atomic_write
+from harness.machine.progress import Progress
+from harness.machine.seeds import seed_for
+from harness.store.cell_run import DIRECTIONS, HISTORY, SELECTIONS, CellRun, Status, place_of
+from harness.store.runs import RunStore
+from harness.study.cell import Cell
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from harness.train.loop import AfterEpoch
+    from methods.base import Method
+
+log = logging.getLogger(__name__)
+
+
+class StopTraining(Exception):
+    """What `after_epoch` raised: no failure of the cell."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def run_cell(
+    cell: Cell, store: RunStore, context: Context, *, after_epoch: AfterEpoch | None = None
+) -> Status:
+    """Train a cell and evaluate it on every target, or do what is left of that; how it stands afterwards.
+
+    A finished cell is not touched, one that was cut off resumes from its checkpoint, one that failed before
+    is tried again. A failure becomes the cell's status. A cell that another process trains is left to it.
+
+    Raises what `after_epoch` raises (`Pruned` leaves the cell as pruned, another exception as queued),
+    `DataError` when the dataset cannot even be read, and OSError when the machine fails (a full disk), which
+    is no failure of the cell: it stays queued.
+    """
+    run = store.open(cell, context.parts(cell), **runtime_record(context))
+    if not is_finished(run, cell, context):
+        try:
+            with run.lock():
+                if not is_finished(run, cell, context):
+                    _attempt(cell, run, context, after_epoch)
+        except LockedError:
+            log.info("%s: another process trains it", run.name)
+    return run.status
+
+
+def is_finished(run: CellRun, cell: Cell, context: Context) -> bool:
+    """Whether a cell is done, as it was when it finished, with results on the targets as they are now."""
+    return run.status.state == "done" and not run.altered() and not _missing(run, cell, context)
+
+
+def _missing(run: CellRun, cell: Cell, context: Context) -> list[str]:
+    """Targets without a full set of results and records on the data as it is now."""
+    have = {
+        (*place_of(row), row.get("fingerprint"))
+        for row in run.results
+        if run.records_path(*place_of(row)).exists()
+    }
+    return [
+        target
+        for target in cell.targets
+        if not {
+            (target, selection, direction, context.data_fingerprint(target, cell))
+            for selection in SELECTIONS
+            for direction in DIRECTIONS
+        }
+        <= have
+    ]
+
+
+def _mend(run: CellRun) -> bool:
+    """Set aside what of a finished cell is not as it was when it finished; whether training must mend it.
+
+    Models and history come back from the last checkpoint, or from training again where that is gone too.
+    """
+    altered = run.altered()
+    for name, what in altered.items():
+        if (run.directory / name).exists():
+            run.set_aside(run.directory / name, what)
+        else:
+            run.note(f"{name} {what}; made again")
+    has_models = all(run.model_epoch(selection) is not None for selection in SELECTIONS)
+    return not has_models or HISTORY in altered
+
+
+def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None) -> None:
+    was_finished = run.was_finished
+    to_train = _mend(run) or not was_finished
+    rows = run.results if was_finished else []
+    run.set_status("running")
+    run.describe(**runtime_record(context))
+    context.progress.begin_cell(run.name, cell.train.epochs if cell.trains else 0)
+    try:
+        if to_train:
+            _train(cell, run, context, after_epoch)
+        _evaluate(cell, run, context, rows)
+        (run.directory / "error.txt").unlink(missing_ok=True)
+        run.finish()
+    except StopTraining as ended:
+        pruned = type(ended.error).__name__ == "Pruned"
+        run.set_status("pruned" if pruned else "queued", detail=str(ended.error))
+        raise ended.error from None
+    except KeyboardInterrupt:
+        run.set_status("queued", detail="stopped; resumes from its last checkpoint")
+        raise
+    except Exception as error:
+        if is_of_the_machine(error):
+            # Where even this cannot be written, the cell stays cut off, and resumes just the same.
+            with suppress(OSError):
+                run.set_status("queued", detail=f"{in_words(error)}; resumes from its last checkpoint")
+            raise
+        atomic_write(run.directory / "error.txt", traceback.format_exc())
+        run.fail(reason_of(error), f"{type(error).__name__}: {error}")
+    status = run.status
+    outcome = f"failed ({status.reason}): {status.detail}" if status.state == "failed" else status.state
+    context.progress.end_cell(run.name, outcome)
+
+
+def runtime_record(context: Context) -> dict[str, Any]:
+    """What is kept beside an identity and never part of it."""
+    machine = context.machine
+    return {
+        "host": socket.gethostname(),
+        "data_root": str(machine.data_root or ""),
+        "device": machine.device,
+        "devices": machine.devices,
+        "deterministic": machine.deterministic,
+        "plugins": [str(plugin) for plugin in machine.plugins],
+        "command": machine.command,
+        "commit": environment.commit(),
+    }
+
+
+def _train(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None) -> None:
+    fabric = context.fabric(cell)
+    if context.machine.devices > 1:
+        fabric.launch(cast(Any, _train_process), cell, run.directory, context.machine)
+    else:
+        _train_here(fabric, cell, run, context, after_epoch)
+
+
+def _train_process(fabric: Fabric, cell: Cell, directory: Path, machine: Machine) -> None:
+    """One of several processes that train a cell together; the lock is held by their parent."""
+    prepare_process(machine)
+    _train_here(fabric, cell, CellRun(directory), Context(machine), None)
+
+
+def _train_here(
+    fabric: Fabric, cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None
+) -> None:
+    from harness.train import loop
+
+    persons = len(context.dataset(cell.dataset, cell.subset).splits["train"].persons)
+    run.describe(identities=persons, trained_on=_trained_on(run, fabric))
+    watch = _TrainingReporter(cell, run, context.progress, after_epoch)
+    options = loop.TrainingOptions(
+        metric=cell.select.metric,
+        tie_order=cell.tie_order,
+        progress=watch,
+        after_epoch=watch.after_epoch,
+    )
+    loop.train(
+        context.method(cell),
+        context.training_data(cell, fabric.device),
+        cell.train,
+        run,
+        seed=seed_for(cell.seed, cell.dataset, cell.base, "training"),
+        fabric=fabric,
+        options=options,
+    )
+
+
+def _trained_on(run: CellRun, fabric: Fabric) -> dict[str, Any]:
+    """What the rounding depended on; `mixed` when a part of the run had another machine."""
+    now = environment.arithmetic(fabric.device)
+    before = run.description.get("recorded", {}).get("trained_on")
+    began_elsewhere = before is not None and before != now and bool(run.history)
+    return {**now, "mixed": True} if began_elsewhere else now
+
+
+class _TrainingReporter:
+    """Passes training's reports on, keeps the cell's status, and ends a run that takes too long."""
+
+    def __init__(self, cell: Cell, run: CellRun, progress: Progress, after_epoch: AfterEpoch | None) -> None:
+        self._limit = cell.timeout_minutes
+        self._run, self._progress, self._after_epoch = run, progress, after_epoch
+        self._began = time.monotonic() - run.status.seconds
+
+    def on_step(
+        self, epoch: int, step: int, steps: int, losses: Mapping[str, float], pairs_per_second: float
+    ) -> None:
+        self._progress.on_step(epoch, step, steps, losses, pairs_per_second)
+        seconds = time.monotonic() - self._began
+        if self._limit is not None and seconds > 60 * self._limit:
+            raise TimeoutError(f"gave up after {seconds / 60:.1f} minutes of training, in epoch {epoch}")
+
+    def on_epoch(self, line: Mapping[str, Any]) -> None:
+        seconds = round(time.monotonic() - self._began, 3)
+        self._run.set_status("running", epoch=int(line["epoch"]), seconds=seconds)
+        self._progress.on_epoch(line)
+
+    def after_epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+        if self._after_epoch is not None:
+            try:
+                self._after_epoch(epoch, scores)
+            except Exception as error:
+                raise StopTraining(error) from error
+
+
+def _evaluate(cell: Cell, run: CellRun, context: Context, before: Sequence[Mapping[str, Any]]) -> None:
+    """Evaluate the model of every selection on every target that `before` lacks, and keep all of it."""
+    missing = _missing(run, cell, context) if before else list(cell.targets)
+    rows = [dict(row) for row in before if row["target"] in cell.targets and row["target"] not in missing]
+    epochs = {selection: run.model_epoch(selection) for selection in SELECTIONS}
+    work = [
+        (epoch, target)
+        for epoch in sorted({epoch for epoch in epochs.values() if epoch is not None})
+        for target in missing
+    ]
+    for done, (epoch, target) in enumerate(work, 1):
+        chosen_by = [selection for selection in SELECTIONS if epochs[selection] == epoch]
+        method = context.trained_method(cell, run, chosen_by[0])
+        rows += _evaluated(cell, run, context, method, target, chosen_by, epoch)
+        context.progress.working(f"evaluating {run.name}", done, len(work))
+    run.write_results(sorted(rows, key=lambda row: (row["target"], row["selection"], row["direction"])))
+
+
+def _evaluated(
+    cell: Cell,
+    run: CellRun,
+    context: Context,
+    method: Method,
+    target: str,
+    chosen_by: Sequence[str],
+    epoch: int,
+) -> Iterator[dict[str, Any]]:
+    from harness.evaluate.features import evaluate, records_frame, result_row
+    from harness.machine.devices import to_precision
+
+    device = context.fabric(cell).device
+    lens = InputSpec.of(cell)
+    data = context.split(target, lens, "test", device)
+    to_precision(method.to(device), cell.train.precision)
+    found = evaluate(method, data, precision=cell.train.precision, tie_order=cell.tie_order)
+    beside = {
+        "fingerprint": context.data_fingerprint(target, cell),
+        "skipped": context.dataset(target, cell.subset).skipped
+        + len(context.images(target, lens, "test").broken),
+    }
+    for direction, records in found.items():
+        frame = records_frame(records, data.split, direction)
+        for selection in chosen_by:
+            run.save_records(target, selection, direction, frame)
+            row = result_row(records, target=target, selection=selection, direction=direction, epoch=epoch)
+            yield {**row, **beside}

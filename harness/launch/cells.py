@@ -1,0 +1,226 @@
+"""Where the cells of a study run: in this process, or on workers that may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.data.splits import file_list
+from harness.launch.cell import is_finished, run_cell, runtime_record
+from harness.launch.changes import reasons_not_reused, reproduced
+from harness.launch.context import Context, prepare_process
+from harness.launch.launchers import Resources, WorkerDied, open_launcher
+from harness.machine import environment
+from harness.machine.environment import Machine
+from harness.machine.errors import is_of_the_machine, reason_of
+from harness.machine.files import atomic_json
+from harness.store.cell_run import CellRun, Status
+from harness.store.results_table import write_results_table
+from harness.store.runs import RunStore
+from harness.study.cell import Cell, fingerprint
+from harness.study.study import Study
+
+RESULTS_SECONDS = 10.0
+"""Between two writings of `results.csv` while cells end: with thousands of cells each takes a second."""
+
+MOST_WORKERS = 8
+"""Processes started on a CPU without being asked for a number: each takes a gigabyte of memory."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to stop; the store resumes. `code` is 128 + the signal's number, to exit with."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.code = 128 + signal_number
+        super().__init__(signal.Signals(signal_number).name)
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """How a study is run."""
+
+    machine: Machine
+    workers: int | None = None
+    launcher: str = "local"
+    cells_per_device: int = 1
+    accelerators: tuple[str, ...] = ()
+    """CUDA indices that workers share out; empty on a CPU."""
+
+    @property
+    def resources(self) -> Resources:
+        """What the launcher may use."""
+        workers = self.workers
+        if workers is None and not self.accelerators and self.launcher == "local":
+            workers = max(1, min((os.cpu_count() or 1) // self.machine.threads, MOST_WORKERS))
+        return Resources(workers, self.accelerators, self.cells_per_device)
+
+
+# -- all cells ------------------------------------------------------------------------------------
+
+
+def run_cells(
+    cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
+) -> list[tuple[Cell, CellRun]]:
+    """Run every cell that is not finished, here or on workers; each cell with its place in the store.
+
+    `results.csv` is kept up to date as cells end. Raises `Stopped` when asked to stop; the store resumes.
+    """
+    opened = [(cell, store.open(cell, context.parts(cell), **runtime_record(context))) for cell in cells]
+    store.make_current(opened)
+    left = [(cell, run) for cell, run in opened if not is_finished(run, cell, context)]
+    context.progress.begin_study(len(opened), len(opened) - len(left))
+    for sentence in (*reasons_not_reused(store, [run for _, run in left]), *reproduced(left, context)):
+        context.progress.say(sentence)
+    write_results_table(store)
+    written = time.monotonic()
+    for _ in _outcomes([cell for cell, _ in left], store, context, options):
+        if time.monotonic() - written > RESULTS_SECONDS:
+            write_results_table(store)
+            written = time.monotonic()
+    if left:
+        write_results_table(store)
+    return opened
+
+
+def _outcomes(
+    cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
+) -> Iterator[Status | None]:
+    if options.launcher == "local" and (options.resources.slots == 1 or len(cells) == 1):
+        for cell in cells:
+            yield run_cell(cell, store, context)
+    else:
+        yield from _on_launcher(cells, store, context, options)
+
+
+def _on_launcher(
+    cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
+) -> Iterator[Status | None]:
+    launcher = open_launcher(options.launcher, options.resources)
+    flying: dict[Future[Status], Cell] = {}
+    deaths: Counter[str] = Counter()
+    waiting = list(reversed(cells))
+    try:
+        while waiting or flying:
+            while waiting and len(flying) < getattr(launcher, "slots", 1):
+                cell = waiting.pop()
+                identity = fingerprint(context.parts(cell))
+                work = launcher.submit(_in_worker, cell, identity, store.directory, context.machine)
+                flying[work] = cell
+            landed, _ = wait(flying, return_when=FIRST_COMPLETED)
+            for future in landed:
+                cell = flying.pop(future)
+                yield _landed(future, cell, deaths, waiting, store, context)
+        launcher.shutdown()
+    except BaseException:
+        launcher.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+DEATHS_ALLOWED = 3
+
+
+def _landed(
+    future: Future[Status],
+    cell: Cell,
+    deaths: Counter[str],
+    waiting: list[Cell],
+    store: RunStore,
+    context: Context,
+) -> Status | None:
+    """A cell's status; one whose worker was killed is queued again, and fails when that happens too often."""
+    run = store.open(cell, context.parts(cell))
+    try:
+        status = future.result()
+    except WorkerDied as death:
+        deaths[cell.key] += 1
+        if deaths[cell.key] < DEATHS_ALLOWED:
+            context.progress.say(f"{run.name}: {death}; it resumes from its checkpoint")
+            waiting.append(cell)
+            return None
+        run.fail(
+            "oom", f"its worker was killed {deaths[cell.key]} times ({death}); the memory may be too small"
+        )
+        status = run.status
+    except Exception as error:
+        if is_of_the_machine(error):
+            raise
+        run.fail(reason_of(error), f"{type(error).__name__}: {error}")
+        status = run.status
+    context.progress.end_cell(run.name, f"{status.state} {status.reason} {status.detail}".strip())
+    return status
+
+
+_contexts: dict[Machine, Context] = {}
+
+
+def _in_worker(cell: Cell, identity: str, directory: Path, machine: Machine) -> Status:
+    """Run a cell in a worker's process, which keeps its context for the next one."""
+    from harness.machine.progress import WorkerProgress
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
+    if machine not in _contexts:
+        prepare_process(machine)
+        _contexts[machine] = Context(machine, WorkerProgress())
+    context = _contexts[machine]
+    if fingerprint(context.parts(cell)) != identity:
+        raise RuntimeError("code, data or weights changed while the study was running; run it again")
+    return run_cell(cell, RunStore(directory), context)
+
+
+@contextmanager
+def stopping_at_signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `Stopped`, so that whatever runs can leave the store as it should be."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(number)
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, stop) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def write_environment(store: RunStore, context: Context) -> None:
+    """Keep what this run ran on; earlier runs of the store are kept beside it."""
+    described = {**environment.describe(), **runtime_record(context), "pid": os.getpid()}
+    described["tagger"] = f"{context.tagger.name} {context.tagger.version}"
+    atomic_json(store.directory / "environment.json", described)
+
+
+def failed(cells: Iterable[tuple[Cell, CellRun]]) -> list[CellRun]:
+    """The cells that have no results."""
+    return [run for _, run in cells if run.status.state != "done"]
+
+
+def prepare_study(study: Study, store: RunStore, context: Context) -> None:
+    """Write down what is about to run, on which files. Raises OSError when the folder cannot be written."""
+    store.write_study(study)
+    for name in study.targets:
+        dataset = context.dataset(name, study.file.subset)
+        store.keep_files(dataset.fingerprint, file_list(dataset))
+    write_environment(store, context)
+
+
+def accelerators(device: str, devices: int) -> tuple[str, ...]:
+    """The CUDA indices that workers share out: all of them, or the one that `cuda:N` names; none on a CPU."""
+    if device == "cpu" or devices > 1:
+        return ()
+    import torch
+
+    index = device.partition(":")[2]
+    if index:
+        return (index,)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    named = [entry.strip() for entry in visible.split(",") if entry.strip()]
+    count = torch.cuda.device_count()
+    return tuple(named if len(named) == count else (str(index) for index in range(count)))

@@ -1,0 +1,224 @@
+"""What the cells of one process share: datasets, decoded images, tokens and pretrained weights."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.data.dataset import Dataset
+from harness.data.datasets import load_dataset
+from harness.data.images import ImageCache, image_cache
+from harness.launch import fingerprints
+from harness.machine import paths
+from harness.machine.environment import Machine
+from harness.machine.progress import Progress
+from harness.machine.seeds import seed_for
+from harness.store.cell_run import CellRun
+from harness.study.cell import Cell, fingerprint
+from harness.study.study import TrainSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from harness.data.loader import DeviceData
+    from harness.train.loop import TrainingData
+    from methods.base import Method
+    from methods.clip import Backbone
+    from methods.text_pruning import Tagger
+
+log = logging.getLogger(__name__)
+
+SPLITS_ON_DEVICE = 8
+"""Splits kept ready at once; with more datasets than that, the one used longest ago is prepared again."""
+
+
+def prepare_process(machine: Machine) -> None:
+    """Make this process ready to run cells: plugins registered, deterministic kernels set if asked."""
+    for plugin in machine.plugins:
+        registry.load_plugin(plugin)
+    if machine.deterministic:
+        from harness.machine.devices import use_deterministic_algorithms
+
+        use_deterministic_algorithms()
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a model sees a dataset: how many people of it, images of which size, captions in which tokens."""
+
+    subset: int | None
+    image_size: tuple[int, int]
+    vocab_size: int
+    context_length: int
+
+    @classmethod
+    def of(cls, cell: Cell) -> InputSpec:
+        """The lens of a cell's backbone."""
+        from methods.backbones import backbone_config
+
+        config = backbone_config(cell.train.backbone)
+        return cls(cell.subset, cell.train.image_size, config.vocab_size, config.context_length)
+
+
+class Context:
+    """Loads what cells need, and keeps it for the next cell of this process."""
+
+    def __init__(self, machine: Machine, progress: Progress | None = None) -> None:
+        self.machine = machine
+        self.progress = progress or Progress()
+        self._datasets: dict[tuple[str, int | None], Dataset] = {}
+        self._ready: OrderedDict[Any, DeviceData] = OrderedDict()
+        self._caches: dict[Any, ImageCache] = {}
+        self._backbones: dict[Any, Backbone] = {}
+
+    # -- identity ---------------------------------------------------------------------------------
+
+    def dataset(self, name: str, subset: int | None) -> Dataset:
+        """A dataset's records. Raises `DataError` with every reason why it cannot be used."""
+        key = (name, subset)
+        if key not in self._datasets:
+            self._datasets[key] = load_dataset(
+                name,
+                self.machine.data_root,
+                subset=subset,
+                skip_broken=self.machine.skip_broken,
+                progress=self._watch(f"reading the images of {name}"),
+            )
+        return self._datasets[key]
+
+    def forget_datasets(self) -> None:
+        """Read every dataset from disk again the next time it is asked for."""
+        self._datasets.clear()
+
+    def data_fingerprint(self, name: str, cell: Cell) -> str:
+        """The fingerprint of a dataset as this cell would use it, less the images that cannot be decoded."""
+        found = self.dataset(name, cell.subset)
+        if not self.machine.skip_broken:
+            return found.fingerprint
+        broken = {split: self.images(name, InputSpec.of(cell), split).broken for split in found.splits}
+        return fingerprint([found.fingerprint, broken]) if any(broken.values()) else found.fingerprint
+
+    def parts(self, cell: Cell) -> dict[str, Any]:
+        """What the identity of a cell is made of, on this machine's data, code and weights.
+
+        Raises `DataError` and `methods.pretrained.WeightsNotFoundError`.
+        """
+        code = fingerprints.code_of(registry.method(cell.base), registry.dataset(cell.dataset))
+        weights = fingerprints.weights_fingerprint(cell.train.backbone, cell.train.pretrained)
+        tagger = f"{self.tagger.name} {self.tagger.version}"
+        return cell.parts(self.data_fingerprint(cell.dataset, cell), code, weights, tagger)
+
+    @cached_property
+    def tagger(self) -> Tagger:
+        """What tags captions on this machine."""
+        from methods.text_pruning import tagger
+
+        return tagger()
+
+    # -- tensors ----------------------------------------------------------------------------------
+
+    def images(self, name: str, lens: InputSpec, split: str) -> ImageCache:
+        """The decoded images of a split at the lens's size, built at first use."""
+        found = self.dataset(name, lens.subset)
+        key = (name, lens.subset, split, lens.image_size)
+        if key not in self._caches:
+            self._caches[key] = image_cache(
+                found.splits[split],
+                lens.image_size,
+                paths.cache_dir(),
+                fingerprint=found.fingerprint,
+                digests=found.digests[split],
+                skip_broken=self.machine.skip_broken,
+                progress=self._watch(f"decoding {name} {split}"),
+            )
+        return self._caches[key]
+
+    def split(self, name: str, lens: InputSpec, split: str, device: Any) -> DeviceData:
+        """A split on the device, with its captions tokenised."""
+        from harness.data.captions import caption_tokens
+        from harness.data.loader import DeviceData
+        from methods.tokenizer import Tokenizer
+
+        key = (name, split, lens, str(device))
+        if key in self._ready:
+            self._ready.move_to_end(key)
+            return self._ready[key]
+        cache = self.images(name, lens, split)
+        tokens = caption_tokens(
+            cache.split.captions,
+            Tokenizer(lens.vocab_size, lens.context_length),
+            self.tagger,
+            paths.cache_dir(),
+            progress=self._watch(f"tagging {name} {split}"),
+        )
+        self._ready[key] = DeviceData(cache.split, cache.pixels, tokens, device)
+        while len(self._ready) > SPLITS_ON_DEVICE:
+            self._ready.popitem(last=False)[1].close()
+        return self._ready[key]
+
+    def _watch(self, what: str) -> Callable[[int, int], None]:
+        return partial(self.progress.working, what)
+
+    def training_data(self, cell: Cell, device: Any) -> TrainingData:
+        """Everything that training a cell reads. The batches are the same for every method of a seed."""
+        from harness.data.sampler import IdentityBatches
+        from harness.train.loop import TrainingData
+
+        lens, splits = InputSpec.of(cell), ("train", "val", "test")
+        train, val, test = (self.split(cell.dataset, lens, split, device) for split in splits)
+        seed = seed_for(cell.seed, cell.dataset, "batches")
+        rule = cell.train.sampler
+        batches = IdentityBatches(train.split.caption_person, cell.train.batch_size, seed, rule)
+        return TrainingData(train, batches, val, test)
+
+    # -- models -----------------------------------------------------------------------------------
+
+    def backbone(self, train: TrainSettings, seed: int) -> Backbone:
+        """A fresh copy of a backbone with its pretrained weights."""
+        from methods.clip import load_backbone
+
+        key = (train.backbone, train.pretrained, train.image_size, seed if train.pretrained == "none" else 0)
+        if key not in self._backbones:
+            self._backbones.clear()  # one at a time: a full-size one takes 600 MB
+            self._backbones[key] = load_backbone(
+                train.backbone, train.pretrained, train.image_size, seed=seed
+            )
+        return copy.deepcopy(self._backbones[key])
+
+    def method(self, cell: Cell) -> Method:
+        """The cell's method with its initial weights, on the CPU."""
+        from methods.build import build_method
+
+        entry = registry.method(cell.base)
+        persons = len(self.dataset(cell.dataset, cell.subset).splits["train"].persons)
+        return build_method(
+            entry,
+            entry.resolve(cell.given),
+            backbone=self.backbone(cell.train, seed_for(cell.seed, cell.dataset, "backbone")),
+            identities=persons,
+            image_size=cell.train.image_size,
+            seed=seed_for(cell.seed, cell.dataset, cell.base, "heads"),
+        )
+
+    def trained_method(self, cell: Cell, run: CellRun, selection: str) -> Method:
+        """The cell's method with the weights of a selection. Raises `StoreError` when they are damaged."""
+        method = self.method(cell)
+        method.load_state_dict(run.load_model(selection))
+        return method
+
+    def fabric(self, cell: Cell) -> Fabric:
+        """Device, precision and processes for a cell. Raises ValueError for a device that is not there."""
+        import torch
+
+        from harness.machine.devices import make_fabric
+        from harness.machine.memory import keep_freed_memory
+
+        torch.set_num_threads(self.machine.threads)
+        keep_freed_memory()
+        return make_fabric(cell.train.precision, device=self.machine.device, devices=self.machine.devices)

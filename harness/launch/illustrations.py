@@ -1,0 +1,149 @@
+"""After training: the pictures a report shows, made from the run's own models, data and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.data.dataset import DataError
+from harness.launch.context import Context, InputSpec
+from harness.machine.errors import StoreError
+from harness.machine.seeds import seed_for
+from harness.store.cell_run import CellRun
+from harness.store.pictures import (
+    RestorationPicture,
+    chosen_queries,
+    has_restorations,
+    write_gallery,
+    write_pruned,
+    write_restorations,
+)
+from harness.store.runs import RunStore
+from harness.study.cell import Cell
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from methods.base import Batch
+    from methods.uit import UIT
+
+PRUNED_CAPTIONS = 12
+
+Runs = Sequence[tuple[Cell, CellRun]]
+
+
+def illustrate(runs: Runs, store: RunStore, context: Context) -> None:
+    """Keep thumbnails of what was retrieved, restorations, and pruned captions, for the finished cells.
+
+    What cannot be drawn is said and left out: pictures explain results, they are none.
+    """
+    done = [(cell, run) for cell, run in runs if run.status.state == "done"]
+    try:
+        _galleries(done, store, context)
+        _pruned_captions(done, store, context)
+        for cell, run in _restoring(done):
+            write_restorations(run.directory, _restorations(cell, run, context))
+    except (StoreError, DataError, OSError) as error:
+        context.progress.say(f"pictures: {error}")
+
+
+def _galleries(done: Runs, store: RunStore, context: Context) -> None:
+    lenses = {target: InputSpec.of(cell) for cell, _ in done for target in cell.targets}
+    for target, lens in lenses.items():
+        write_gallery(store, target, context.images(target, lens, "test").split)
+
+
+def _pruned_captions(done: Runs, store: RunStore, context: Context) -> None:
+    from methods.text_pruning import prune
+
+    for dataset, subset in {(cell.dataset, cell.subset) for cell, _ in done if cell.own.get("text_pruning")}:
+        captions = context.dataset(dataset, subset).splits["train"].captions
+        rng = np.random.default_rng(seed_for("pruned captions", dataset))
+        drawn = rng.choice(len(captions), min(PRUNED_CAPTIONS, len(captions)), replace=False)
+        pairs = {captions[index]: prune(captions[index], context.tagger) for index in sorted(drawn)}
+        write_pruned(store.directory, dataset, f"{context.tagger.name} {context.tagger.version}", pairs)
+
+
+def _restoring(done: Runs) -> Iterator[tuple[Cell, CellRun]]:
+    """The first finished cell of each method with TIR on each dataset, unless its pictures are there."""
+    seen: set[tuple[str, str]] = set()
+    for cell, run in done:
+        if cell.own.get("tir") and (cell.dataset, cell.method) not in seen:
+            seen.add((cell.dataset, cell.method))
+            if not has_restorations(run.directory):
+                yield cell, run
+
+
+def _restorations(cell: Cell, run: CellRun, context: Context) -> Iterable[RestorationPicture]:
+    """The chosen queries of the home test split, restored with their own caption and with somebody else's."""
+    import torch
+
+    method: Any = context.trained_method(cell, run, "val")
+    if not hasattr(method, "restore"):
+        return []
+    device = context.fabric(cell).device
+    data = context.split(cell.dataset, InputSpec.of(cell), "test", device)
+    queries = np.array(chosen_queries(len(data.split.captions), cell.dataset))
+    others = _somebody_else(queries, data.split.caption_person)
+    generator = torch.Generator().manual_seed(seed_for("restorations", cell.dataset))
+    noise = torch.rand(len(queries), method.clip.patches, generator=generator).to(device)
+    method.eval().to(device)
+    with torch.inference_mode():
+        right = _Restored(method, data.batch(queries), noise)
+        wrong = _Restored(method, data.batch(queries), noise, data.batch(others).captions)
+    captions = data.split.captions
+    return [
+        RestorationPicture(
+            caption=captions[query],
+            wrong_caption=captions[other],
+            original=right.original[row],
+            masked=right.masked[row],
+            right=right.restored[row],
+            wrong=wrong.restored[row],
+            error_right=right.errors[row],
+            error_wrong=wrong.errors[row],
+        )
+        for row, (query, other) in enumerate(zip(queries, others, strict=True))
+    ]
+
+
+def _somebody_else(queries: NDArray[Any], person: NDArray[Any]) -> NDArray[Any]:
+    """For each query the first caption after it, going round, that describes another person."""
+    others = []
+    for query in queries:
+        after = np.roll(np.arange(len(person)), -query)
+        strangers = after[person[after] != person[query]]
+        others.append(strangers[0] if len(strangers) else query)
+    return np.array(others)
+
+
+class _Restored:
+    """One batch through TIR, as pictures: hidden patches as restored, visible ones in grey, as seen."""
+
+    def __init__(self, method: UIT, batch: Batch, noise: Tensor, captions: Tensor | None = None) -> None:
+        from methods.restoration import grey, to_patches
+
+        self._method = method
+        size = method.clip.config.patch_size
+        words = method.clip.text_tokens(batch.captions if captions is None else captions)
+        predicted, plan = method.restore(batch.images, words, {"patches": noise})
+        hidden = (plan.order >= plan.visible.shape[1]).unsqueeze(-1)
+        seen = to_patches(grey(batch.images), size)
+        self.original = self._pictures(to_patches(batch.images, size))
+        self.masked = self._pictures(seen.masked_fill(hidden, 0.0))
+        self.restored = self._pictures(predicted.float().where(hidden, seen))
+        self.errors = [float(error) for error in method.restoration.loss(predicted, batch.images, plan)]
+
+    def _pictures(self, patches: Tensor) -> NDArray[np.uint8]:
+        """Normalised patches `[batch, patches, size·size·3]` as pictures `[batch, height, width, 3]`."""
+        from harness.data.augment import CLIP_MEAN, CLIP_STD
+
+        rows, columns = self._method.clip.grid
+        size = self._method.clip.config.patch_size
+        tiles = patches.float().reshape(-1, rows, columns, size, size, 3).permute(0, 1, 3, 2, 4, 5)
+        pixels = tiles.reshape(-1, rows * size, columns * size, 3)
+        pixels = pixels * pixels.new_tensor(CLIP_STD) + pixels.new_tensor(CLIP_MEAN)
+        return (pixels.clamp(0, 1) * 255).round().byte().cpu().numpy()

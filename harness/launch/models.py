@@ -1,0 +1,217 @@
+"""Models as files: of a run of ours, released by the authors, or open_clip's; opened all alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.launch.context import Context, InputSpec
+from harness.machine.environment import Machine
+from harness.machine.errors import StoreError
+from harness.store.cell_run import CellRun
+from harness.store.stored_cell import refuse_unregistered
+from harness.study.schema import TieOrder, TrainSettings
+
+if TYPE_CHECKING:
+    from harness.machine.devices import Precision
+    from methods.backbones import BackboneConfig
+    from methods.base import Method
+    from methods.clip import Backbone
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be opened; says what it is and what would help."""
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model ready to encode images and captions."""
+
+    method: Method
+    backbone: Backbone
+    image_size: tuple[int, int]
+    precision: Precision
+    tie_order: TieOrder
+    origin: str
+    """What kind of checkpoint it is, in words."""
+    notes: tuple[str, ...] = ()
+    """What was left out while loading."""
+
+    def lens(self, subset: int | None = None) -> InputSpec:
+        """How it sees a dataset."""
+        config = self.backbone.config
+        return InputSpec(subset, self.image_size, config.vocab_size, config.context_length)
+
+
+def open_model(
+    checkpoint: Path, *, backbone: str | None = None, image_size: tuple[int, int] | None = None
+) -> OpenedModel:
+    """Open a checkpoint, whatever kind it is; no code of the file is run.
+
+    Known are: a model of a run (`model-val.safetensors`, or the cell's folder for what its study selects), a
+    released UIT (SEN) or IRRA checkpoint, a file of open_clip or OpenAI weights (with `backbone`), and
+    `backbone:pretrained` for weights that open_clip or this project know by name, like `tiny:rendered`.
+
+    Raises `CheckpointError`, `WeightsNotFoundError` or `UnknownNameError`.
+    """
+    name, colon, pretrained = str(checkpoint).partition(":")
+    if colon and not checkpoint.exists():
+        return _by_name(name, pretrained, image_size)
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    if (folder / "cell.json").is_file():
+        return _of_run(CellRun(folder), checkpoint)
+    if not checkpoint.is_file():
+        raise CheckpointError(
+            f"{checkpoint}: no such checkpoint; give a file, a cell's folder, or a name like tiny:rendered"
+        )
+    if backbone is not None:
+        return _by_name(backbone, str(checkpoint), image_size)
+    return _released(checkpoint, image_size)
+
+
+def _by_name(name: str, pretrained: str, image_size: tuple[int, int] | None) -> OpenedModel:
+    from methods.backbones import backbone_config
+    from methods.clip import load_backbone
+
+    size = image_size or _default_size(backbone_config(name))
+    try:
+        backbone = load_backbone(name, pretrained, size, seed=0)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    return OpenedModel(
+        _encoder(backbone),
+        backbone,
+        size,
+        "fp32",
+        "index",
+        f"{name} with weights {pretrained}, not trained here",
+    )
+
+
+def _default_size(config: BackboneConfig) -> tuple[int, int]:
+    """The published size, for backbones of square pictures; a backbone for upright ones keeps its own."""
+    height, width = config.image_size
+    return (height, width) if height > width else TrainSettings().image_size
+
+
+def _encoder(backbone: Backbone) -> Method:
+    entry = registry.method("clip-zero-shot")
+    method: Method = entry.load()(
+        entry.resolve(), backbone=backbone, identities=1, image_size=backbone.image_size
+    )
+    return method
+
+
+def _released(checkpoint: Path, image_size: tuple[int, int] | None) -> OpenedModel:
+    from methods.pretrained import read_state
+    from methods.released import from_state, is_released
+
+    try:
+        state = read_state(checkpoint)
+        if not is_released(state):
+            raise CheckpointError(
+                f"{checkpoint}: neither a model of a run nor a released UIT/SEN or IRRA checkpoint; "
+                "for a file of open_clip or OpenAI weights name its --backbone"
+            )
+        found = from_state(state, image_size, source=str(checkpoint))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    origin = f"released {found.layout} checkpoint"
+    return OpenedModel(
+        found.encoder, found.encoder.clip, found.image_size, "fp32", "index", origin, found.skipped
+    )
+
+
+def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
+    from methods.backbones import backbone_config
+    from methods.clip import Backbone
+
+    refuse_unregistered(run)
+    try:
+        described = run.description
+        asked, identities = described["cell"], int(described["recorded"]["identities"])
+        train = TrainSettings.model_validate(
+            {**asked["train"], "image_size": tuple(asked["train"]["image_size"])}
+        )
+        selection = _selection(checkpoint, asked)
+        weights = run.load_model(selection)
+    except (KeyError, TypeError, ValueError, StoreError) as error:
+        raise CheckpointError(f"{checkpoint}: this cell has no model to open: {error}") from error
+    entry = registry.method(asked["base"])
+    backbone = Backbone(backbone_config(train.backbone), train.image_size)
+    method: Method = entry.load()(
+        entry.resolve(asked["given"]), backbone=backbone, identities=identities, image_size=train.image_size
+    )
+    try:
+        method.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{checkpoint}: trained by other code than this: {error}") from error
+    trained = f"selected on {selection}, epoch {run.model_epoch(selection)}"
+    origin = f"{run.name}, {trained if asked['trains'] else 'not trained'}"
+    return OpenedModel(method, backbone, train.image_size, train.precision, asked["tie_order"], origin)
+
+
+def _selection(checkpoint: Path, asked: dict[str, Any]) -> str:
+    if checkpoint.is_dir():
+        return str(asked["select"]["split"])
+    return checkpoint.stem.removeprefix("model-")
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    dataset: str,
+    machine: Machine,
+    *,
+    split: str = "test",
+    backbone: str | None = None,
+    subset: int | None = None,
+) -> dict[str, Any]:
+    """R1 … mINP of a checkpoint on a dataset, both ways, as plain values.
+
+    Raises `CheckpointError`, `DataError` and `UnknownNameError`.
+    """
+    from harness.data.dataset import SPLIT_NAMES
+    from harness.evaluate.features import evaluate
+    from harness.evaluate.metrics import summarise
+    from harness.machine.devices import make_fabric, to_precision
+
+    if split not in SPLIT_NAMES:
+        raise registry.UnknownNameError("split", split, SPLIT_NAMES)
+    context = Context(machine)
+    loaded = context.dataset(dataset, subset)
+    model = open_model(checkpoint, backbone=backbone)
+    device = make_fabric(model.precision, device=machine.device).device
+    data = context.split(dataset, model.lens(subset), split, device)
+    to_precision(model.method.to(device), model.precision)
+    found = evaluate(model.method, data, precision=model.precision, tie_order=model.tie_order)
+    return {
+        "checkpoint": str(checkpoint),
+        "origin": model.origin,
+        "skipped": list(model.notes),
+        "dataset": dataset,
+        "split": split,
+        "official": loaded.official,
+        "image_size": list(model.image_size),
+        "scores": {direction: summarise(records) for direction, records in found.items()},
+    }
+
+
+def render(found: dict[str, Any]) -> None:
+    """Print an evaluation for a person."""
+    print(f"{found['origin']} on {found['dataset']} ({found['split']})")
+    for direction, scores in found["scores"].items():
+        words = {"t2i": "text → image", "i2t": "image → text"}[direction]
+        shown = "  ".join(f"{name} {scores[name]:6.2f}" for name in ("R1", "R5", "R10", "mAP", "mINP"))
+        print(f"  {words}  {shown}  ({scores['queries']} queries, {scores['gallery']} in the gallery)")
+    for line in found["skipped"]:
+        print(f"  left out: {line}")
+
+
+def export_checkpoint(checkpoint: Path, out: Path, *, backbone: str | None = None) -> str:
+    """Write a checkpoint's dual encoder as a folder that open_clip loads; a sentence that says how."""
+    from methods.released import export_open_clip
+
+    folder = export_open_clip(open_model(checkpoint, backbone=backbone).backbone, out)
+    return f'{folder}: load it with open_clip.create_model("local-dir:{folder}")'

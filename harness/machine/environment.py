@@ -1,0 +1,120 @@
+"""What a cell ran on, and fingerprints of the code and the weights that can change its numbers."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    *("torch", "torchvision", "open_clip_torch", "lightning-fabric", "numpy", "pillow", "safetensors"),
+    *("optuna", "pandas", "pyarrow", "scipy", "textblob", "nltk", "pydantic"),
+)
+
+
+def describe() -> dict[str, Any]:
+    """This machine and its software, for the record: never part of an identity."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "packages": versions(),
+        "accelerators": accelerators(),
+        "commit": commit(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a number may depend on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def arithmetic(device: Any) -> dict[str, Any]:
+    """What the rounding of a run on this torch device depends on, beside its settings; loads torch."""
+    import torch
+
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    known = versions()
+    return {
+        "device": kind,
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: known[name] for name in ("torch", "numpy", "pillow")},
+    }
+
+
+def accelerators() -> list[str]:
+    """Names of the CUDA devices that torch sees; loads torch."""
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+@functools.cache
+def commit() -> str:
+    """The commit this code is at, with `+` when the tree has changes; empty outside a git clone."""
+    if not (ROOT / ".git").exists():
+        return ""
+    try:
+        head = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ("git", "-C", str(ROOT), *arguments), capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+def command() -> str:
+    """The command that runs now, fit to be typed again; passwords of storage URLs are left out."""
+    from harness.machine.passwords import masked
+
+    program = Path(sys.argv[0]).name
+    start = "python -m harness" if program in ("__main__.py", "harness", "-m", "-c") else program
+    return shlex.join([*start.split(), *map(masked, sys.argv[1:])])
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how to run; picklable, recorded with every cell, and part of no identity."""
+
+    data_root: Path | None = None
+    device: str = "auto"
+    devices: int = 1
+    """Devices that train one cell together."""
+    threads: int = 1
+    """Threads of a cell on a CPU, where another number rounds differently: it does not follow the workers."""
+    deterministic: bool = False
+    skip_broken: bool = False
+    plugins: tuple[Path, ...] = ()
+    command: str = ""

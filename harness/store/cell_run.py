@@ -1,0 +1,325 @@
+"""One cell of a run store, on disk: how it stands, and every number it left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.machine import files
+from harness.machine.errors import NewerFormatError, Reason, StoreError
+from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
+from harness.store import checkpoint_files, checksums, weights
+from harness.store.checksums import Seals
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+State = Literal["queued", "running", "done", "failed", "pruned"]
+SELECTIONS = ("val", "last", "test")
+DIRECTIONS = ("t2i", "i2t")
+FORMAT = 1
+"""Of the cells that this version writes, and the newest that it reads."""
+HISTORY, RESULTS = "history.jsonl", "results.json"
+RECORDS = "records/*.parquet"
+SEALED = (HISTORY, RESULTS, "model-*.safetensors", RECORDS)
+
+
+Place = tuple[str, str, str]
+"""Target, selection, direction."""
+
+
+def place_of(row: Mapping[str, Any]) -> Place:
+    """Target, selection and direction of a row of results."""
+    return str(row.get("target")), str(row.get("selection")), str(row.get("direction"))
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a cell stands."""
+
+    state: State = "queued"
+    reason: Reason = ""
+    """Why it failed."""
+    detail: str = ""
+    """The error in one line, or what a person should know."""
+    epoch: int = 0
+    """Epochs trained."""
+    seconds: float = 0.0
+    """Of training, over all attempts."""
+    sealed: Seals = field(default_factory=dict, compare=False)
+    """What a finished cell's files were when it finished; none when an older version finished it."""
+
+
+_KINDS: dict[str, Any] = {"state": str, "reason": str, "detail": str, "epoch": int, "seconds": (int, float)}
+
+
+def _is_sound(status: Status) -> bool:
+    """Whether a status that was read has the types, and names the files, of one that was written."""
+    return all(
+        isinstance(getattr(status, name), kind) for name, kind in _KINDS.items()
+    ) and checksums.is_sound(status.sealed, SEALED)
+
+
+class CellRun:
+    """One cell of a store, on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._read: tuple[tuple[int, int, int], Status] | None = None
+
+    @property
+    def name(self) -> str:
+        """The cell's folder, by which reports refer to it."""
+        return self.directory.name
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """`cell.json`: `identity`, its `parts`, `cell` (what was asked for) and `recorded` (host, paths …).
+
+        Raises `StoreError` when it is missing or damaged, `NewerFormatError` when a later version wrote it.
+        """
+        path = self.directory / "cell.json"
+        description = read_json(path)
+        if not isinstance(description, dict):
+            raise StoreError(f"{path}: not a description of a cell")
+        written = description.get("format", FORMAT)
+        if isinstance(written, int) and written > FORMAT:
+            raise NewerFormatError(
+                f"{path}: of format {written}, and this version reads up to {FORMAT}; update it"
+            )
+        return description
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its flat name."""
+        settings: dict[str, Any] = self.description["parts"]["settings"]
+        return settings
+
+    def describe(self, **recorded: Any) -> None:
+        """Add to what is recorded beside the identity: host, command, device, versions."""
+        description = self.description
+        description["recorded"] = {**description.get("recorded", {}), **recorded}
+        atomic_json(self.directory / "cell.json", description)
+
+    # -- how it stands ----------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """How the cell stands; one that was cut off while running counts as queued and resumes.
+
+        So does a finished one whose scores or records are not the ones that were written: they are evaluated
+        again.
+        """
+        status = self._written_status()
+        if status.state == "running" and not files.is_locked(self.directory / "lock"):
+            detail = f"cut off after {status.epoch} whole epochs; resumes"
+            return Status("queued", "", detail, status.epoch, status.seconds)
+        if status.state == "done" and (wrong := {**self.altered(RESULTS), **self.altered(RECORDS)}):
+            name, what = next(iter(wrong.items()))
+            detail = f"{name} {what}; its models are evaluated again"
+            return Status("queued", "", detail, status.epoch, status.seconds)
+        return status
+
+    @property
+    def was_finished(self) -> bool:
+        """Whether the cell was done once, whatever happened to its files since."""
+        return self._written_status().state == "done"
+
+    def _written_status(self) -> Status:
+        """What `status.json` says, read again only when it was replaced."""
+        try:
+            found = (self.directory / "status.json").stat()
+        except OSError:
+            return Status()
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._read is None or self._read[0] != version:
+            self._read = version, self._read_status()
+        return self._read[1]
+
+    def _read_status(self) -> Status:
+        try:
+            written = read_json(self.directory / "status.json")
+            # One of an older version lacks what was added since.
+            names = [name for name in Status.__dataclass_fields__ if name in written]
+            status = Status(**{name: written[name] for name in names})
+        except (StoreError, KeyError, TypeError):
+            return Status()
+        # A damaged one is rewritten by the next run from what is beside it; until then nothing is finished.
+        return status if _is_sound(status) else Status()
+
+    def set_status(self, state: State, *, reason: Reason = "", detail: str = "", **more: Any) -> None:
+        """Write the status; epoch and seconds carry over unless given."""
+        before = self._written_status()
+        kept = {"epoch": before.epoch, "seconds": before.seconds, **more}
+        status = Status(state=state, reason=reason, detail=detail[:2000], **kept)
+        atomic_json(self.directory / "status.json", asdict(status))
+
+    def finish(self) -> None:
+        """The cell is done: its results stand, and its files are sealed."""
+        self.set_status("done", sealed=checksums.seal(self.directory, SEALED))
+
+    @property
+    def seals(self) -> Seals:
+        """What a finished cell's files were when it finished; none when an older version finished it."""
+        return self._written_status().sealed
+
+    def altered(self, only: str = "*", *, thorough: bool = False) -> dict[str, str]:
+        """Files of a finished cell that are not as they were when it finished, each with what is wrong.
+
+        Unless `thorough`, one of the same size and time is taken for the same. `only` is a name, or a pattern
+        of names.
+        """
+        wanted = {name: seal for name, seal in self.seals.items() if fnmatchcase(name, only)}
+        return checksums.broken(self.directory, wanted, thorough=thorough)
+
+    def fail(self, reason: Reason, detail: str) -> None:
+        """The cell ended without results, for this reason."""
+        self.set_status("failed", reason=reason, detail=detail)
+
+    @contextlib.contextmanager
+    def lock(self, patience: float = 1.0) -> Iterator[None]:
+        """Hold the cell: two processes never train one. Raises `LockedError` when another does."""
+        with files.lock(self.directory / "lock", patience):
+            files.remove_leftovers(self.directory)
+            yield
+
+    def set_aside(self, path: Path, why: str) -> None:
+        """Move a damaged file out of the way and note it; it is never used and never deleted."""
+        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+        os.replace(path, aside)
+        self.note(f"{path.relative_to(self.directory)}: {why}; set aside as {aside.name}")
+
+    def note(self, text: str) -> None:
+        """Keep a sentence for the reader of the report: what went wrong and was mended."""
+        files.append_line(self.directory / "notes.jsonl", {"note": text})
+
+    @property
+    def notes(self) -> list[str]:
+        """What went wrong and was mended, and what is damaged now."""
+        written = [str(line.get("note")) for line in files.read_lines(self.directory / "notes.jsonl").records]
+        now = [f"{name} {what}; the next run makes it again" for name, what in self.altered().items()]
+        return written + files.read_lines(self.directory / HISTORY).dropped + now
+
+    # -- training ---------------------------------------------------------------------------------
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record per epoch, in order. Of an epoch that was trained again the last record counts."""
+        by_epoch = {
+            record["epoch"]: record
+            for record in files.read_lines(self.directory / HISTORY).records
+            if isinstance(record.get("epoch"), int)
+        }
+        return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+
+    def append_history(self, record: Mapping[str, Any]) -> None:
+        """Append one epoch's line."""
+        files.append_line(self.directory / HISTORY, dict(record))
+
+    def truncate_after(self, epoch: int) -> None:
+        """Forget epochs after `epoch`, which a resumed run trains again."""
+        if (self.directory / HISTORY).exists():
+            self._write_history([record for record in self.history if record["epoch"] <= epoch])
+
+    def _write_history(self, records: Sequence[Mapping[str, Any]]) -> None:
+        atomic_write(self.directory / HISTORY, "".join(map(files.json_line, records)))
+
+    def save_checkpoint(self, state: Mapping[str, Any], epoch: int) -> None:
+        """Keep the full state after `epoch`, in place of the one before; the history up to then goes with it.
+
+        Later epochs may have been appended already: training goes on while a state is written.
+        """
+        until_then = [record for record in self.history if record["epoch"] <= epoch]
+        checkpoint_files.save(self.directory / "checkpoint", {**state, HISTORY: until_then}, epoch)
+
+    def load_checkpoint(self, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
+        """The newest full state that is sound, or None. A damaged one is named and set aside, never used.
+
+        A history that has lost some of the state's epochs gets them back.
+        """
+        state = checkpoint_files.load(self.directory / "checkpoint", map_location, self.set_aside)
+        if state is not None:
+            self._restore_history(state.pop(HISTORY, []))
+        return state
+
+    def _restore_history(self, kept: list[dict[str, Any]]) -> None:
+        # As text: a NaN, which a split without valid queries scores, equals no NaN.
+        lines, wanted = (list(map(files.json_line, records)) for records in (self.history, kept))
+        if lines[: len(wanted)] != wanted:
+            if (self.directory / HISTORY).exists():
+                self.set_aside(self.directory / HISTORY, "damaged, restored from the checkpoint")
+            else:
+                self.note(f"{HISTORY} was gone, restored from the checkpoint")
+            self._write_history(kept)
+
+    def drop_checkpoint(self) -> None:
+        """Free the disk of a finished cell's optimiser state; its models stay."""
+        checkpoint_files.drop(self.directory / "checkpoint")
+
+    # -- models, records, results -----------------------------------------------------------------
+
+    def model_path(self, selection: str) -> Path:
+        """Where the model of a selection lies."""
+        return self.directory / f"model-{selection}.safetensors"
+
+    def save_model(
+        self,
+        selection: str,
+        state: Mapping[str, torch.Tensor],
+        epoch: int,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep a model's weights for a selection; a hard link when another selection has this epoch."""
+        others = [self.model_path(other) for other in SELECTIONS if other != selection]
+        weights.save(self.model_path(selection), state, epoch, metadata, others)
+
+    def model_epoch(self, selection: str) -> int | None:
+        """The epoch after which a selection's model was kept, or None when there is no sound one."""
+        return weights.epoch_of(self.model_path(selection))
+
+    def load_model(self, selection: str) -> dict[str, torch.Tensor]:
+        """The weights kept for a selection. Raises `StoreError` when they are missing or damaged."""
+        return weights.load(self.model_path(selection))
+
+    def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> None:
+        """Keep one row per query of an evaluation."""
+        with atomic_file(self.records_path(target, selection, direction)) as file:
+            frame.to_parquet(file, index=False, write_page_checksum=True)
+
+    def records(self, target: str, selection: str, direction: str) -> pd.DataFrame:
+        """The rows of an evaluation. Raises `StoreError` when they are missing or damaged."""
+        import pandas as pd
+
+        path = self.records_path(target, selection, direction)
+        try:
+            return pd.read_parquet(path, page_checksum_verification=True)
+        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+            raise StoreError(f"{path}: {error}") from error
+
+    def records_path(self, target: str, selection: str, direction: str) -> Path:
+        """Where the records of an evaluation lie."""
+        return self.directory / "records" / f"{target}.{selection}.{direction}.parquet"
+
+    def write_results(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the scores, one row per target, selection and direction, with the target's fingerprint."""
+        atomic_json(self.directory / RESULTS, [dict(row) for row in rows])
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The scores kept so far; none when the file is missing, damaged, or not as it was written."""
+        if RESULTS in self.altered(RESULTS):
+            return []
+        try:
+            rows = read_json(self.directory / RESULTS)
+        except StoreError:
+            return []
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -1,0 +1,69 @@
+"""Whether files are still what they were when they were sealed: by size, time and SHA-256."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from harness.machine.files import sha256
+
+Seals = Mapping[str, Mapping[str, Any]]
+"""By a file's path below the sealed folder: its `bytes`, its `sha256`, and when it was last `written`."""
+ALTERED = "is not as it was sealed"
+_KEYS = {"bytes", "sha256"}
+_TIME = "written"
+
+
+def seal(folder: Path, patterns: Iterable[str]) -> Seals:
+    """The seals of every file below `folder` that fits one of the patterns."""
+    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return {path.relative_to(folder).as_posix(): _sealed(path) for path in paths}
+
+
+def _sealed(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {"bytes": status.st_size, "sha256": sha256(path), _TIME: status.st_mtime_ns}
+
+
+def is_sound(sealed: Any, patterns: Iterable[str]) -> bool:
+    """Whether a value that was read has the form of `seal`'s, of files that fit the patterns."""
+    allowed = tuple(patterns)
+    return isinstance(sealed, dict) and all(
+        any(fnmatchcase(name, pattern) for pattern in allowed)
+        and ".." not in name
+        and isinstance(kept, dict)
+        and kept.keys() - {_TIME} == _KEYS
+        for name, kept in sealed.items()
+    )
+
+
+def broken(folder: Path, sealed: Seals, *, thorough: bool) -> dict[str, str]:
+    """The files that are not as they were sealed, each with what is wrong.
+
+    Unless `thorough`, one of the same size and time is taken for the same. Of another time, earlier or later
+    (it was copied; a clock was wrong), it is read.
+    """
+    found = {name: _what_is_wrong(folder / name, kept, thorough) for name, kept in sealed.items()}
+    return {name: wrong for name, wrong in found.items() if wrong}
+
+
+@lru_cache(maxsize=100_000)
+def _sha256_of(inode: int, size: int, written: int, path: Path) -> str:
+    """Read once in a process: every file of a store that was copied without its times is asked for often."""
+    return sha256(path)
+
+
+def _what_is_wrong(path: Path, kept: Mapping[str, Any], thorough: bool) -> str:
+    try:
+        status = path.stat()
+        untouched = not thorough and status.st_mtime_ns == kept.get(_TIME)
+        read = sha256 if thorough else partial(_sha256_of, status.st_ino, status.st_size, status.st_mtime_ns)
+        same = status.st_size == kept["bytes"] and (untouched or read(path) == kept["sha256"])
+    except FileNotFoundError:
+        return "is gone"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if same else ALTERED

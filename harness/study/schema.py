@@ -1,0 +1,234 @@
+"""The shape of a study file, section by section; what the names mean together is for `validation.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+Precision = Literal["bf16", "fp32", "released"]
+Rule = Literal["clean", "released"]
+Preset = Literal["clean", "released"]
+TieOrder = Literal["index", "released"]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"must be a number, got {value!r}")
+    return value
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class StudySection(BaseModel):
+    """A part of a study: typed strictly, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class TrainSettings(StudySection):
+    """The recipe every method of a study shares; the defaults are the published one."""
+
+    backbone: str = "ViT-B-16-quickgelu"
+    """An open_clip model name, or `tiny`."""
+    pretrained: str = "openai"
+    """An open_clip tag, a local open_clip or OpenAI file, `rendered` (for `tiny`), or `none`."""
+    image_size: tuple[Annotated[int, Field(ge=8, le=2048)], Annotated[int, Field(ge=8, le=2048)]] = (384, 128)
+    """Height and width in pixels."""
+    epochs: int = Field(default=60, ge=1, le=100_000)
+    batch_size: int = Field(default=128, ge=2, le=1_000_000)
+    """Pairs per step, over all devices together."""
+    lr: Positive = 1e-5
+    weight_decay: float = Field(default=4e-5, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    adam_eps: Positive = 1e-3
+    bias_lr_factor: Positive = 2.0
+    head_lr_factor: Positive = 5.0
+    """Learning-rate factor of classifier, cross-attention and MLM head; everything else runs at 1."""
+    warmup_epochs: int = Field(default=5, ge=0)
+    warmup_factor: float = Field(default=0.1, gt=0, le=1)
+    precision: Precision = "bf16"
+    """bf16 autocast over fp32 weights, fp32 throughout, or (released) fp16 weights without loss scaling."""
+    sampler: Rule = "clean"
+    flip_probability: Unit = 0.5
+    crop_padding: int = Field(default=10, ge=0, le=1024)
+    """Pixels of padding before the random crop."""
+    erase_probability: Unit = 0.5
+    evaluate_every: Count = 1
+    """Epochs between two evaluations; the last epoch is always evaluated."""
+
+
+class Select(StudySection):
+    """How the epoch that a table quotes is chosen."""
+
+    metric: Literal["R1", "R5", "R10", "mAP", "mINP"] = "R1"
+    """Of text-to-image retrieval."""
+    split: Literal["val", "last", "test"] = "val"
+    """`val` is the honest choice; `test` is what the released code does; `last` chooses nothing."""
+
+
+class Evaluate(StudySection):
+    """What a trained model is tested on."""
+
+    transfer: bool = False
+    """Whether every model is evaluated on every dataset of the study, not only its own."""
+    targets: tuple[str, ...] = ()
+    """Datasets to evaluate on besides those of the study."""
+    tie_order: TieOrder = "index"
+    """Equal similarities are ranked by gallery index, or as an unstable sort leaves them (as released)."""
+
+
+class Range(StudySection):
+    """A numeric parameter of a search."""
+
+    low: Number
+    high: Number
+    log: bool = False
+    step: Positive | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low must be less than high, got {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log scale needs low above 0, got {self.low:g}")
+        if self.log and self.step is not None:
+            raise ValueError("a log scale takes no step")
+        if self.step is not None and self.step > self.high - self.low:
+            raise ValueError(f"step {self.step:g} is wider than the range")
+        if self.step is not None and (rest := _remainder(self.high - self.low, self.step)):
+            reached = self.high - rest
+            raise ValueError(
+                f"steps of {self.step:g} from {self.low:g} miss {self.high:g}; let high be {reached:g}"
+            )
+        return self
+
+    def ends(self) -> tuple[int | float, int | float]:
+        """The two ends; what is valid at both is taken to be valid between them."""
+        return self.low, self.high
+
+
+def _remainder(width: float, step: float) -> float:
+    """What is left of `width` after whole steps; 0 when rounding alone leaves something."""
+    steps = width / step
+    return 0.0 if abs(steps - round(steps)) < 1e-6 else width - int(steps) * step
+
+
+class Choices(StudySection):
+    """A categorical parameter of a search."""
+
+    choices: tuple[str | bool | int | float, ...]
+
+    @field_validator("choices")
+    @classmethod
+    def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not values:
+            raise ValueError("must not be empty")
+        if len({(type(value), value) for value in values}) < len(values):
+            raise ValueError("lists a choice twice")
+        return values
+
+    def ends(self) -> tuple[Any, ...]:
+        """Every choice."""
+        return self.choices
+
+
+class Search(StudySection):
+    """A search of hyper-parameters: the same budget for every method that trains, on validation only."""
+
+    trials: int = Field(ge=1, le=100_000)
+    """Finished trials of every method, complete or pruned."""
+    space: dict[str, dict[str, Any]] = Field(min_length=1)
+    """By name of a setting, a `Range` or `Choices`; `ranges()` gives them typed."""
+    sampler: Literal["tpe", "cmaes", "random", "grid"] = "tpe"
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    epochs: Count | None = None
+    """Epochs of a trial; None trains as long as the study does."""
+    datasets: tuple[str, ...] = ()
+    """The datasets to search on; none named means every dataset of the study."""
+    storage: str | None = None
+    """An SQLAlchemy URL that several machines reach; None keeps a database file below `--out`."""
+    points: int = Field(default=8, ge=2, le=1000)
+    """Points per range without a step, for the grid sampler."""
+
+    def ranges(self) -> dict[str, Range | Choices]:
+        """The space, typed; raises pydantic's `ValidationError` where it makes no sense."""
+        return {name: parameter(value) for name, value in self.space.items()}
+
+
+def parameter(value: dict[str, Any]) -> Range | Choices:
+    """One parameter of a search: categorical when it lists `choices`, else a range."""
+    model: type[Range] | type[Choices] = Choices if "choices" in value else Range
+    return model.model_validate_json(json.dumps(value))
+
+
+class Overhead(StudySection):
+    """A measurement of what each method costs, as a ratio to `against`."""
+
+    against: tuple[str, ...] = Field(min_length=1)
+    steps: int = Field(default=50, ge=2, le=100_000)
+    warmup: int = Field(default=5, ge=0, le=100_000)
+    repeats: Count = 3
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(value)
+        return (value,) if isinstance(value, str) else value
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class StudyFile(StudySection):
+    """A whole study file. `methods` and `train` are checked against the registry later."""
+
+    name: str = Field(min_length=1, max_length=100)
+    description: str = ""
+    preset: Preset = "clean"
+    methods: tuple[Any, ...] = Field(min_length=1)
+    """Names, or mappings `{name: label, base: registered name, any setting: value}`."""
+    datasets: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
+    """Which seeds; a file may also say how many, 3 for 0, 1, 2."""
+    subset: Count | None = None
+    """Identities kept per split; None keeps all."""
+    train: dict[str, Any] = Field(default_factory=dict)
+    select: Select = Select()
+    evaluate: Evaluate = Evaluate()
+    search: Search | None = None
+    overhead: Overhead | None = None
+    claims: str | None = None
+    """A file of claims that the report judges."""
+    timeout_minutes: Positive | None = None
+    """After this long a training run is given up as failed (timeout)."""
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(
+                f"must be a folder's name: letters, digits, '.', '_' and '-', no separators; got {name!r}"
+            )
+        return name
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _how_many_or_which(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (int, list, tuple)):
+            raise ValueError(f"must be how many seeds or a list of them, got {value!r}")
+        if isinstance(value, int):
+            if not 1 <= value <= 10_000:
+                raise ValueError(f"must be at least 1 and at most 10000, got {value}")
+            return tuple(range(value))
+        if any(value.count(seed) > 1 for seed in value):
+            raise ValueError("lists a seed twice")
+        return tuple(value)

@@ -1,0 +1,205 @@
+"""What a study is: the cells it expands into, and what makes each of them that cell. Pure, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.machine.errors import StudyError
+from harness.study import document, validation
+from harness.study.cell import Cell
+from harness.study.document import StudyDocument
+from harness.study.schema import (
+    Evaluate,
+    Overhead,
+    Search,
+    Select,
+    StudyFile,
+    TrainSettings,
+)
+from harness.study.validation import MethodPlan
+
+__all__ = [
+    "Cell",
+    "Evaluate",
+    "MethodPlan",
+    "Overhead",
+    "Search",
+    "Select",
+    "Study",
+    "StudyError",
+    "TrainSettings",
+    "load_study",
+]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid study: what to compare, on what, by which protocol."""
+
+    source: Path
+    file: StudyFile
+    plans: tuple[MethodPlan, ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name, also that of its default folder below `runs`."""
+        return self.file.name
+
+    @property
+    def preset(self) -> str:
+        """`clean` or `released`."""
+        return self.file.preset
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Labels of the methods, in the order of the file."""
+        return tuple(plan.label for plan in self.plans)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Datasets trained on, in the order of the file."""
+        return self.file.datasets
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every dataset that is evaluated on."""
+        return tuple(dict.fromkeys((*self.datasets, *self.file.evaluate.targets)))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of every cell."""
+        return self.file.seeds
+
+    @property
+    def select(self) -> Select:
+        """How the quoted epoch is chosen."""
+        return self.file.select
+
+    @property
+    def search(self) -> Search | None:
+        """The search that precedes the comparison, if any."""
+        return self.file.search
+
+    @property
+    def overhead(self) -> Overhead | None:
+        """The measurement of costs, if any."""
+        return self.file.overhead
+
+    @property
+    def claims(self) -> Path | None:
+        """The file of claims, if any."""
+        return validation.locate(str(self.source), self.file.claims) if self.file.claims else None
+
+    def plan(self, label: str) -> MethodPlan:
+        """The method called `label` in this study; raises KeyError when there is none."""
+        return {plan.label: plan for plan in self.plans}[label]
+
+    def cell(self, label: str, dataset: str, seed: int, changes: Mapping[str, Any] | None = None) -> Cell:
+        """One cell, with some settings changed by their flat names (a trial of a search, a tuned method).
+
+        Raises pydantic's `ValidationError` when a change is out of bounds.
+        """
+        plan = self.plan(label).with_settings(changes) if changes else self.plan(label)
+        evaluate = self.file.evaluate
+        others = (*(self.datasets if evaluate.transfer else ()), *evaluate.targets)
+        return Cell(
+            study=self.name,
+            method=label,
+            base=plan.entry.name,
+            dataset=dataset,
+            seed=seed,
+            preset=self.preset,
+            train=plan.train,
+            # Plain dictionaries: a cell travels to worker processes.
+            own=dict(plan.own),
+            given=dict(plan.given),
+            trains=plan.entry.trains,
+            targets=tuple(dict.fromkeys((dataset, *others))),
+            subset=self.file.subset,
+            select=self.select,
+            tie_order=evaluate.tie_order,
+            timeout_minutes=self.file.timeout_minutes,
+        )
+
+    def cells(self, tuned: Mapping[tuple[str, str], Mapping[str, Any]] | None = None) -> list[Cell]:
+        """Every cell: datasets × methods × seeds. `tuned` changes settings by (method, dataset)."""
+        return [
+            self.cell(label, dataset, seed, (tuned or {}).get((label, dataset)))
+            for dataset in self.datasets
+            for label in self.methods
+            for seed in self.seeds
+        ]
+
+    def resolved(self) -> dict[str, Any]:
+        """The study as a file that says everything and means the same; a storage's password is left out."""
+        from harness.machine.passwords import masked
+
+        values = self.file.model_dump(mode="json", exclude_none=True)
+        values["methods"] = [
+            {"name": plan.label, "base": plan.entry.name, **plan.train.model_dump(mode="json"), **plan.own}
+            for plan in self.plans
+        ]
+        values.pop("train")
+        if self.search is not None and self.search.storage is not None:
+            values["search"]["storage"] = masked(self.search.storage)
+        return values
+
+
+def load_study(
+    path: Path,
+    overrides: Iterable[str] = (),
+    *,
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] | int | None = None,
+    subset: int | None = None,
+) -> Study:
+    """Read a study, apply what the command line says, and check all of it.
+
+    `overrides` are `train.epochs=2` as given to `--set`. `methods` keeps only the named methods of the study,
+    in that order; a registered method that the study lacks is added. `datasets` likewise.
+
+    Raises `StudyError` with every mistake, each with its place. Nothing is written.
+    """
+    parsed = document.read(path)
+    for assignment in overrides:
+        document.override(parsed, assignment)
+    if methods:
+        _narrow(parsed, "methods", methods)
+    if datasets:
+        _narrow(parsed, "datasets", datasets)
+    if seeds is not None:
+        _replace(parsed, "seeds", seeds if isinstance(seeds, int) else list(seeds))
+    if subset is not None:
+        _replace(parsed, "subset", subset)
+    file, plans = validation.validated(parsed)
+    return Study(path, file, tuple(plans))
+
+
+def _replace(parsed: StudyDocument, name: str, value: Any) -> None:
+    parsed.values[name] = value
+    parsed.places = {key: place for key, place in parsed.places.items() if key[:1] != (name,)}
+    parsed.mistakes = [mistake for mistake in parsed.mistakes if mistake[1][:1] != (name,)]
+    parsed.places[(name,)] = f"--{name}"
+
+
+def _narrow(parsed: StudyDocument, name: str, wanted: Sequence[str]) -> None:
+    """Keep the wanted entries of a list; search and overhead keep what is left of theirs."""
+    listed = parsed.values.get(name)
+    entries = {
+        str(entry.get("name") if isinstance(entry, dict) else entry): entry
+        for entry in (listed if isinstance(listed, list) else ())
+    }
+    _replace(parsed, name, [entries.get(label, label) for label in wanted])
+    for section, key in (("search", name), ("overhead", "against")):
+        part = parsed.values.get(section)
+        if not isinstance(part, dict) or (section == "overhead" and name != "methods"):
+            continue
+        named = [part[key]] if isinstance(part.get(key), str) else part.get(key)
+        if isinstance(named, list) and named:
+            part[key] = [label for label in named if label in wanted]
+            if not part[key]:
+                _replace(parsed, section, None)

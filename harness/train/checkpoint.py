@@ -1,0 +1,176 @@
+"""What a run has to remember to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from harness.machine.devices import cuda_in_use
+
+Weights = dict[str, Tensor]
+SHARE_OF_TIME = 0.005
+
+
+@dataclass
+class BestEpoch:
+    """The best epoch so far by one rule; 0 before any epoch was evaluated."""
+
+    epoch: int = 0
+    score: float = -math.inf
+
+    def improves(self, score: float) -> bool:
+        """Whether `score` is better; a tie leaves the earlier epoch, and NaN (nothing to measure) never
+        wins."""
+        return score > self.score
+
+
+@dataclass
+class TrainingProgress:
+    """How far a run has come, and which models it must not forget.
+
+    `epoch` epochs are complete and `step` steps of the next one are done. `kept` has the weights after every
+    epoch that is the best by some rule, on the CPU, each once.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: dict[str, BestEpoch] = field(default_factory=lambda: {"val": BestEpoch(), "test": BestEpoch()})
+    kept: dict[int, Weights] = field(default_factory=dict)
+    meter: dict[str, Any] | None = None
+
+    def consider(self, scores: Mapping[str, float], epoch: int, weights: Mapping[str, Tensor]) -> None:
+        """Take note of an evaluation after `epoch`; `scores` by selection (`val`, `test`)."""
+        for selection, score in scores.items():
+            if self.best[selection].improves(score):
+                self.best[selection] = BestEpoch(epoch, score)
+        wanted = {best.epoch for best in self.best.values()}
+        if epoch in wanted:
+            self.kept[epoch] = copy_to_cpu(weights)
+        self.kept = {kept: model for kept, model in self.kept.items() if kept in wanted}
+
+
+def copy_to_cpu(weights: Mapping[str, Tensor]) -> Weights:
+    """A copy that training does not change."""
+    return {name: _copied(tensor) for name, tensor in weights.items()}
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+
+
+def pack(
+    position: TrainingProgress, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None
+) -> dict[str, Any]:
+    """The full state as tensors and plain values, fit for a loader that executes nothing.
+
+    All of it is a copy in main memory: training may go on while it is written. Where training is over, no
+    `optimiser` is needed any more, two thirds of what there is to write.
+    """
+    present = position.epoch if position.step == 0 else None
+    return {
+        "epoch": position.epoch,
+        "step": position.step,
+        "best": {selection: asdict(best) for selection, best in position.best.items()},
+        # The weights of a best epoch that are the present ones are not written twice.
+        "kept": {epoch: weights for epoch, weights in position.kept.items() if epoch != present},
+        "meter": position.meter,
+        "model": copy_to_cpu(model.state_dict()),
+        "optimiser": None if optimiser is None else tree_map(_copied, optimiser.state_dict()),
+        "random": random_state(),
+    }
+
+
+def unpack(
+    state: Mapping[str, Any], model: torch.nn.Module, optimiser: torch.optim.Optimizer
+) -> TrainingProgress:
+    """Put a packed state back; raises RuntimeError or ValueError when it belongs to another model."""
+    model.load_state_dict(state["model"])
+    if state["optimiser"] is not None:
+        optimiser.load_state_dict(state["optimiser"])
+    restore_random_state(state["random"])
+    best = {selection: BestEpoch(**values) for selection, values in state["best"].items()}
+    kept = dict(state["kept"])
+    if state["step"] == 0 and state["epoch"] in {chosen.epoch for chosen in best.values()}:
+        kept[state["epoch"]] = copy_to_cpu(model.state_dict())
+    return TrainingProgress(state["epoch"], state["step"], best, kept, state["meter"])
+
+
+def random_state() -> dict[str, Any]:
+    """The global generators of torch, CUDA, NumPy and Python."""
+    name, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if cuda_in_use() else [],
+        "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), place, has_gauss, gauss),
+        "python": random.getstate(),
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Put `random_state` back; CUDA's only where there are as many devices."""
+    torch.set_rng_state(state["torch"].cpu())
+    if cuda_in_use() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    random.setstate(state["python"])
+
+
+class CheckpointWriter:
+    """Writes one full state after the other beside training, which waits only where a disk is too slow."""
+
+    def __init__(self, save: Callable[[dict[str, Any], int], None]) -> None:
+        self._save = save
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def write(self, state: dict[str, Any], epoch: int) -> None:
+        """Begin to write; raises what the write before this one raised (a full disk)."""
+        self.wait()
+        self._writing = self._thread.submit(self._save, state, epoch)
+
+    def wait(self) -> None:
+        """Until the last state is on the disk; raises what its write raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Let a write that has begun come to its end, well or not."""
+        self._thread.shutdown(wait=True)
+
+
+class CheckpointTimer:
+    """When a checkpoint is worth the time that training waits for it.
+
+    After an epoch: unless that would be more than 0.5 % of the run, judged by the last one. Within an epoch:
+    every `minutes`. When they are written changes no number, since a run goes on exactly from any of them.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self._minutes = minutes
+        self._last = time.monotonic()
+        self._cost = 0.0
+
+    def due_after_epoch(self) -> bool:
+        """Whether to write one now that an epoch is complete."""
+        return time.monotonic() - self._last >= self._cost / SHARE_OF_TIME
+
+    def due_within_epoch(self) -> bool:
+        """Whether a long epoch has gone on for long enough."""
+        return time.monotonic() - self._last >= 60 * self._minutes
+
+    def written(self, since: float) -> None:
+        """Training waited for a checkpoint from `since` (monotonic) until now."""
+        self._last = time.monotonic()
+        self._cost = self._last - since

@@ -1,0 +1,356 @@
+"""The training loop.
+
+All randomness of a step comes from seeds named by (seed, purpose, epoch, step): its augmentation, the
+method's noise and the global generators; its batch depends on the epoch alone. A step is therefore the same
+whether the run came straight to it or was killed and resumed on the way, and the same on one device as on
+several, where each process takes its share of the one global batch and of the one global draw.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from harness.data.augment import draw_augmentation
+from harness.data.loader import DeviceData, Indices
+from harness.data.sampler import IdentityBatches
+from harness.evaluate.features import scores
+from harness.evaluate.metrics import NonFiniteFeatures, TieOrder
+from harness.machine import devices
+from harness.machine.seeds import seed_for
+from harness.store.cell_run import CellRun
+from harness.study.schema import TrainSettings
+from harness.train.checkpoint import (
+    CheckpointTimer,
+    CheckpointWriter,
+    TrainingProgress,
+    pack,
+    unpack,
+)
+from harness.train.epoch_stats import EpochStats, TrainingDiverged
+from harness.train.optimiser import make_optimiser, schedule, set_rates
+from methods.base import Batch, Method, Noise
+
+__all__ = ["Trainer", "TrainingData", "TrainingDiverged", "TrainingOptions", "train"]
+
+AfterEpoch = Callable[[int, Mapping[str, float]], None]
+"""Called with an epoch (from 1) and its validation scores; what it raises ends the run."""
+
+COMPILED_FROM = 2000
+"""Steps below which compiling, a minute or so, cannot pay."""
+
+COMPILED_STEPS = 10_000
+"""Steps of different methods, sizes and settings that one process may compile."""
+
+log = logging.getLogger(__name__)
+
+
+class TrainingObserver(Protocol):
+    """Who watches a run (`harness.machine.progress.Progress`, among others)."""
+
+    def on_step(
+        self, epoch: int, step: int, steps: int, losses: Mapping[str, float], pairs_per_second: float
+    ) -> None:
+        """`step` of the `steps` of `epoch` (both from 1) are done; mean losses of the epoch so far."""
+        ...
+
+    def on_epoch(self, line: Mapping[str, Any]) -> None:
+        """An epoch is done; `line` is what the history has of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A dataset, ready on the device: pairs and their batches, and the splits to validate on and to
+    disclose."""
+
+    train: DeviceData
+    batches: IdentityBatches
+    val: DeviceData
+    test: DeviceData
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a run goes about its work; but for `metric` and `tie_order`, nothing here is part of what is
+    measured."""
+
+    metric: str = "R1"
+    """The text-to-image metric that chooses the best epochs."""
+    tie_order: TieOrder = "index"
+    compile: Literal["auto", "off", "on"] = "auto"
+    """`torch.compile` of the step; `auto`: on one CUDA device, for runs of at least `COMPILED_FROM` steps."""
+    checkpoint_minutes: float = 10.0
+    """A checkpoint within an epoch after so long."""
+    report_seconds: float = 1.0
+    """Progress, and the search for NaN, at most so often within an epoch: each waits for the device."""
+    progress: TrainingObserver | None = None
+    """Who watches; what it raises ends the run (a deadline)."""
+    after_epoch: AfterEpoch | None = None
+    """Called with (epoch, validation scores) after each evaluation; what it raises ends the run (pruning)."""
+
+
+def train(
+    method: Method,
+    data: TrainingData,
+    settings: TrainSettings,
+    run: CellRun,
+    *,
+    seed: int,
+    fabric: Fabric | None = None,
+    options: TrainingOptions | None = None,
+) -> dict[str, int]:
+    """Train `method` by the recipe, from the run's checkpoint on; returns the epoch that each selection
+    chose.
+
+    Leaves one history line per epoch and the models `val` and `test` (best epoch by `options.metric` on that
+    split, the earliest on ties) and `last`. The test split is scored for disclosure only. A method that does
+    not train keeps its initial weights, as epoch 0. Of several processes only the first writes.
+
+    Raises `TrainingDiverged`; the checkpoint is then still the last sound one.
+    """
+    trainer = Trainer(
+        method,
+        data,
+        settings,
+        run,
+        seed,
+        fabric or devices.make_fabric(settings.precision),
+        options or TrainingOptions(),
+    )
+    with closing(trainer.writer):
+        for epoch in range(trainer.position.epoch, trainer.epochs):
+            trainer.start_epoch(epoch)
+            for step, indices in trainer.remaining_batches(epoch):
+                batch, noise = trainer.inputs(indices, epoch, step)
+                trainer.optimiser.zero_grad(set_to_none=True)
+                losses = trainer.losses(batch, noise)
+                trainer.fabric.backward(torch.stack(list(losses.values())).sum())
+                trainer.optimiser.step()
+                trainer.end_step(losses, len(indices), epoch, step)
+            trainer.end_epoch(epoch)
+        return trainer.save_models()
+
+
+class Trainer:
+    """What the loop stands on: the state of the run, and everything that is not the step itself."""
+
+    def __init__(
+        self,
+        method: Method,
+        data: TrainingData,
+        settings: TrainSettings,
+        run: CellRun,
+        seed: int,
+        fabric: Fabric,
+        options: TrainingOptions,
+    ) -> None:
+        self.method, self.data, self.settings, self.run = method, data, settings, run
+        self.seed, self.fabric, self.options = seed, fabric, options
+        self.epochs = settings.epochs if method.trains else 0
+        self.rates = schedule(settings.epochs, settings.warmup_epochs, settings.warmup_factor)
+        self.generator = torch.Generator(fabric.device)
+        self.pace, self.writer = (
+            CheckpointTimer(options.checkpoint_minutes),
+            CheckpointWriter(run.save_checkpoint),
+        )
+        devices.to_precision(method.to(fabric.device), settings.precision)
+        if fabric.world_size > 1:
+            method.gather = devices.gather_with_gradients
+        self.adam = make_optimiser(method, settings)
+        self.position = self._resumed()
+        self.meter = EpochStats(fabric.device)
+        self.model, self.optimiser = fabric.setup(method, self.adam)
+        self.model.train()
+        self.compiled = self.position.epoch < self.epochs and self._compile()
+
+    def _resumed(self) -> TrainingProgress:
+        # Loading sets damaged files aside: the first process does, and the others find what is sound.
+        with self.fabric.rank_zero_first():
+            state = self.run.load_checkpoint()
+            position = TrainingProgress() if state is None else unpack(state, self.method, self.adam)
+            if self.fabric.is_global_zero:
+                self.run.truncate_after(position.epoch)
+        return position
+
+    def _compile(self) -> bool:
+        """Compile the step where it pays, tried on the first batch; where that fails, say so and go on
+        without."""
+        if not self._worth_compiling():
+            return False
+        step, indices = next(self.remaining_batches(self.position.epoch), (0, None))
+        if indices is None:
+            return False
+        allow_many_compiled_steps()
+        self.method.compile(dynamic=False)
+        try:
+            losses = self.model(*self.inputs(indices, self.position.epoch, step))
+            self.fabric.backward(torch.stack(list(losses.values())).sum())
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # the compiler raises errors of many kinds
+            log.warning(
+                "torch.compile failed (%s: %s); training goes on without it", type(error).__name__, error
+            )
+            self.method._compiled_call_impl = None
+        self.optimiser.zero_grad(set_to_none=True)
+        return self.method._compiled_call_impl is not None
+
+    def _worth_compiling(self) -> bool:
+        if self.options.compile != "auto":
+            return self.options.compile == "on"
+        # Of the whole run, not of what is left: a resumed run must use the same kernels.
+        steps = self.epochs * self.data.batches.steps(0)
+        return self.fabric.device.type == "cuda" and self.fabric.world_size == 1 and steps >= COMPILED_FROM
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the epoch's learning rates and take up its meter where a killed run left it."""
+        set_rates(self.adam, self.rates[epoch])
+        self.model.train()
+        self.meter = EpochStats.restored(self.position.meter, self.fabric.device)
+        self.position.meter = None
+        self.reported = time.monotonic()
+
+    def remaining_batches(self, epoch: int) -> Iterator[tuple[int, Indices]]:
+        """Steps of the epoch that are still to do, each with the caption indices of its global batch."""
+        batches = self.data.batches.epoch(epoch)
+        self.steps = len(batches)
+        remaining = list(enumerate(batches))[self.position.step :]
+        self.data.train.schedule([indices[self._share(indices)] for _, indices in remaining])
+        yield from remaining
+
+    def _share(self, indices: Indices) -> slice:
+        return devices.share_of(len(indices), self.fabric)
+
+    def inputs(self, indices: Indices, epoch: int, step: int) -> tuple[Batch, Noise]:
+        """This process's share of a global batch and of all randomness of the step."""
+        start = time.perf_counter()
+        share, settings = self._share(indices), self.settings
+        draws = draw_augmentation(
+            len(indices),
+            settings.image_size,
+            self._generator("augmentation", epoch, step),
+            self.fabric.device,
+            flip=settings.flip_probability,
+            pad=settings.crop_padding,
+            erase=settings.erase_probability,
+        )
+        batch = self.data.train.batch(indices[share], _rows(draws, share))
+        self.meter.data_seconds += time.perf_counter() - start
+        generator = self._generator("noise", epoch, step)
+        noise = self.method.draw(len(indices), generator, self.fabric.device)
+        # Only a plugin draws from the global generators; seeded here, it too goes on as if never killed.
+        devices.seed_everything(self.seed, "global", epoch, step, self.fabric.global_rank)
+        return batch, _rows(noise, share)
+
+    def _generator(self, purpose: str, epoch: int, step: int) -> torch.Generator:
+        return self.generator.manual_seed(seed_for(self.seed, purpose, epoch, step))
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Named losses of a batch; an epoch's last, smaller one is not worth compiling for."""
+        small = self.compiled and len(batch.images) < self.settings.batch_size // self.fabric.world_size
+        with torch.compiler.set_stance("force_eager") if small else nullcontext():
+            found: dict[str, Tensor] = self.model(batch, noise)
+        return found
+
+    def end_step(self, losses: Mapping[str, Tensor], pairs: int, epoch: int, step: int) -> None:
+        """Note the step; now and then report progress, look for NaN, and write a checkpoint in a long
+        epoch."""
+        self.meter.add(losses, pairs)
+        self.position.step = step + 1
+        now = time.monotonic()
+        if self.fabric.is_global_zero and now - self.reported >= self.options.report_seconds:
+            self.meter.check(epoch + 1)
+            means, speed = self.meter.means(), self.meter.pairs_per_second
+            if self.options.progress is not None:
+                self.options.progress.on_step(epoch + 1, step + 1, self.steps, means, speed)
+            self.reported = time.monotonic()
+        # Clocks of several processes disagree about when; there, epochs are the only stops.
+        if self.fabric.world_size == 1 and self.pace.due_within_epoch():
+            self._require_finite(epoch)
+            self.position.meter = self.meter.state()
+            self._save_checkpoint()
+
+    def end_epoch(self, epoch: int) -> None:
+        """Evaluate, choose, and write down what the epoch did."""
+        line: dict[str, Any] = {"epoch": epoch + 1, "losses": self.meter.means(over_processes=True)}
+        line |= {"lr": self.settings.lr * self.rates[epoch], **self.meter.costs()}
+        line["peak_memory"] = devices.peak_memory(self.fabric.device)
+        self._require_finite(epoch)
+        start = time.perf_counter()
+        evaluated = self._evaluate(epoch)
+        line |= {**evaluated, "evaluation_seconds": time.perf_counter() - start}
+        self.position.epoch, self.position.step, self.position.meter = epoch + 1, 0, None
+        chosen_by = {split: scored[self.options.metric] for split, scored in evaluated.items()}
+        self.position.consider(chosen_by, epoch + 1, self.method.state_dict())
+        if not self.fabric.is_global_zero:
+            return
+        self.run.append_history(line)
+        if self.pace.due_after_epoch() or epoch + 1 == self.epochs:
+            self._save_checkpoint()
+        if self.options.progress is not None:
+            self.options.progress.on_epoch(line)
+        if evaluated and self.options.after_epoch is not None:
+            self.options.after_epoch(epoch + 1, evaluated["val"])
+
+    def _evaluate(self, epoch: int) -> dict[str, Mapping[str, float]]:
+        """Scores on `val` and `test`; empty in an epoch that is not evaluated."""
+        if (epoch + 1) % self.settings.evaluate_every and epoch + 1 < self.epochs:
+            return {}
+        precision, tie_order = self.settings.precision, self.options.tie_order
+        try:
+            return {
+                name: scores(self.method, split, precision=precision, tie_order=tie_order)
+                for name, split in (("val", self.data.val), ("test", self.data.test))
+            }
+        except NonFiniteFeatures as error:
+            raise TrainingDiverged(0, epoch + 1, self.meter.means()) from error
+
+    def _require_finite(self, epoch: int) -> None:
+        self.meter.check(epoch + 1)
+        finite = [weight.detach().isfinite().all() for weight in self.method.parameters()]
+        if not torch.stack(finite).all():
+            raise TrainingDiverged(0, epoch + 1, self.meter.means())
+
+    def _save_checkpoint(self) -> None:
+        start = time.monotonic()
+        is_over = self.position.epoch == self.epochs
+        state = pack(self.position, self.method, None if is_over else self.adam)
+        self.writer.write(state, self.position.epoch)
+        self.pace.written(start)
+
+    def save_models(self) -> dict[str, int]:
+        """Write the weights of every selection; the epoch of each. Without any valid score the last epoch
+        stands in."""
+        weights = {self.position.epoch: self.method.state_dict(), **self.position.kept}
+        chosen = {name: best.epoch or self.position.epoch for name, best in self.position.best.items()}
+        chosen["last"] = self.position.epoch
+        self.writer.wait()
+        if self.fabric.is_global_zero:
+            for selection, epoch in chosen.items():
+                self.run.save_model(selection, weights[epoch], epoch)
+        self.fabric.barrier()
+        return chosen
+
+
+def allow_many_compiled_steps() -> None:
+    """Let one process compile the step of every method, size and setting that its cells and trials have.
+
+    By default the compiler gives up on code that it has compiled for eight kinds of input, and the ninth
+    method of a study would run other kernels than the first.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = config.accumulated_recompile_limit = COMPILED_STEPS
+
+
+def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:
+    return {name: tensor[rows] for name, tensor in tensors.items()}

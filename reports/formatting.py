@@ -1,0 +1,113 @@
+"""How numbers are put into words: one place, so that every table and figure says them the same way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reports.document import TableCell
+from reports.statistics import FEW_SEEDS, Comparison, Estimate
+
+NOTHING = "—"
+KINDS = {"better": "better", "worse": "worse", "tied": "tied", "cannot tell": "unknown"}
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number with a true minus sign; a dash when there is none."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """A difference, always with its sign; what rounds to zero has none."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    text = f"{value:+,.{digits}f}"
+    return text[1:] if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+def interval(estimate: Estimate, digits: int = 1, *, sign: bool = True) -> str:
+    """``[low, high]``."""
+    show = signed if sign else number
+    if not math.isfinite(estimate.low):
+        return "[unknown]"
+    return f"[{show(estimate.low, digits)}, {show(estimate.high, digits)}]"
+
+
+def p_value(p: float) -> str:
+    """A p-value to three places."""
+    if not math.isfinite(p):
+        return NOTHING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation over seeds; None below two."""
+    if len(values) < 2:
+        return None
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """Mean over seeds; None when there are none."""
+    return sum(values) / len(values) if values else None
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """``1 seed``, ``2 seeds``, ``1,000 people``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def seeds_value(
+    values: Sequence[float], link: str = "", *, trains: bool = True, digits: int = 1
+) -> TableCell:
+    """Mean ± standard deviation over seeds, flagged when seeds are few."""
+    mean = mean_of(values)
+    if mean is None:
+        return missing("no finished run", link)
+    width = spread(values)
+    text = number(mean, digits) + (f" ± {number(width, digits)}" if width is not None and trains else "")
+    few = trains and len(values) < FEW_SEEDS
+    note = f"{plural(len(values), 'seed')}: {', '.join(number(value, 2) for value in values)}"
+    if not trains:
+        note = "does not train, so seeds change nothing"
+    return TableCell(text, mean, link, note, plural(len(values), "seed") if few else "")
+
+
+def difference_value(item: Comparison, link: str = "") -> TableCell:
+    """A difference with its interval."""
+    estimate = item.estimate
+    note = (
+        f"p = {p_value(estimate.p)} with seeds, {p_value(item.p_permutation)} by permutation, "
+        f"{p_value(item.p_holm)} after Holm; {estimate.df:.0f} degrees of freedom"
+    )
+    return TableCell(f"{signed(estimate.value)} {interval(estimate)}", estimate.value, link, note)
+
+
+def verdict_value(item: Comparison, margin: float) -> TableCell:
+    """The verdict, with a flag when seeds are few."""
+    text = f"tied within ±{margin:g}" if item.verdict == "tied" else item.verdict
+    flag = plural(item.estimate.seeds, "seed") if item.few_seeds else ""
+    order = {"better": 3.0, "tied": 2.0, "cannot tell": 1.0, "worse": 0.0}[item.verdict]
+    return TableCell(text, order, "", f"p after Holm {p_value(item.p_holm)}", flag, KINDS[item.verdict])
+
+
+def judged_difference(item: Comparison, link: str = "") -> TableCell:
+    """Difference, interval and verdict in one place, for tables of several datasets."""
+    shown = difference_value(item, link)
+    flag = plural(item.estimate.seeds, "seed") if item.few_seeds else ""
+    return TableCell(shown.text, shown.sort, link, shown.note, flag, KINDS[item.verdict], word=item.verdict)
+
+
+def missing(why: str, link: str = "") -> TableCell:
+    """An empty place that says why it is empty."""
+    return TableCell(NOTHING, None, link, why, "", "missing")

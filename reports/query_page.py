@@ -1,0 +1,27 @@
+"""The page of a query: sentences with the people they found, pictures with the captions they found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reports.html import rendered
+from reports.sections.sheets import picture
+
+
+def page(found: Any, thumbnail: Callable[[Path], bytes | None]) -> str:
+    """One HTML file that needs nothing else.
+
+    `found` is a `harness.cli.query.QueryAnswers`; `thumbnail` makes a WebP of a picture's file, or
+    None where it cannot be read.
+    """
+    answers = [
+        {
+            "title": answer.sentence or f"Captions for {answer.picture}",
+            "picture": picture(thumbnail(answer.picture)) if answer.picture else "",
+            "hits": [{**vars(hit), "source": picture(thumbnail(hit.picture))} for hit in answer.hits],
+        }
+        for answer in found.answers
+    ]
+    return rendered("query.html", found=found, answers=answers)

@@ -1,0 +1,110 @@
+"""Learning curves: validation R1 of every seed, with the epoch that the tables quote."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from reports.context import ReportContext
+from reports.document import Figure, Prose, Section, visible
+from reports.figures import INK, PALETTE
+from reports.stored_runs import CellView, Place
+
+_PER_ROW = 4
+_PANELS = 24
+"""Methods on one figure; further ones would be too small to read."""
+
+
+def section(context: ReportContext) -> Section | None:
+    """One figure for each training set; None before any epoch has been validated."""
+    settings = dict.fromkeys(
+        (cell.preset, cell.dataset, cell.population) for cell in context.frames.cells if cell.parts
+    )
+    figures = [
+        one
+        for setting in settings
+        if (one := _figure(context, Place(setting[0], setting[1], setting[1], "t2i", setting[2])))
+    ]
+    if not figures:
+        return None
+    text = (
+        "Validation R1 by epoch, one line per seed; the dot marks the epoch chosen on validation. A run "
+        "without a dot has no result yet."
+    )
+    return Section("curves", "Learning curves", (Prose(text), *figures))
+
+
+def _figure(context: ReportContext, place: Place) -> Figure | None:
+    cells: dict[str, list[CellView]] = {}
+    for name in context.frames.methods:
+        found = [
+            cell
+            for cell in context.frames.cells
+            if cell.method == name and place.holds(cell) and curve(cell.history)
+        ]
+        if found:
+            cells[name] = found
+    if not cells:
+        return None
+    from matplotlib.ticker import MaxNLocator
+
+    shown = dict(list(cells.items())[:_PANELS])
+    columns = min(_PER_ROW, len(shown))
+    rows = -(-len(shown) // columns)
+    with context.studio.axes(
+        rows, columns, (0.6 + 2.1 * columns, 0.7 + 1.6 * rows), sharex=True, sharey=True
+    ) as (drawing, grid):
+        for axes, (name, runs) in zip(grid.flat, shown.items(), strict=False):
+            for cell in runs:
+                _draw(axes, cell, place)
+            axes.set_title(visible(name))
+            axes.grid(axis="y")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _legend(drawing, {cell.seed for runs in shown.values() for cell in runs})
+        for axes in grid.flat[max(0, len(shown) - columns) : len(shown)]:
+            axes.tick_params(labelbottom=True)  # also above an empty place of the last row
+        for axes in grid.flat[len(shown) :]:
+            axes.set_visible(False)
+        drawing.supxlabel("epoch", fontsize=9)
+        drawing.supylabel("validation R1", fontsize=9)
+        rest = len(cells) - len(shown)
+        return context.studio.finish(
+            drawing,
+            f"curves-{place.key}",
+            f"Validation R1 by epoch for every method and seed, trained on {place.title}",
+            f"Trained on {place.title}." + (f" {rest} more methods are not drawn." if rest else ""),
+        )
+
+
+def _legend(drawing: Any, seeds: Collection[int]) -> None:
+    """Which colour is which seed; many seeds share colours, and a legend of them would tell nothing."""
+    from matplotlib.lines import Line2D
+
+    if len(seeds) < len(PALETTE):
+        lines = [Line2D([], [], color=_colour(seed), label=f"seed {seed}") for seed in sorted(seeds)]
+        drawing.legend(handles=lines, loc="outside upper left", ncols=len(lines))
+
+
+def _colour(seed: int) -> str:
+    return PALETTE[seed % (len(PALETTE) - 1)]
+
+
+def _draw(axes: Any, cell: CellView, place: Place) -> None:
+    points = curve(cell.history)
+    colour = _colour(cell.seed)
+    axes.plot([epoch for epoch, _ in points], [score for _, score in points], color=colour, lw=1.1, alpha=0.9)
+    row = cell.row(place, "val")
+    chosen = [(epoch, score) for epoch, score in points if row is not None and epoch == row.get("epoch")]
+    for epoch, score in chosen:
+        axes.plot([epoch], [score], "o", ms=5, color=colour, markeredgecolor=INK, markeredgewidth=0.6)
+
+
+def curve(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """Epochs with their validation R1, where it was measured."""
+    points = []
+    for line in history:
+        scores = line.get("val")
+        value = scores.get("R1") if isinstance(scores, Mapping) else None
+        if isinstance(value, (int, float)) and value == value:
+            points.append((int(line["epoch"]), float(value)))
+    return points

@@ -1,0 +1,172 @@
+"""The 2³ grid of TIR, CMT and text pruning: what each adds on average, and whether they add up.
+
+With every combination trained, the main effect of a component is the mean of the four differences "with minus
+without"; an interaction of two is half the difference between a component's effect with and without the
+other. All are contrasts of the eight means with weights ±1/4, so each uses every run and has the interval of
+one difference between two averages of four methods. The ladder beside them is what a one-at-a-time ablation
+would have shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+from math import prod
+
+from reports.comparison import METRICS, ComparisonGroup
+from reports.context import ReportContext
+from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell
+from reports.figures import forest
+from reports.formatting import KINDS, interval, p_value, plural, signed
+from reports.statistics import FEW_SEEDS, Estimate, Finding, Verdict, find
+
+FACTORS: Mapping[str, str] = {"tir": "TIR", "cmt": "CMT", "text_pruning": "text pruning"}
+_ELSEWHERE = {"mlm": False, "itc": False, "cmpm": False, "sdm": True, "identity": True}
+Grid = Mapping[tuple[bool, ...], str]
+"""The method at every combination of the factors, in their order."""
+
+
+def section(context: ReportContext) -> Section | None:
+    """Effects and ladder for every dataset on which the grid is complete."""
+    blocks: list[Block] = []
+    for arena in context.homes:
+        grid = complete_grid(arena)
+        if grid is None:
+            continue
+        for metric in METRICS:
+            blocks.append(_effects_table(arena, grid, metric))
+        blocks.append(_figure(context, arena, grid))
+        blocks.append(_ladder(context, arena, grid))
+    if not blocks:
+        return None
+    text = (
+        "Every combination of the three components was trained. A main effect is what a component adds on "
+        "average over the other two; an interaction is half of what two together add beyond the sum of each "
+        "alone. The ladder below is what an ablation of one component at a time would have shown."
+    )
+    return Section("factorial", "What each component adds", (Prose(text), *blocks))
+
+
+def complete_grid(arena: ComparisonGroup) -> Grid | None:
+    """The methods of the grid, or None when a combination has no finished run."""
+    grid: dict[tuple[bool, ...], str] = {}
+    for method, one in arena.contestants.items():
+        settings = one.cells[0].settings
+        if not all(name in settings for name in FACTORS):
+            continue
+        if any(settings.get(name, value) != value for name, value in _ELSEWHERE.items()):
+            continue
+        grid.setdefault(tuple(bool(settings[name]) for name in FACTORS), method)
+    return grid if len(grid) == 2 ** len(FACTORS) else None
+
+
+def effects(arena: ComparisonGroup, grid: Grid, metric: str) -> dict[str, Finding]:
+    """Main effects, then interactions of two and of three, by name, in points."""
+    names = list(FACTORS.values())
+    weights = {}
+    for size in range(1, len(names) + 1):
+        for chosen in combinations(range(len(names)), size):
+            weights[" × ".join(names[factor] for factor in chosen)] = {
+                f"{metric}/{grid[levels]}": prod(1.0 if levels[factor] else -1.0 for factor in chosen) / 4
+                for levels in product((False, True), repeat=len(names))
+            }
+    options = arena.options
+    found = find(
+        arena.bootstrap,
+        list(weights.values()),
+        permutations=options.resamples,
+        seed=options.seed,
+        margin=options.margin,
+        alpha=options.alpha,
+    )
+    return dict(zip(weights, found, strict=True))
+
+
+_WORDS: Mapping[Verdict, str] = {
+    "better": "raises it",
+    "worse": "lowers it",
+    "tied": "negligible",
+    "cannot tell": "cannot tell",
+}
+
+
+def _effects_table(arena: ComparisonGroup, grid: Grid, metric: str) -> Table:
+    columns = (
+        Column("Effect", "left"),
+        Column(f"{metric}, points"),
+        Column("95 % interval"),
+        Column("p, Holm"),
+        Column("Verdict", "left"),
+    )
+    link = f"table-{metric.lower()}-{arena.place.key}"  # the eight means, which lead on to their runs
+    rows = tuple(
+        (
+            TableCell(name, name),
+            TableCell(signed(one.estimate.value, 2), one.estimate.value, link),
+            TableCell(interval(one.estimate, 2), one.estimate.low, link),
+            TableCell(p_value(one.p_holm), one.p_holm, link),
+            TableCell(
+                _WORDS[one.verdict], _WORDS[one.verdict], flag=_flag(one.estimate), kind=KINDS[one.verdict]
+            ),
+        )
+        for name, one in effects(arena, grid, metric).items()
+    )
+    margin = arena.options.margin
+    note = f"Negligible: the interval lies within ±{margin:g} points. Holm over these {len(rows)} effects."
+    key = f"effects-{metric.lower()}-{arena.place.key}"
+    return Table(key, f"Effects on {metric}, {arena.place.title}", columns, rows, (note,))
+
+
+def _figure(context: ReportContext, arena: ComparisonGroup, grid: Grid) -> Figure:
+    rows = {metric: effects(arena, grid, metric) for metric in METRICS}
+    names = list(rows["R1"])
+    with context.studio.axes(1, len(METRICS), (8.6, 0.9 + 0.34 * len(names)), sharey=True) as (
+        drawing,
+        axes_grid,
+    ):
+        for axes, metric in zip(axes_grid[0], METRICS, strict=True):
+            estimates = [one.estimate for one in rows[metric].values()]
+            values = [(estimate.value, estimate.low, estimate.high) for estimate in estimates]
+            verdicts = [one.verdict for one in rows[metric].values()]
+            forest(axes, names, values, verdicts, margin=arena.options.margin, xlabel=f"{metric}, points")
+        return context.studio.finish(
+            drawing,
+            f"effects-{arena.place.key}",
+            f"Main effects and interactions on {arena.place.title}; the numbers are in the tables",
+            "Main effects and interactions with 95 % intervals. Band: too small to matter.",
+        )
+
+
+def _ladder(context: ReportContext, arena: ComparisonGroup, grid: Grid) -> Table:
+    """Each component added to nothing, and removed from everything: the one-at-a-time view."""
+    count = len(FACTORS)
+    columns = (
+        Column("Component", "left"),
+        *(
+            Column(f"{text}, {metric}")
+            for metric in METRICS
+            for text in ("added to none", "added to all others")
+        ),
+    )
+    rows = []
+    for place, name in enumerate(FACTORS.values()):
+        alone = tuple(position == place for position in range(count))
+        without = tuple(position != place for position in range(count))
+        steps = ((grid[alone], grid[(False,) * count]), (grid[(True,) * count], grid[without]))
+        values = [_step(context, arena, step, metric) for metric in METRICS for step in steps]
+        rows.append((TableCell(name, name), *values))
+    note = "One comparison of two methods each; the main effect above uses all eight."
+    return Table(
+        f"ladder-{arena.place.key}", f"One at a time on {arena.place.title}", columns, tuple(rows), (note,)
+    )
+
+
+def _step(context: ReportContext, arena: ComparisonGroup, step: Sequence[str], metric: str) -> TableCell:
+    estimate = arena.contrast({step[0]: 1.0, step[1]: -1.0}, metric)
+    text = f"{signed(estimate.value)} {interval(estimate)}"
+    note = f"{step[0]} minus {step[1]}"
+    return TableCell(text, estimate.value, context.link(arena, step[0]), note, _flag(estimate))
+
+
+def _flag(estimate: Estimate) -> str:
+    return plural(estimate.seeds, "seed") if estimate.seeds < FEW_SEEDS else ""

@@ -1,0 +1,125 @@
+"""Where the numbers come from: the studies as resolved, the machine, and how to read the verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.machine.errors import StoreError
+from harness.store.results_table import results_sha256
+from harness.store.runs import RunStore
+from reports.context import ReportContext
+from reports.document import Block, Prose, Section, TemplateBlock
+from reports.formatting import plural
+from reports.sections.cells import shown
+
+NAMED = 20
+"""Differences of a certificate that the page names."""
+
+UNSEALED = (
+    "left no seals, since an older version finished them: whether their records are as they were written "
+    "cannot be seen, and `verify` evaluates their models again to tell."
+)
+
+
+def section(context: ReportContext) -> Section:
+    """Studies and environments, one after the other."""
+    blocks: list[Block] = []
+    for run in context.frames.runs:
+        blocks += certificate(run.path)
+        unsealed = sum(cell.run is run and cell.unsealed for cell in context.frames.cells)
+        if unsealed:
+            blocks.append(Prose(f"{plural(unsealed, 'finished run')} of {run.path.name} {UNSEALED}"))
+        facts = {name: shown(value) for name, value in sorted(_flat(run.environment).items())}
+        blocks.append(
+            TemplateBlock("settings.html", {"title": f"Environment of {run.path.name}", "settings": facts})
+        )
+        text = yaml.safe_dump(dict(run.study), sort_keys=False, allow_unicode=True, width=100)
+        blocks.append(
+            TemplateBlock("listing.html", {"title": f"Study {run.name}, as resolved", "text": text})
+        )
+    return Section("provenance", "Settings and environment", tuple(blocks))
+
+
+def certificate(directory: Path) -> list[Block]:
+    """What the last `verify` of a run found; says so when there was none, or results changed since."""
+    try:
+        found = json.loads((directory / "certificate.json").read_text("utf-8"))
+        cells, differences = found["cells"], [str(text) for text in found["differences"]]
+        exact = sum(bool(cell["bit_for_bit"]) for cell in cells)
+        how = f"{exact} of them compared bit for bit" if exact < len(cells) else "compared bit for bit"
+        text = (
+            f"Verified {found['when'][:10]}: {len(cells)} of {plural(found['finished'], 'finished cell')} "
+            f"{found['mode']}, {how}, and the stored records of all of them checked: "
+            f"{'something differs' if differences else 'everything is the same'}."
+        )
+        stale = found["results_sha256"] != results_sha256(RunStore(directory))
+    except FileNotFoundError:
+        return [Prose(f"{directory.name} has not been verified: no cell of it was run again by `verify`.")]
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
+        return [Prose(f"The certificate of {directory.name} is damaged; `verify` writes a new one.")]
+    if stale:
+        text += " Results were added or changed since."
+    return [Prose(text), *(Prose(f"Differs: {difference}") for difference in differences[:NAMED])]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names; what another run recorded is left to that run."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value not in ("", None, [], {}):
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def method_section(context: ReportContext) -> Section:
+    """How verdicts are reached, for a reader who has only this page."""
+    options = context.options
+    return Section(
+        "method",
+        "How to read this",
+        (
+            Prose(
+                "A caption counts as found when the first image in the ranking shows the right person (R1); "
+                "mAP is "
+                "the mean average precision. The epoch of every headline number was chosen on the "
+                "validation split."
+            ),
+            Prose(
+                "Intervals are 95 %. They come from a paired bootstrap that draws people with replacement "
+                f"({options.resamples:,} times, all captions of a person together, the same draw for every "
+                "method) "
+                "crossed with a draw of seeds, with Satterthwaite’s degrees of freedom because few seeds "
+                "say little "
+                "about their own spread. p-values are the larger of that test and of a permutation test "
+                "that swaps "
+                "two methods person by person; Holm’s correction covers all comparisons of a table."
+            ),
+            Prose(
+                "Verdicts: better or worse, significant after Holm’s correction; tied, the whole interval "
+                "lies within "
+                f"±{options.margin:g} points; cannot tell, neither. A single seed allows no verdict, and "
+                "fewer than "
+                "3 are marked beside the number. On simulated studies with 3 seeds these intervals cover "
+                "the true "
+                "difference in 94 to 97 of 100 cases."
+            ),
+        ),
+        folded=True,
+    )
+
+
+def broken_images(context: ReportContext) -> str:
+    """A sentence on images that were left out, or nothing."""
+    parts = [
+        f"{plural(arena.skipped, 'broken image')} of {arena.place.target}"
+        for arena in context.arenas
+        if arena.skipped
+    ]
+    return f"Left out: {'; '.join(dict.fromkeys(parts))}." if parts else ""

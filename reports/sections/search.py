@@ -1,0 +1,231 @@
+"""Searches of hyper-parameters: what was tried, what it cost, what mattered; every trial, failed ones too.
+
+A run that searched leaves ``search.json`` in its directory: ``{"searches": [...]}``, one mapping per method
+and dataset with its budget, space, winner and trials (see ``harness/search/record.py``). Scores of trials
+are validation scores; none of them enters a table of results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reports.context import ReportContext, slug
+from reports.document import Block, Column, Prose, Section, Table, TableCell
+from reports.formatting import missing, number, plural
+from reports.sections.importance import FEW_TRIALS, importances
+from reports.sections.search_figures import history, importance, interaction, parallel, slices
+
+FILE = "search.json"
+
+Search = Mapping[str, Any]
+
+_KEYS = {
+    *("method", "dataset", "sampler", "pruner", "space", "trials", "winner", "finished", "failed"),
+    *("trials_allotted", "epochs_allotted", "epochs_trained", "seconds"),
+}
+
+
+def searches(path: Path) -> list[Search]:
+    """The searches a run left; none when there is no file or it is damaged."""
+    try:
+        entries = json.loads(path.read_text("utf-8"))["searches"]
+        return [entry for entry in entries if entry.keys() >= _KEYS]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def section(context: ReportContext) -> Section | None:
+    """Budgets first, then each search with its figures and all its trials; None when nothing was searched."""
+    found = [one for run in context.frames.runs for one in searches(run.path / FILE)]
+    if not found:
+        return None
+    blocks: list[Block] = [Prose(budget_statement(found)), _budgets(found)]
+    for one in found:
+        blocks += _chapter(context, one)
+    return Section("search", "Search of hyper-parameters", tuple(blocks))
+
+
+def budget_statement(found: Sequence[Search]) -> str:
+    """Whether every method got the same budget, what was spent of it, and what the scores here are for."""
+    finished = {one["finished"] for one in found}
+    epochs = {one["epochs_allotted"] for one in found}
+    promised = {one["trials_allotted"] for one in found}
+    if len(finished) == len(epochs) == 1 and finished == promised:
+        budget = (
+            f"Equal budgets: {plural(finished.pop(), 'finished trial')} of at most "
+            f"{plural(epochs.pop(), 'epoch')} for every method and dataset."
+        )
+    else:
+        lines = (
+            f"{_name(one)} {one['finished']} of {one['trials_allotted']} trials of "
+            f"{plural(one['epochs_allotted'], 'epoch')}"
+            for one in found
+        )
+        budget = f"Budgets are not equal yet ({'; '.join(lines)}), so no winner is compared."
+    return (
+        f"{budget} A trial counts when it is complete or pruned; a failed one is shown and replaced. "
+        f"{_cost(found)} Trials are scored on validation only, at the best epoch of one seed, so their "
+        "scores are optimistic: winners are trained again on fresh seeds before they enter a table."
+    )
+
+
+def _cost(found: Sequence[Search]) -> str:
+    """What was really spent: pruning and failures make methods differ here, and a reader must know it."""
+    hours = sum(one["seconds"] for one in found) / 3600
+    epochs = [one["epochs_trained"] for one in found]
+    spent = plural(sum(epochs), "epoch")
+    if len(found) > 1:
+        least, most = min(epochs), max(epochs)
+        spent += f" ({least} each)" if least == most else f" (from {least} to {most} a search)"
+    return f"Trained in all: {spent} in {number(hours, 2)} hours of all workers together."
+
+
+def _name(one: Search) -> str:
+    return f"{one['method']} on {one['dataset']}"
+
+
+def _key(one: Search) -> str:
+    return slug(f"{one['method']}-{one['dataset']}")
+
+
+def _budgets(found: Sequence[Search]) -> Table:
+    columns = (
+        Column("Method", "left"),
+        Column("Dataset", "left"),
+        *(Column(label) for label in ("Finished", "Pruned", "Failed")),
+        Column("Epochs", help="Trained in all, also by pruned and failed trials"),
+        Column("Hours", help="Of all workers together"),
+        Column("Recipe", help="Validation score of the recipe's own values, the first trial"),
+        Column("Winner", help="Validation score of the best complete trial"),
+    )
+    return Table(
+        "search-budgets", "What every search was given and what it cost", columns, tuple(map(_row, found))
+    )
+
+
+def _row(one: Search) -> tuple[TableCell, ...]:
+    trials = one["trials"]
+    counts = (
+        one["finished"],
+        sum(trial["state"] == "pruned" for trial in trials),
+        one["failed"],
+        one["epochs_trained"],
+    )
+    return (
+        *(TableCell(one[name], one[name]) for name in ("method", "dataset")),
+        *(TableCell(number(count, 0), count) for count in counts),
+        TableCell(number(one["seconds"] / 3600, 2), one["seconds"]),
+        _score(_recipe(one)),
+        _score(_winner(one)) if _winner(one) else missing("no complete trial"),
+    )
+
+
+def _winner(one: Search) -> Mapping[str, Any] | None:
+    return next((trial for trial in one["trials"] if trial["number"] == one["winner"]), None)
+
+
+def _recipe(one: Search) -> Mapping[str, Any] | None:
+    """The trial of the recipe's own values: the last one, as one that failed is tried again."""
+    return next((trial for trial in reversed(one["trials"]) if trial["recipe"]), None)
+
+
+def _score(trial: Mapping[str, Any] | None) -> TableCell:
+    if trial is None or trial["value"] is None:
+        return missing("not finished" if trial is None else trial["state"])
+    return TableCell(number(trial["value"], 2), trial["value"], note=f"trial {trial['number']}")
+
+
+def _settings(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in params.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _chapter(context: ReportContext, one: Search) -> list[Block]:
+    how = f"Sampler {one['sampler']}, pruner {one['pruner']}."
+    blocks: list[Block] = [Prose(f"{_name(one)}: {_verdict(one)} {how}", "lead")]
+    complete = [trial for trial in one["trials"] if trial["state"] == "complete"]
+    if complete:
+        shares = importances(
+            one["space"], [trial["params"] for trial in complete], [trial["value"] for trial in complete]
+        )
+        drawn = [
+            history(context.studio, one, _key(one)),
+            slices(context.studio, one, _key(one)),
+            importance(context.studio, one, _key(one), shares),
+            interaction(context.studio, one, _key(one), shares),
+            parallel(context.studio, one, _key(one)),
+        ]
+        blocks += [figure for figure in drawn if figure is not None]
+        if not shares:
+            reason = f"fewer than {FEW_TRIALS} complete trials, or all with one score"
+            blocks.append(Prose(f"Which setting mattered cannot be told: {reason}.", "note"))
+    return [*blocks, _trials(one)]
+
+
+def _verdict(one: Search) -> str:
+    winner, recipe = _winner(one), _recipe(one)
+    if winner is None:
+        return "no trial is complete."
+    if winner["recipe"]:
+        return "the recipe's own values win."
+    text = f"trial {winner['number']} wins with {_settings(winner['params'])}"
+    if recipe is not None and recipe["value"] is not None:
+        gain = winner["value"] - recipe["value"]
+        text += f", {number(gain, 2)} points of validation {one.get('metric', 'R1')} above the recipe"
+    return f"{text}."
+
+
+def _trials(one: Search) -> Table:
+    names = list(one["space"])
+    columns = (
+        Column("Trial"),
+        Column("How it ended", "left"),
+        *(Column(_breakable(name)) for name in names),
+        Column(f"Validation {one.get('metric', 'R1')}"),
+        Column("Epochs"),
+        Column("Seconds"),
+    )
+    rows = tuple(_trial(trial, names, one["winner"]) for trial in one["trials"])
+    return Table(f"search-trials-{_key(one)}", f"All trials: {_name(one)}", columns, rows)
+
+
+def _breakable(name: str) -> str:
+    """A setting's name that a narrow heading may break into words."""
+    return name.replace("_", " ")
+
+
+def _trial(trial: Mapping[str, Any], names: Sequence[str], winner: int | None) -> tuple[TableCell, ...]:
+    params = trial["params"]
+    return (
+        TableCell(str(trial["number"]), trial["number"], kind="strong" if trial["number"] == winner else ""),
+        TableCell(_ending(trial, winner), trial["state"], kind="worse" if trial["state"] == "failed" else ""),
+        *(
+            TableCell(_short(params[name]), params[name]) if name in params else missing("not drawn")
+            for name in names
+        ),
+        _score(trial),
+        TableCell(str(trial["epochs"]), trial["epochs"]),
+        TableCell(number(trial["seconds"], 1), trial["seconds"]),
+    )
+
+
+def _ending(trial: Mapping[str, Any], winner: int | None) -> str:
+    ended = trial["state"]
+    if trial["pruned_at"] is not None:
+        ended = f"pruned after epoch {trial['pruned_at']}"
+    if trial["reason"]:
+        ended = f"failed ({trial['reason']}): {trial['detail']}"
+    remarks = [ended]
+    if trial["number"] == winner:
+        remarks.append("winner")
+    if trial["recipe"]:
+        remarks.append("the recipe")
+    if trial["resumed"]:
+        remarks.append(f"taken up again {plural(trial['resumed'], 'time')} after its worker died")
+    return "; ".join(remarks)

@@ -1,0 +1,154 @@
+"""Pictures: what was retrieved, what TIR restored, what pruning left of captions.
+
+Reads the files that :mod:`harness.store.pictures` describes; a run without them has no such chapter.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from reports.comparison import SELECTED_ON_VAL, ComparisonGroup
+from reports.context import ReportContext
+from reports.document import Block, Section, TemplateBlock
+from reports.stored_runs import CellView
+
+WORST = 6
+RESTORED = 6
+PRUNED = 12
+
+
+def section(context: ReportContext) -> Section | None:
+    """Sheets of the reference's retrievals at home, its restorations, and pruned captions."""
+    blocks: list[Block] = []
+    for arena in context.homes:
+        method = arena.reference if arena.reference in arena.methods else arena.methods[0]
+        blocks += _retrieval(arena, arena.contestants[method].cells[0])
+        blocks += _restorations(arena.contestants[method].cells)
+    blocks += _pruned(context)
+    return Section("pictures", "Pictures", tuple(blocks)) if blocks else None
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Rows of a table of pictures; none when the file is missing or damaged."""
+    import pyarrow.parquet as parquet
+
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path, page_checksum_verification=True).to_pylist()
+    except (OSError, ValueError):
+        return []
+    return rows
+
+
+def picture(webp: bytes | None) -> str:
+    """A WebP as a data URL; empty for none and for what is no WebP."""
+    if not isinstance(webp, bytes) or webp[:4] != b"RIFF" or webp[8:12] != b"WEBP":
+        return ""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
+
+
+def _retrieval(arena: ComparisonGroup, cell: CellView) -> list[Block]:
+    folder = cell.run.path / "pictures"
+    captions = {int(row["query"]): row for row in _read(folder / f"{arena.place.target}.queries.parquet")}
+    images = {int(row["image"]): row for row in _read(folder / f"{arena.place.target}.images.parquet")}
+    answers = _answers(arena, cell)
+    chosen = [query for query, row in captions.items() if row["chosen"] and query in answers]
+    worst = sorted(
+        (query for query in captions if query in answers and answers[query]["rank"] > 1),
+        key=lambda query: (-answers[query]["rank"], query),
+    )[:WORST]
+    if not chosen:
+        return []
+    lead = f"{cell.method}, seed {cell.seed}, on {arena.place.title}"
+    return [
+        TemplateBlock(
+            "sheet.html",
+            {
+                "title": f"{title}: {lead}",
+                "note": note,
+                "link": cell.anchor,
+                "queries": list(_queries(picked, captions, images, answers)),
+            },
+        )
+        for title, note, picked in (
+            ("Queries drawn at random", "The same captions for every method and report.", chosen),
+            ("Worst queries", "Those whose first right image ranks deepest.", worst),
+        )
+        if picked
+    ]
+
+
+def _answers(arena: ComparisonGroup, cell: CellView) -> dict[int, dict[str, Any]]:
+    rows = _read(cell.records_path(arena.place, SELECTED_ON_VAL))
+    return {int(row["query"]): row for row in rows if row["rank"] is not None and row["positives"] > 0}
+
+
+def _queries(
+    picked: list[int],
+    captions: Mapping[int, Mapping[str, Any]],
+    images: Mapping[int, Mapping[str, Any]],
+    answers: Mapping[int, Mapping[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    for query in picked:
+        row, answer = captions[query], answers[query]
+        own = images.get(int(row["image"]), {})
+        yield {
+            "caption": row["caption"],
+            "rank": int(answer["rank"]),
+            "own": picture(own.get("webp")),
+            "shown": [
+                _hit(images.get(int(index), {}), row["person_id"], int(answer["rank"]), place)
+                for place, index in enumerate(answer["top"], 1)
+            ],
+        }
+
+
+def _hit(image: Mapping[str, Any], person: str, rank: int, place: int) -> dict[str, Any]:
+    right = image.get("person_id") == person if image else place == rank
+    return {
+        "place": place,
+        "right": right,
+        "source": picture(image.get("webp")),
+        "name": image.get("name", "not kept"),
+    }
+
+
+def _restorations(cells: tuple[CellView, ...]) -> list[Block]:
+    for cell in cells:
+        rows = _read(cell.run.path / "cells" / cell.directory / "restorations.parquet")[:RESTORED]
+        if rows:
+            return [
+                TemplateBlock(
+                    "restorations.html",
+                    {
+                        "title": f"What {cell.method} restores, seed {cell.seed}, {cell.dataset}",
+                        "link": cell.anchor,
+                        "rows": [_restored(row) for row in rows],
+                    },
+                )
+            ]
+    return []
+
+
+def _restored(row: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: picture(row.get(name)) for name in ("masked", "right", "wrong", "original")}
+    errors = {name: f"{row[name]:.3f}" for name in ("error_right", "error_wrong")}
+    return {**shown, **errors, "caption": row["caption"], "wrong_caption": row["wrong_caption"]}
+
+
+def _pruned(context: ReportContext) -> list[Block]:
+    blocks: list[Block] = []
+    for dataset in context.frames.datasets:
+        for run in context.frames.runs:
+            try:
+                values = json.loads((run.path / "pictures" / f"{dataset}.pruned.json").read_text("utf-8"))
+                examples = [(str(one["caption"]), str(one["pruned"])) for one in values["examples"]][:PRUNED]
+                title = f"Captions of {dataset} before and after pruning, tagged by {values['tagger']}"
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            blocks.append(TemplateBlock("pruned.html", {"title": title, "examples": examples}))
+            break
+    return blocks

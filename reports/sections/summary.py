@@ -1,0 +1,223 @@
+"""The first screen: what was compared, on what, who won, and how sure that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.study.schema import TrainSettings
+from reports.comparison import ComparisonGroup
+from reports.context import ReportContext, state
+from reports.document import Block, Column, Section, Table, TableCell, TemplateBlock
+from reports.formatting import (
+    difference_value,
+    interval,
+    judged_difference,
+    listed,
+    number,
+    plural,
+    seeds_value,
+    signed,
+    verdict_value,
+)
+from reports.power import comparisons, detectable
+from reports.statistics import FEW_SEEDS, Comparison
+from reports.stored_runs import ALTERED
+
+NAMED = 5
+"""Runs that a list of what was left out names."""
+
+
+def section(context: ReportContext) -> Section:
+    """Four short answers and the table they rest on."""
+    answers = [
+        ("Compared", _compared(context)),
+        ("On", [_tested(arena) for arena in context.homes] or ["Nothing yet: no run has finished."]),
+        ("Who won", [line for arena in context.homes for line in _outcome(arena)] or ["Nobody yet."]),
+        ("How sure", _certainty(context)),
+    ]
+    blocks: list[Block] = [TemplateBlock("answers.html", {"answers": answers}), *_tables(context)]
+    return Section("summary", "Summary", tuple(blocks))
+
+
+def headline(context: ReportContext) -> str:
+    """One sentence for the top of the page and the end of the terminal's table."""
+    decided = [line for arena in context.homes for line in _outcome(arena)]
+    return decided[0] if decided else "No run has finished yet."
+
+
+def _compared(context: ReportContext) -> list[str]:
+    frames = context.frames
+    lines = [
+        f"{plural(len(frames.methods), 'method')}: {listed(frames.methods)}; "
+        f"trained on {listed(frames.datasets)}, preset {listed(frames.presets)}."
+    ]
+    counts = Counter(state(cell) for cell in frames.cells)
+    done = counts.pop("done", 0)
+    rest = "".join(f"; {count} {text}" for text, count in sorted(counts.items()))
+    lines.append(f"{done} of {plural(len(frames.cells), 'training run')} finished{rest}. {_recipe(context)}")
+    return [*lines, *unlike_recipes(context)]
+
+
+def left_out(context: ReportContext) -> list[str]:
+    """A line for every finished run that is left out because what it left was altered; few are named."""
+    cells = [cell for cell in context.frames.cells if cell.status == ALTERED]
+    lines = [f"Left out: {cell.directory}: {cell.detail}." for cell in cells[:NAMED]]
+    if len(cells) > NAMED:
+        lines.append(f"Left out: {plural(len(cells) - NAMED, 'more run')}, for the like.")
+    return lines
+
+
+def unlike_recipes(context: ReportContext) -> list[str]:
+    """A line for every setting of the recipe in which trained methods differ: such a comparison is of more
+    than the methods (a part of a study was run again with `--set`).
+    """
+    found: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for cell in context.frames.cells:
+        if "epochs" in cell.settings:  # it trains
+            for name in TrainSettings.model_fields:
+                table = (name, cell.preset, cell.dataset, cell.population)
+                found.setdefault(table, {}).setdefault(str(cell.settings.get(name)), []).append(cell.label)
+    lines = []
+    for (name, *_), by in found.items():
+        if len(by) > 1:
+            parts = [f"{value} for {listed(list(dict.fromkeys(who)))}" for value, who in by.items()]
+            lines.append(f"Not alike: {name} is {listed(parts)}.")
+    return list(dict.fromkeys(lines))
+
+
+def _recipe(context: ReportContext) -> str:
+    """The recipe in a few words where all cells share it."""
+    words = []
+    for name, text in (("backbone", "backbone {}"), ("image_size", "images {}"), ("epochs", "{} epochs")):
+        found = {str(cell.settings[name]) for cell in context.frames.cells if name in cell.settings}
+        if len(found) == 1:
+            words.append(text.format(found.pop().strip("[]()").replace(", ", "×")))
+    text = ", ".join(words)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _tested(arena: ComparisonGroup) -> str:
+    return (
+        f"{arena.place.title}: {plural(arena.queries, 'caption')} of "
+        f"{plural(arena.people, 'person', 'people')} against {plural(arena.gallery, 'image')}; "
+        f"chance finds {number(arena.chance, 2)} %."
+    )
+
+
+def _outcome(arena: ComparisonGroup) -> list[str]:
+    """Who won against the reference, how well the reference does, and what is open."""
+    reference, title = arena.reference, arena.place.title
+    if reference not in arena.methods:
+        return [f"{title}: {reference} has no finished run, so nothing can be compared with it."]
+    mean = arena.mean(reference, "R1")
+    level = (
+        f"{reference} finds the right person first (R1) for {number(mean.value)} % of captions "
+        f"{interval(mean, sign=False)}."
+    )
+    judged = [item for (_, metric), item in arena.planned.items() if metric == "R1"]
+    parts = [
+        _group(judged, "better", f"Better than {reference}"),
+        _group(judged, "worse", f"Worse than {reference}"),
+        _group(judged, "tied", f"Tied within ±{arena.options.margin:g}"),
+        _group(judged, "cannot tell", "Cannot tell"),
+    ]
+    return [" ".join([f"{title}: {_winner(judged, reference)}", level, *filter(None, parts)])]
+
+
+def _winner(judged: Sequence[Comparison], reference: str) -> str:
+    """The outcome in a sentence; a method wins only where every verdict allows it."""
+    verdicts = {item.verdict for item in judged}
+    better = [item.one for item in judged if item.verdict == "better"]
+    if not judged:
+        return f"only {reference} has finished, so there is nobody to win against."
+    if better:
+        return f"{listed(better)} beat{'s' if len(better) == 1 else ''} {reference}."
+    if verdicts == {"worse"}:
+        return f"{reference} beats every other method."
+    if "worse" in verdicts:
+        return f"{reference} beats some methods, and none is shown to beat it."
+    if verdicts == {"tied"}:
+        return f"nobody; all are tied with {reference}."
+    return f"nobody; no method is shown to be better or worse than {reference}."
+
+
+def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
+    found = [f"{item.one} ({signed(item.estimate.value)})" for item in items if item.verdict == verdict]
+    return f"{title}: {listed(found)}." if found else ""
+
+
+def _certainty(context: ReportContext) -> list[str]:
+    lines = []
+    sizes = [(arena, size) for arena in context.homes if (size := detectable(arena)) is not None]
+    if sizes:
+        named = listed([_found(arena, size, len(sizes) > 1) for arena, size in sizes])
+        lines.append(
+            f"A true difference of {named} would be found four times out of five; smaller ones may be real "
+            "and go unseen."
+        )
+    trained = [one for arena in context.homes for one in arena.contestants.values() if not one.seedless]
+    fewest = min((len(one.cells) for one in trained), default=FEW_SEEDS)
+    if fewest < FEW_SEEDS:
+        all_few = all(len(one.cells) < FEW_SEEDS for one in trained)
+        who = "All" if all_few else "Some"
+        lines.append(
+            f"{who} methods have fewer than {FEW_SEEDS} seeds, as few as {fewest}; that says little of luck"
+            + (", and a single one allows no verdict." if fewest == 1 else ".")
+        )
+    lines.append(
+        "Intervals are 95 %, over test people and seeds; verdicts are corrected for the number of "
+        "comparisons. Every epoch was chosen on validation."
+    )
+    return lines
+
+
+def _found(arena: ComparisonGroup, size: float, named: bool) -> str:
+    """A detectable difference, alone and corrected for the table's comparisons."""
+    count = comparisons(arena)
+    corrected = number(detectable(arena, comparisons=count))
+    text = f"{number(size)} points of R1 ({corrected} when corrected for {plural(count, 'comparison')})"
+    return f"{text} on {arena.place.title}" if named else text
+
+
+def _tables(context: ReportContext) -> list[Table]:
+    """One overview per preset: a row for each method, three columns for each dataset."""
+    return [_overview(context, preset) for preset in sorted({arena.place.preset for arena in context.homes})]
+
+
+def _overview(context: ReportContext, preset: str) -> Table:
+    homes = [arena for arena in context.homes if arena.place.preset == preset]
+    methods = [
+        name for name in context.frames.methods if any(name in context.methods_of(one) for one in homes)
+    ]
+    columns = [Column("Method", "left")]
+    for arena in homes:
+        prefix = f"{arena.place.source}: " if len(homes) > 1 else ""
+        columns += [Column(f"{prefix}R1"), Column(f"to {arena.reference}", help="with its 95 % interval")]
+        columns += [Column("Verdict", "left")] if len(homes) == 1 else []
+    rows = []
+    for method in methods:
+        kind = "strong" if method == context.frames.reference else ""
+        cells = [value for arena in homes for value in _places(context, arena, method, len(homes) > 1)]
+        rows.append((TableCell(method, method, context.link(homes[0], method), kind=kind), *cells))
+    title = "R1, chosen on validation" + ("" if preset == "clean" else f", preset {preset}")
+    notes = ("▲ better, ▼ worse, = tied, ? cannot tell.",) if len(homes) > 1 else ()
+    return Table(f"overview-{preset}", title, tuple(columns), tuple(rows), notes)
+
+
+def _places(
+    context: ReportContext, arena: ComparisonGroup, method: str, together: bool
+) -> tuple[TableCell, ...]:
+    """Score, difference and verdict; difference and verdict in one place when they stand ``together``."""
+    link = context.link(arena, method)
+    if method not in arena.methods:
+        gap = context.gap(arena, method)
+        return (gap, gap) if together else (gap, gap, TableCell(gap.note, kind="missing"))
+    score = seeds_value(arena.means(method, "R1"), link, trains=not arena.contestants[method].seedless)
+    if method == arena.reference or (method, "R1") not in arena.planned:
+        reference = TableCell("reference" if method == arena.reference else "", kind="quiet")
+        return (score, reference) if together else (score, reference, TableCell(""))
+    item = arena.planned[method, "R1"]
+    if together:
+        return score, judged_difference(item, link)
+    return score, difference_value(item, link), verdict_value(item, arena.options.margin)

@@ -1,0 +1,235 @@
+"""Train on one dataset, test on another: what is kept, what is lost, and whether the two share pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reports.comparison import METRICS, ComparisonGroup
+from reports.context import ReportContext
+from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
+from reports.figures import INK
+from reports.formatting import interval, missing, number, plural
+from reports.sections.ablation import judged
+from reports.statistics import Estimate, Sample, drop, retention
+from reports.stored_runs import Place
+
+LEAKAGE_FILE = "leakage.json"
+"""A list of ``{"source", "target", **LeakageReport.as_dict()}`` that a run with transfer leaves."""
+_PER_ROW = 3
+
+
+def section(context: ReportContext) -> Section | None:
+    """Leakage first, then heat-maps and the numbers; None without a result away from home."""
+    if not context.away:
+        return None
+    blocks: list[Block] = [_leakage(context)]
+    for preset in sorted({arena.place.preset for arena in context.away}):
+        arenas = [arena for arena in context.arenas if arena.place.preset == preset]
+        blocks += [_heat_map(context, arenas, metric, preset) for metric in METRICS]
+    for arena in context.away:
+        blocks += [_table(context, arena, metric) for metric in METRICS]
+    return Section("transfer", "Transfer", tuple(blocks))
+
+
+def _leakage(context: ReportContext) -> Block:
+    """Pictures that a model has seen in its own training set and meets again in a target's test split."""
+    found: list[Mapping[str, Any]] = []
+    for run in context.frames.runs:
+        try:
+            entries = json.loads((run.path / LEAKAGE_FILE).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        found += [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    if not found:
+        return Prose(
+            "Whether training and test sets share pictures was not checked in these runs, so a transfer "
+            "number may "
+            "hold images the model was trained on.",
+            "note",
+        )
+    columns = (
+        *(Column(name, "left") for name in ("Trained on", "Tested on")),
+        *(Column(name) for name in ("Test images", "Same file", "Same pixels", "Nearly the same", "Shared")),
+    )
+    rows = tuple(_leakage_row(entry) for entry in found)
+    return Table(
+        "leakage",
+        "Test images that the training set holds too",
+        columns,
+        rows,
+        ("By hash of file and pixels, and by two perceptual hashes with a thumbnail correlation.",),
+    )
+
+
+def _leakage_row(entry: Mapping[str, Any]) -> tuple[TableCell, ...]:
+    counts = [
+        int(entry.get(name) or 0)
+        for name in ("right_images", "exact_files", "exact_pixels", "near", "shared")
+    ]
+    share = 100 * counts[-1] / counts[0] if counts[0] else 0.0
+    named = [str(entry.get(name, "")) for name in ("source", "target")]
+    return (
+        *(TableCell(name, name) for name in named),
+        *(TableCell(f"{count:,}", count) for count in counts[:-1]),
+        TableCell(
+            f"{counts[-1]:,} ({number(share, 2)} %)", counts[-1], kind="alert" if counts[-1] else "quiet"
+        ),
+    )
+
+
+def _home_of(context: ReportContext, place: Place) -> ComparisonGroup | None:
+    for arena in context.homes:
+        one = arena.place
+        if (one.preset, one.source, one.population) == (place.preset, place.source, place.population):
+            return arena
+    return None
+
+
+def _samples(
+    home: ComparisonGroup, away: ComparisonGroup, method: str, metric: str
+) -> tuple[Sample, Sample] | None:
+    """The scores of the models that were tested in both places, seed by seed."""
+    if method not in home.methods or method not in away.methods:
+        return None
+    here, there = home.contestants[method], away.contestants[method]
+    seeds = [cell.seed for cell in here.cells]
+    others = [cell.seed for cell in there.cells]
+    shared = [seed for seed in seeds if seed in others]
+    if not shared:
+        return None
+    rows = [seeds.index(seed) for seed in shared], [others.index(seed) for seed in shared]
+    return (
+        Sample(here.scores[metric][rows[0]], home.person, here.seedless),
+        Sample(there.scores[metric][rows[1]], away.person, there.seedless),
+    )
+
+
+def _table(context: ReportContext, arena: ComparisonGroup, metric: str) -> Table:
+    """Score, loss and retention of every method on one pair of datasets."""
+    columns = (
+        Column("Method", "left"),
+        Column(metric, help="with its 95 % interval"),
+        Column("At home"),
+        Column("Drop", help="at home minus away, with its 95 % interval"),
+        Column("Retention", help="away ÷ at home, with its 95 % interval"),
+        Column(f"to {arena.reference}"),
+        Column("Verdict", "left"),
+        Column("Published"),
+    )
+    rows = tuple(_row(context, arena, method, metric) for method in context.methods_of(arena))
+    key = f"transfer-{metric.lower()}-{arena.place.key}"
+    return Table(key, f"{metric}, {arena.place.title}", columns, rows, arena.notes)
+
+
+def _row(context: ReportContext, arena: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:
+    link = context.link(arena, method)
+    cells = context.cells_of(arena, method)
+    base = cells[0].base if cells else method
+    published = context.published.transferred(base, arena.place.source, arena.place.target, metric)
+    name = TableCell(method, method, link, kind="strong" if method == arena.reference else "")
+    if method not in arena.methods:
+        gap = context.gap(arena, method)
+        return (name, *([gap] * 5), TableCell(gap.note, kind="missing"), published)
+    mean = arena.mean(method, metric)
+    home = _home_of(context, arena.place)
+    samples = _samples(home, arena, method, metric) if home is not None else None
+    lost, kept, at_home = (missing("no result at home", link),) * 3
+    if samples is not None:
+        at_home = TableCell(number(100 * samples[0].mean), 100 * samples[0].mean, link)
+        lost = _estimate_value(drop(*samples).scaled(100), 1, link)
+        kept = _estimate_value(retention(*samples).scaled(100), 0, link, unit=" %")
+    few = plural(mean.seeds, "seed") if mean.seeds < 3 else ""
+    return (
+        name,
+        TableCell(f"{number(mean.value)} {interval(mean, sign=False)}", mean.value, link, flag=few),
+        at_home,
+        lost,
+        kept,
+        *judged(arena, method, metric, link),
+        published,
+    )
+
+
+def _estimate_value(estimate: Estimate, digits: int, link: str, unit: str = "") -> TableCell:
+    text = f"{number(estimate.value, digits)}{unit} {interval(estimate, digits, sign=False)}"
+    return TableCell(text, estimate.value, link)
+
+
+def _heat_map(context: ReportContext, arenas: Sequence[ComparisonGroup], metric: str, preset: str) -> Figure:
+    """One panel per method: rows are training sets, columns test sets, with the interval's half width."""
+    sources = list(dict.fromkeys(arena.place.source for arena in arenas))
+    targets = [
+        name for name in context.frames.datasets if any(name == arena.place.target for arena in arenas)
+    ]
+    targets += sorted({arena.place.target for arena in arenas} - set(targets))
+    methods = [name for name in context.frames.methods if any(name in arena.methods for arena in arenas)]
+    columns = min(_PER_ROW, len(methods))
+    rows = -(-len(methods) // columns)
+    size = (1.2 + columns * (0.55 + 0.62 * len(targets)), rows * (0.75 + 0.5 * len(sources)))
+    panels = {name: _panel(arenas, name, metric, sources, targets) for name in methods}
+    measured = np.concatenate([values[np.isfinite(values)] for values, _ in panels.values()])
+    low, top = float(measured.min()), float(measured.max())
+    with context.studio.axes(rows, columns, size, sharex=True, sharey=True) as (drawing, grid):
+        for axes, name in zip(grid.flat, methods, strict=False):
+            _draw_panel(axes, *panels[name], low, top)
+            axes.set_title(visible(name))
+            axes.set_xticks(
+                np.arange(len(targets)) + 0.5, [visible(one) for one in targets], rotation=30, ha="right"
+            )
+            axes.set_yticks(np.arange(len(sources)) + 0.5, [visible(one) for one in sources])
+        for axes in grid.flat[max(0, len(methods) - columns) : len(methods)]:
+            axes.tick_params(labelbottom=True)  # also above an empty place of the last row
+        for axes in grid.flat[len(methods) :]:
+            axes.set_visible(False)
+        key = f"transfer-{metric.lower()}" + ("" if preset == "clean" else f"-{preset}")
+        return context.studio.finish(
+            drawing,
+            key,
+            (
+                f"{metric} of every method by training set (rows) and test set (columns); numbers are in the "
+                "tables"
+            ),
+            f"{metric} by training set (rows) and test set (columns), with half the width of the 95 % "
+            "interval. "
+            "The diagonal is at home.",
+        )
+
+
+def _panel(
+    arenas: Sequence[ComparisonGroup],
+    method: str,
+    metric: str,
+    sources: Sequence[str],
+    targets: Sequence[str],
+) -> tuple[Any, Any]:
+    values = np.full((len(sources), len(targets)), np.nan)
+    widths = values.copy()
+    for arena in arenas:
+        if method in arena.methods:
+            at = sources.index(arena.place.source), targets.index(arena.place.target)
+            mean = arena.mean(method, metric)
+            values[at], widths[at] = mean.value, (mean.high - mean.low) / 2
+    return values, widths
+
+
+def _draw_panel(axes: Any, values: Any, widths: Any, low: float, top: float) -> None:
+    import seaborn
+
+    colours = seaborn.color_palette("mako_r", as_cmap=True)
+    axes.pcolormesh(
+        np.ma.masked_invalid(values), cmap=colours, vmin=0.6 * low, vmax=top * 1.15, edgecolors="none"
+    )
+    for (row, column), value in np.ndenumerate(values):
+        text = "—" if not np.isfinite(value) else f"{number(value)}\n±{number(widths[row, column])}"
+        on_dark = np.isfinite(value) and value > 0.6 * low + 0.4 * (1.15 * top - 0.6 * low)
+        colour = "#fefefe" if on_dark else "#111213" if np.isfinite(value) else INK
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=colour)
+    axes.set_xlim(0, values.shape[1])
+    axes.set_ylim(values.shape[0], 0)
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)

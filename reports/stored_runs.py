@@ -1,0 +1,442 @@
+"""What run stores hold, as plain immutable views: runs, cells, per-query scores. Nothing is computed here."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from harness.machine.errors import StoreError
+from harness.store import checksums
+from harness.store.cell_run import HISTORY, RECORDS, RESULTS, CellRun, place_of
+from harness.store.runs import RunStore
+from reports.statistics import Floats, Integers
+
+ALTERED = "altered"
+"""Status of a finished cell that is left out: what it left is not what it wrote."""
+READ = "records/*.t2i.parquet"
+"""The records that a report reads; these are hashed before they are believed."""
+DEFAULT_REFERENCE = "uit"
+"""The method everything is compared with when a study has it; otherwise the first one listed."""
+
+
+class RunError(ValueError):
+    """A run directory whose study cannot be read."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What an arena's numbers have in common."""
+
+    preset: str
+    source: str
+    target: str
+    direction: str = "t2i"
+    population: str = ""
+    """Which version of the source, when the runs used several."""
+
+    @property
+    def home(self) -> bool:
+        """Whether the methods were trained where they are tested."""
+        return self.source == self.target
+
+    @property
+    def key(self) -> str:
+        """A name fit for anchors and files."""
+        parts = [self.source] if self.home else [self.source, self.target]
+        where = "-to-".join(parts) + ("" if self.preset == "clean" else f"-{self.preset}")
+        return where + (f"-{self.population.replace(' ', '-').replace(',', '')}" if self.population else "")
+
+    @property
+    def title(self) -> str:
+        """The place in words."""
+        where = self.source if self.home else f"{self.source} → {self.target}"
+        remarks = [] if self.preset == "clean" else [f"preset {self.preset}"]
+        remarks += [self.population] if self.population else []
+        return f"{where} ({', '.join(remarks)})" if remarks else where
+
+    def holds(self, cell: CellView) -> bool:
+        """Whether a cell was trained in this place's setting."""
+        return (cell.preset, cell.dataset, cell.population) == (self.preset, self.source, self.population)
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """One cell's answers to the queries that have a positive, ordered by query; all arrays ``[queries]``."""
+
+    query: Integers
+    rank: Integers
+    ap: Floats
+    positives: Integers
+
+    def only(self, queries: Integers) -> QueryScores:
+        """The answers to ``queries`` alone."""
+        if len(queries) == len(self.query):
+            return self
+        kept = np.isin(self.query, queries)
+        return QueryScores(self.query[kept], self.rank[kept], self.ap[kept], self.positives[kept])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory: its study as resolved and the machine it ran on."""
+
+    path: Path
+    study: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.study.get("name", self.path.name))
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One training run as the store has it; a cell that was only planned has no identity and no results."""
+
+    run: Run
+    method: str
+    """The method's label, told apart from others of that label in another run."""
+    label: str
+    """Its label in the study."""
+    base: str
+    dataset: str
+    seed: int
+    preset: str
+    status: str
+    reason: str = ""
+    detail: str = ""
+    trains: bool = True
+    """Whether the method trains; one that does not has no epochs and no luck with seeds."""
+    identity: str = ""
+    population: str = ""
+    """What the dataset was restricted to; empty unless the same dataset appears in several versions."""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    stored: CellRun | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Every setting that can change a number, by its flat name."""
+        return dict(self.parts.get("settings", {}))
+
+    @property
+    def anchor(self) -> str:
+        """Where the page describes this cell."""
+        return f"cell-{self.directory}"
+
+    @property
+    def directory(self) -> str:
+        """Name of the cell's folder; for a planned cell a name of the same shape."""
+        if self.stored is not None:
+            return self.stored.name
+        return f"{self.dataset}.{self.method}.{self.seed}.planned"
+
+    @cached_property
+    def results(self) -> tuple[Mapping[str, Any], ...]:
+        """Rows of its results, one per target, selection and direction; none of a cell that was altered."""
+        if self.stored is None or self.status == ALTERED:
+            return ()
+        return tuple(self.stored.results)
+
+    @property
+    def unsealed(self) -> bool:
+        """Whether it is finished and left no seals to hold its files against; an older version wrote none."""
+        return self.stored is not None and self.status == "done" and not self.stored.seals
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong during the run and was mended."""
+        return tuple(self.stored.notes) if self.stored is not None else ()
+
+    @cached_property
+    def history(self) -> tuple[Mapping[str, Any], ...]:
+        """One mapping per finished epoch; none where they were altered after the cell had finished."""
+        if self.stored is None or self.stored.altered(HISTORY):
+            return ()
+        return tuple(self.stored.history)
+
+    def targets(self, direction: str) -> set[str]:
+        """Datasets it has results on."""
+        return {str(row["target"]) for row in self.results if row["direction"] == direction}
+
+    def row(self, place: Place, selection: str) -> Mapping[str, Any] | None:
+        """The result for a place, or None."""
+        for row in self.results:
+            if (row["target"], row["direction"], row["selection"]) == (
+                place.target,
+                place.direction,
+                selection,
+            ):
+                return row
+        return None
+
+    def score(self, place: Place, selection: str, metric: str) -> float | None:
+        """One metric in percent, or None when the cell has no such result."""
+        row = self.row(place, selection)
+        value = None if row is None else row.get(metric)
+        return None if value is None or value != value else float(value)
+
+    def records_path(self, place: Place, selection: str) -> Path:
+        """Where the store keeps one row per query of an evaluation."""
+        folder = self.run.path / "cells" / self.directory / "records"
+        return folder / f"{place.target}.{selection}.{place.direction}.parquet"
+
+    def query_scores(self, place: Place, selection: str) -> QueryScores | None:
+        """Per-query records; None when the store has none or no query had a positive."""
+        table = self._records(place, selection, "query", "rank", "ap", "positives")
+        if table is None or not (table["positives"] > 0).any():
+            return None
+        order = np.argsort(table["query"], kind="stable")
+        order = order[table["positives"][order] > 0]
+        query, rank, ap, positives = (table[name][order] for name in ("query", "rank", "ap", "positives"))
+        query, rank, positives = (column.astype(np.int64) for column in (query, rank, positives))
+        return QueryScores(query, rank, ap.astype(np.float64), positives)
+
+    def people(self, place: Place, selection: str) -> dict[int, str]:
+        """The person each query belongs to."""
+        table = self._records(place, selection, "query", "person_id")
+        if table is None:
+            return {}
+        return dict(zip(map(int, table["query"]), map(str, table["person_id"]), strict=True))
+
+    def _records(self, place: Place, selection: str, *columns: str) -> dict[str, NDArray[Any]] | None:
+        """Some columns of an evaluation; reading its lists of gallery items would take ten times as long."""
+        import pyarrow.parquet as parquet
+
+        if self.row(place, selection) is None:
+            return None
+        try:
+            table = parquet.read_table(self.records_path(place, selection), columns=list(columns))
+        except (OSError, ValueError):
+            return None
+        return {name: table.column(name).to_numpy() for name in columns}
+
+
+@dataclass(frozen=True)
+class StoredRuns:
+    """Everything a report is made from."""
+
+    runs: tuple[Run, ...]
+    cells: tuple[CellView, ...]
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Method labels, in the order the studies list them."""
+        return _ordered(
+            (entry for run in self.runs for entry in _labels(run)), (c.method for c in self.cells)
+        )
+
+    @cached_property
+    def datasets(self) -> tuple[str, ...]:
+        """Datasets trained on, in the order the studies list them."""
+        listed = (str(name) for run in self.runs for name in run.study.get("datasets", ()))
+        return _ordered(listed, (cell.dataset for cell in self.cells))
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """Presets in the runs; they never share a table."""
+        return tuple(sorted({cell.preset for cell in self.cells}))
+
+    @property
+    def reference(self) -> str:
+        """The method the others are compared with."""
+        return DEFAULT_REFERENCE if DEFAULT_REFERENCE in self.methods or not self.methods else self.methods[0]
+
+    def of(self, method: str, dataset: str, preset: str) -> tuple[CellView, ...]:
+        """A method's cells on a dataset, by seed."""
+        found = (c for c in self.cells if (c.method, c.dataset, c.preset) == (method, dataset, preset))
+        return tuple(sorted(found, key=lambda cell: cell.seed))
+
+
+def _ordered(listed: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
+    """What is present, in the order listed; what nobody listed comes last, by name."""
+    there = set(present)
+    known = dict.fromkeys(name for name in listed if name in there)
+    return (*known, *sorted(there - set(known)))
+
+
+def _labels(run: Run) -> list[str]:
+    entries = run.study.get("methods", ())
+    return [str(entry.get("name") if isinstance(entry, Mapping) else entry) for entry in entries]
+
+
+def read(directories: Sequence[Path]) -> StoredRuns:
+    """Read run directories, finished or not.
+
+    Raises FileNotFoundError, naming the directory, when one holds no run, and RunError when its study cannot
+    be read. A cell present in several runs is
+    taken once (the finished one first); two different runs under one label keep apart by the name of their
+    study.
+    """
+    runs, cells = [], []
+    for directory in directories:
+        run = _run(directory)
+        runs.append(run)
+        cells += _cells(run)
+    return StoredRuns(tuple(runs), tuple(_sorted(_distinct(_populations(cells)))))
+
+
+def _run(directory: Path) -> Run:
+    study = directory / "study.yaml"
+    if not study.is_file():
+        raise FileNotFoundError(f"{directory}: no run here (no study.yaml); give the folder of `run --out`")
+    try:
+        values = yaml.safe_load(study.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{study}: damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise RunError(f"{study}: damaged: a study is a mapping; `run` writes it again")
+    return Run(directory, values, _json(directory / "environment.json"))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON mapping; an empty one where the file is missing or damaged."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _cells(run: Run) -> list[CellView]:
+    started = [view for stored in RunStore(run.path).cells() if (view := _view(run, stored)) is not None]
+    return started + _planned(run)
+
+
+def _view(run: Run, stored: CellRun) -> CellView | None:
+    """A cell as the store describes it; None when its description is damaged (the plan still lists it)."""
+    try:
+        described, status = stored.description, stored.status
+        wrong = _altered(stored) if stored.was_finished else ""
+        asked = described["cell"]
+        return CellView(
+            run=run,
+            method=str(asked["method"]),
+            label=str(asked["method"]),
+            base=str(asked["base"]),
+            dataset=str(asked["dataset"]),
+            seed=int(asked["seed"]),
+            preset=str(asked["preset"]),
+            status=ALTERED if wrong else status.state,
+            reason=status.reason,
+            detail=wrong or status.detail,
+            trains=bool(asked["trains"]),
+            identity=str(described["identity"]),
+            parts=described["parts"],
+            recorded=described.get("recorded", {}),
+            stored=stored,
+        )
+    except (StoreError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _altered(stored: CellRun) -> str:
+    """What of a finished cell's scores and records is not as it was written, with the mend; or nothing.
+
+    Records that a report reads are hashed (2,000 cells with 6,000 queries each: 4 seconds), the others, from
+    which nothing is computed, are held against their size and time.
+    """
+    seen = {**stored.altered(RESULTS), **stored.altered(RECORDS), **_gone(stored)}
+    wrong = {**seen, **stored.altered(READ, thorough=True)}
+    if not wrong:
+        return ""
+    name, what = next(iter(wrong.items()))
+    what = "was altered after it was written" if what == checksums.ALTERED else what
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    # `run` cannot hash everything at each start, and so does not see what kept its size and time.
+    mend = "" if len(seen) == len(wrong) else "delete it, and "
+    kind = "result" if name == RESULTS else "record"
+    return f"its {kind} {what}: {name}{more}; {mend}the next run evaluates the models again"
+
+
+def _gone(stored: CellRun) -> dict[str, str]:
+    """Records that the scores speak of and that are not there: those of an older version are not sealed."""
+    paths = (stored.records_path(*place_of(row)) for row in stored.results)
+    return {f"records/{path.name}": "is gone" for path in paths if not path.exists()}
+
+
+def _planned(run: Run) -> list[CellView]:
+    """What the study wants trained, whether or not it began."""
+    entries = [
+        entry if isinstance(entry, Mapping) else {"name": entry} for entry in run.study.get("methods", ())
+    ]
+    return [
+        CellView(
+            run=run,
+            method=str(entry.get("name")),
+            label=str(entry.get("name")),
+            base=str(entry.get("base", entry.get("name"))),
+            dataset=str(dataset),
+            seed=int(seed),
+            preset=str(run.study.get("preset", "clean")),
+            status="queued",
+            reason="not started",
+        )
+        for dataset in run.study.get("datasets", ())
+        for entry in entries
+        for seed in _seeds(run.study.get("seeds", ()))
+    ]
+
+
+def _seeds(declared: Any) -> list[int]:
+    return list(range(declared)) if isinstance(declared, int) else [int(seed) for seed in declared]
+
+
+def _populations(cells: Sequence[CellView]) -> list[CellView]:
+    """Name the version of a dataset where runs used several: a subset is another test set than the whole."""
+    versions: dict[str, set[tuple[str, str]]] = {}
+    for cell in cells:
+        if cell.parts:
+            versions.setdefault(cell.dataset, set()).add(_version(cell))
+    several = {name for name, found in versions.items() if len(found) > 1}
+    return [
+        replace(cell, population=_version_text(cell)) if cell.dataset in several and cell.parts else cell
+        for cell in cells
+    ]
+
+
+def _version(cell: CellView) -> tuple[str, str]:
+    data = cell.parts.get("dataset", {})
+    return str(data.get("subset") or ""), str(data.get("fingerprint", ""))
+
+
+def _version_text(cell: CellView) -> str:
+    subset, fingerprint = _version(cell)
+    return f"{subset} people, {fingerprint[:6]}" if subset else f"data {fingerprint[:6]}"
+
+
+def _distinct(cells: Sequence[CellView]) -> list[CellView]:
+    """Each trained cell once, a plan only where nothing began, and one label per method and settings."""
+    kept: dict[Any, CellView] = {}
+    for cell in sorted(cells, key=lambda cell: cell.status != "done"):
+        if cell.identity:
+            kept.setdefault(cell.identity, cell)
+    begun = Counter(map(_slot, kept.values()))
+    clashes = {(preset, method) for (preset, _, method, _), count in begun.items() if count > 1}
+    for cell in cells:
+        if not cell.identity and _slot(cell) not in begun:
+            kept.setdefault(_slot(cell), cell)
+    return [
+        replace(cell, method=f"{cell.method} [{cell.run.path.name}]")
+        if (cell.preset, cell.method) in clashes
+        else cell
+        for cell in kept.values()
+    ]
+
+
+def _slot(cell: CellView) -> tuple[str, str, str, int]:
+    return cell.preset, cell.dataset, cell.method, cell.seed
+
+
+def _sorted(cells: Iterable[CellView]) -> list[CellView]:
+    return sorted(cells, key=lambda cell: (cell.preset, cell.dataset, cell.method, cell.seed, cell.identity))

@@ -1,0 +1,134 @@
+"""What `check` tells before anything is trained: what the study could see, and mistakes in its claims."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stores
+from stores import Truth
+from study_files import write_study
+from typer.testing import CliRunner, Result
+
+from harness.cli.verbs import app
+from harness.launch.context import Context
+from harness.study.study import load_study
+from reports.comparison import ComparisonOptions, arenas
+from reports.power import Design, detectable, plan
+from reports.stored_runs import read
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_root(two_datasets: Path) -> Path:
+    """CUHK-PEDES with 3 test people of 2 images and 4 captions each, and RSTPReid."""
+    return two_datasets
+
+
+def check(study: Path, out: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["check", str(study), "--device", "cpu", "--out", str(out), *arguments])
+
+
+def seen(study: Path, out: Path) -> dict[str, Any]:
+    found = json.loads(check(study, out, "--json").stdout)["detectable_difference"]["cuhk-pedes"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_before_anything_ran_the_detectable_difference_says_which_variances_are_assumed(
+    tmp_path: Path,
+) -> None:
+    found = seen(write_study(tmp_path, seeds=3), tmp_path / "out")
+    assert found["points"] == pytest.approx(plan(Design(12, 3, 3)))
+    assert found["comparisons"] == 3
+    assert found["corrected"] > found["points"]
+    assert found["variances"].startswith("assumed: seeds differ by 0.85 points of R1")
+    shown = " ".join(check(tmp_path / "study.yaml", tmp_path / "out").stdout.split())
+    assert "corrected for 3 comparisons" in shown
+    assert "both guessed" in shown
+
+
+def ran(monkeypatch: pytest.MonkeyPatch, out: Path, **changes: Any) -> None:
+    """Simulated cells of the small study's methods, settings and data, with some changes."""
+    methods = {"uit": 60.0, "baseline": 55.0}
+    study = load_study(write_study(out.parent))
+    own = {name: dict(study.plan(name).own) for name in methods}
+    truth = Truth(
+        methods,
+        datasets=("cuhk-pedes",),
+        people=80,
+        directions=("t2i",),
+        epochs=2,
+        switches=own,
+        train={"pretrained": "none", "precision": "fp32"},
+    )
+    monkeypatch.setattr(Context, "data_fingerprint", lambda self, name, cell: f"data-{name}")
+    stores.write(out, replace(truth, **changes))
+
+
+def test_finished_cells_in_the_output_folder_replace_the_assumptions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    ran(monkeypatch, out)
+    found = seen(write_study(tmp_path, seeds=5), out)
+    (arena,) = arenas(read([out]), ComparisonOptions(resamples=1))
+    assert found["points"] == pytest.approx(detectable(arena, seeds=5, people=3))
+    assert found["points"] != pytest.approx(plan(Design(12, 3, 5)))
+    assert found["variances"] == f"measured on 6 finished runs in {out}"
+
+
+@pytest.mark.parametrize("changes", [{"preset": "released"}, {"epochs": 3}], ids=str)
+def test_runs_of_another_preset_or_with_other_settings_say_nothing_of_a_study_s_variances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    ran(monkeypatch, tmp_path / "out", **changes)
+    assert seen(write_study(tmp_path), tmp_path / "out")["variances"].startswith("assumed")
+
+
+def test_runs_on_other_people_say_nothing_of_a_study_s_variances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(monkeypatch, tmp_path / "out")
+    study = write_study(tmp_path, seeds=3)
+    assert seen(study, tmp_path / "out")["variances"].startswith("measured")
+    monkeypatch.setattr(Context, "data_fingerprint", lambda self, name, cell: f"a subset of {name}")
+    assert seen(study, tmp_path / "out")["variances"].startswith("assumed")
+
+
+def test_earlier_runs_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "study.yaml").write_text("[")
+    shown = " ".join(check(write_study(tmp_path), tmp_path / "out").stdout.split())
+    assert "finished cells cannot be read, so variances are assumed" in shown
+    assert "study.yaml:damaged" in shown.replace(" ", "")  # a long path may be wrapped anywhere
+
+
+def test_without_the_data_the_cost_is_said_to_be_unknown(tmp_path: Path) -> None:
+    done = check(write_study(tmp_path), tmp_path / "out", "--data-root", str(tmp_path / "nowhere"))
+    assert done.exit_code == 2
+    assert "cost unknown until what is missing is there" in done.stdout
+
+
+def test_a_single_seed_detects_nothing(tmp_path: Path) -> None:
+    study = write_study(tmp_path, seeds=1)
+    assert seen(study, tmp_path / "out")["points"] is None
+    assert "one seed allows no verdict" in " ".join(check(study, tmp_path / "out").stdout.split())
+
+
+def test_mistakes_in_the_claims_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "claims.yaml").write_text(
+        "claims:\n"
+        "  - {id: a, better: uit, than: uit, dataset: cuhk-pedes}\n"
+        "  - {id: a, better: uit, than: irra, dataset: cuhk-pedes, size: .nan}\n"
+    )
+    study = write_study(tmp_path, claims="claims.yaml")
+    for verb in ("check", "run"):
+        arguments = [verb, str(study), "--device", "cpu", "--out", str(tmp_path / "out")]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 2
+        for mistake in ("name the same method", "got nan", "2 claims are called 'a'"):
+            assert mistake in done.stderr
+        assert not (tmp_path / "out").exists()

@@ -1,0 +1,136 @@
+"""A sentence finds people and a picture finds captions, in the order of a plain cosine, on a safe sheet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from factories import write_cuhk
+from PIL import Image
+from typer.testing import CliRunner
+
+from harness.cli.query import QueryAnswers, Question, ask, plain
+from harness.cli.verbs import app
+from harness.launch.context import Context
+from harness.launch.models import open_model
+from harness.machine.environment import Machine
+from harness.machine.errors import StudyError
+from methods.tokenizer import Tokenizer
+
+MODEL = Path("tiny:none")
+HOSTILE = '<script>alert(1)</script> "x" \u202egnirts'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_root(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    root = tmp_path_factory.mktemp("data")
+
+    def edit(records: list[dict]) -> None:  # type: ignore[type-arg]
+        records[-1]["captions"][0] = HOSTILE
+
+    write_cuhk(root, edit=edit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield root
+
+
+@pytest.fixture
+def machine(data_root: Path) -> Machine:
+    return Machine(data_root=data_root, device="cpu")
+
+
+def asked(machine: Machine, *sentences: str, pictures: tuple[Path, ...] = (), top: int = 4) -> QueryAnswers:
+    return ask(MODEL, Question(sentences, pictures), "cuhk-pedes", machine, top)
+
+
+def cosine(first: torch.Tensor, second: torch.Tensor) -> float:
+    first, second = first.double(), second.double()
+    return float((first * second).sum() / (first.norm() * second.norm()))
+
+
+def test_people_come_in_the_order_of_a_plain_cosine(machine: Machine) -> None:
+    sentence = "a woman in a red coat"
+    model, context = open_model(MODEL), Context(machine)
+    data = context.split("cuhk-pedes", model.lens(), "test", "cpu")
+    model.method.eval()
+    config = model.backbone.config
+    with torch.inference_mode():
+        text = model.method.encode_text(Tokenizer(config.vocab_size, config.context_length)([sentence]))
+        images = torch.cat([model.method.encode_image(chunk) for chunk in data.image_chunks(1)])
+    scores = [cosine(text[0], image) for image in images]
+    (answer,) = asked(machine, sentence).answers
+    assert [hit.index for hit in answer.hits] == sorted(range(len(scores)), key=lambda i: -scores[i])[:4]
+    np.testing.assert_allclose([hit.score for hit in answer.hits], sorted(scores)[::-1][:4], atol=1e-5)
+    assert {hit.picture for hit in answer.hits} <= set(data.split.image_paths)
+
+
+def test_a_picture_finds_captions_with_their_people(machine: Machine, data_root: Path) -> None:
+    split = Context(machine).dataset("cuhk-pedes", None).splits["test"]
+    (answer,) = asked(machine, pictures=(split.image_paths[0],), top=12).answers
+    assert sorted(hit.caption for hit in answer.hits) == sorted(split.captions)
+    for hit in answer.hits:
+        assert hit.person == split.persons[split.caption_person[hit.index]]
+
+
+def test_more_answers_than_there_are_people_are_all_of_them(machine: Machine) -> None:
+    (answer,) = asked(machine, "anybody", top=100).answers
+    assert len(answer.hits) == 6
+
+
+def test_the_page_shows_hostile_captions_as_text_and_loads_nothing(machine: Machine, tmp_path: Path) -> None:
+    split = Context(machine).dataset("cuhk-pedes", None).splits["test"]
+    asked(machine, HOSTILE, pictures=(split.image_paths[0],), top=12).write(tmp_path / "sheet.html")
+    page = (tmp_path / "sheet.html").read_text()
+    assert "<script" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;" in page
+    assert "http:" not in page
+    assert "https:" not in page
+    assert page.count("data:image/webp") >= 6
+
+
+def test_the_sheet_as_a_picture_has_one_row_per_question(machine: Machine, tmp_path: Path) -> None:
+    for count in (1, 3):
+        asked(machine, *["a man"] * count).write(tmp_path / f"{count}.png")
+    heights = [Image.open(tmp_path / f"{count}.png").height for count in (1, 3)]
+    assert heights[1] > 2.5 * heights[0] - 100
+    pixels = np.asarray(Image.open(tmp_path / "1.png").convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+
+
+def test_sentences_come_from_a_file_and_empty_lines_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("one\n\n  two \n")
+    assert Question.of(["zero"], tmp_path / "list.txt", []).sentences == ("zero", "one", "two")
+    (tmp_path / "long.txt").write_text("x" * 3_000_000)
+    assert all(len(text) <= 2000 for text in Question.of([], tmp_path / "long.txt", []).sentences)
+
+
+def test_nothing_to_look_for_is_refused() -> None:
+    with pytest.raises(StudyError, match="nothing to look for"):
+        Question.of([], None, [])
+
+
+def test_the_verb_answers_in_json_and_refuses_what_is_no_picture(data_root: Path, tmp_path: Path) -> None:
+    common = ["--dataset", "cuhk-pedes", "--data-root", str(data_root), "--device", "cpu"]
+    out = ["--out", str(tmp_path / "sheet.html"), "--json", "--top", "2"]
+    done = CliRunner().invoke(app, ["query", "tiny:none", "a man", *common, *out])
+    assert done.exit_code == 0, done.output
+    answers = json.loads(done.stdout)["answers"]
+    assert [len(answer["hits"]) for answer in answers] == [2]
+    (tmp_path / "no.jpg").write_bytes(b"no picture")
+    done = CliRunner().invoke(app, ["query", "tiny:none", "--image", str(tmp_path / "no.jpg"), *common])
+    assert done.exit_code == 2
+    assert "no.jpg" in done.output
+
+
+def test_a_model_of_a_run_answers_like_any_other(machine: Machine, tmp_path: Path) -> None:
+    from light_runs import light_study, run_light
+
+    study = light_study(tmp_path, seeds=1, methods=["clip-zero-shot"])
+    (run,) = run_light(study, tmp_path / "out", Context(machine)).cells()
+    found = ask(run.directory, Question(("a man",)), "cuhk-pedes", machine, 3)
+    assert len(plain(found)["answers"][0]["hits"]) == 3
+    assert found.origin == f"{run.name}, not trained"

@@ -1,0 +1,257 @@
+"""A cell runs once, resumes, fails with a reason, and leaves the same numbers however it came to its end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import write_cuhk, write_rstp
+from study_files import SMALL, write_study
+
+from harness import registry
+from harness.launch.cell import run_cell
+from harness.launch.cells import LaunchOptions, run_cells
+from harness.launch.context import Context
+from harness.machine.environment import Machine
+from harness.store.cell_run import CellRun, Status
+from harness.store.runs import RunStore
+from harness.study.cell import Cell
+from harness.study.study import Study, load_study
+from harness.train import loop
+
+PLUGIN = Path(__file__).parents[1] / "light_method.py"
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_cuhk(root)
+    write_rstp(root)
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        registry.load_plugin(PLUGIN)
+        yield
+
+
+@pytest.fixture
+def machine(data_root: Path) -> Machine:
+    return Machine(data_root=data_root, device="cpu", plugins=(PLUGIN,))
+
+
+@pytest.fixture
+def context(machine: Machine) -> Context:
+    return Context(machine)
+
+
+def study_of(folder: Path, **changes: Any) -> Study:
+    folder.mkdir(exist_ok=True)
+    recipe = {**SMALL["train"], "epochs": 3, "batch_size": 8, "lr": 0.01, "warmup_epochs": 0}
+    default = {"methods": ["light"], "datasets": ["cuhk-pedes"], "seeds": 1, "train": recipe}
+    return load_study(write_study(folder, **{**default, **changes}))
+
+
+def first_cell(folder: Path, **changes: Any) -> Cell:
+    return study_of(folder, **changes).cells()[0]
+
+
+def opened(cell: Cell, store: RunStore, context: Context) -> CellRun:
+    return store.open(cell, context.parts(cell))
+
+
+def no_training(*arguments: Any, **options: Any) -> None:
+    raise AssertionError("this cell was trained again")
+
+
+def everything_but_time(run: CellRun) -> Any:
+    measured = {"seconds", "pairs_per_second", "data_seconds", "evaluation_seconds", "peak_memory"}
+    history = [{name: line[name] for name in line.keys() - measured} for line in run.history]
+    return history, run.results, [run.records("cuhk-pedes", "val", "t2i")["rank"].tolist()]
+
+
+def test_a_cell_leaves_models_history_records_and_every_score(tmp_path: Path, context: Context) -> None:
+    store = RunStore(tmp_path / "out")
+    cell = first_cell(tmp_path, evaluate={"targets": ["rstpreid"]})
+    assert run_cell(cell, store, context).state == "done"
+    run = opened(cell, store, context)
+    assert [line["epoch"] for line in run.history] == [1, 2, 3]
+    assert run.model_epoch("last") == 3
+    scored = {(row["target"], row["selection"], row["direction"]) for row in run.results}
+    assert len(scored) == len(run.results) == 2 * 3 * 2
+    for target, selection, direction in scored:
+        assert len(run.records(target, selection, direction)) > 0
+    best = max(line["val"]["R1"] for line in run.history)
+    assert run.model_epoch("val") == next(line["epoch"] for line in run.history if line["val"]["R1"] == best)
+
+
+def test_a_finished_cell_is_not_touched(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path)
+    run_cell(cell, store, context)
+    before = {path: path.stat().st_mtime_ns for path in store.directory.rglob("*") if path.is_file()}
+    monkeypatch.setattr(loop, "train", no_training)
+    assert run_cell(cell, store, Context(context.machine)).state == "done"
+    assert {path: path.stat().st_mtime_ns for path in store.directory.rglob("*") if path.is_file()} == before
+
+
+def test_a_method_without_training_is_evaluated(tmp_path: Path, context: Context) -> None:
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path, methods=["clip-zero-shot"])
+    assert run_cell(cell, store, context).state == "done"
+    run = opened(cell, store, context)
+    assert run.history == []
+    assert {row["epoch"] for row in run.results} == {0}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason", "detail"),
+    [
+        ("nan", "nan", "training diverged"),
+        ("oom", "oom", "CUDA out of memory"),
+        ("error", "error", "RuntimeError: a bug of the method"),
+        ("slow", "timeout", "gave up after"),
+    ],
+)
+def test_a_failure_has_its_reason_and_the_next_run_tries_again(
+    tmp_path: Path,
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+    reason: str,
+    detail: str,
+) -> None:
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path, timeout_minutes=1.1 / 60)
+    monkeypatch.setenv("LIGHT_TROUBLE", trouble)
+    status = run_cell(cell, store, context)
+    assert (status.state, status.reason) == ("failed", reason)
+    assert detail in status.detail
+    assert "Traceback" in (opened(cell, store, context).directory / "error.txt").read_text()
+
+    monkeypatch.delenv("LIGHT_TROUBLE")
+    unlimited = first_cell(tmp_path)  # a limit of time is no part of the identity
+    assert run_cell(unlimited, store, context).state == "done"
+    assert not (opened(cell, store, context).directory / "error.txt").exists()
+    assert len(store.all_cells()) == 1
+
+
+def test_a_failed_cell_keeps_no_other_from_running(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHT_TROUBLE", "error")
+    store = RunStore(tmp_path / "out")
+    cells = study_of(tmp_path, methods=["light", "clip-zero-shot"]).cells()
+    runs = run_cells(cells, store, context, LaunchOptions(context.machine, workers=1))
+    assert [run.status.state for _, run in runs] == ["failed", "done"]
+    assert [run.name for run in cells.failed(runs)] == [runs[0][1].name]
+    table = (store.directory / "results.csv").read_text()
+    assert ",failed,error,,,,,,,," in table
+
+
+@pytest.mark.parametrize("step", [1, 4, 7])
+def test_a_cell_stopped_anywhere_ends_with_the_numbers_of_one_never_stopped(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    cell = first_cell(tmp_path)
+    undisturbed, disturbed = RunStore(tmp_path / "one"), RunStore(tmp_path / "other")
+    run_cell(cell, undisturbed, context)
+
+    monkeypatch.setenv("LIGHT_TROUBLE", f"stop@{step}")
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(cell, disturbed, context)
+    stopped = opened(cell, disturbed, context)
+    assert stopped.status.state == "queued"
+    assert "resumes" in stopped.status.detail
+
+    monkeypatch.delenv("LIGHT_TROUBLE")
+    assert run_cell(cell, disturbed, context).state == "done"
+    assert everything_but_time(stopped) == everything_but_time(opened(cell, undisturbed, context))
+
+
+def test_a_new_target_is_evaluated_without_training_again(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore(tmp_path / "out")
+    run_cell(first_cell(tmp_path), store, context)
+    monkeypatch.setattr(loop, "train", no_training)
+    cell = first_cell(tmp_path, evaluate={"targets": ["rstpreid"]})
+    assert run_cell(cell, store, context).state == "done"
+    assert {row["target"] for row in opened(cell, store, context).results} == {"cuhk-pedes", "rstpreid"}
+
+
+def test_a_target_whose_data_changed_is_evaluated_anew(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root)
+    context = Context(Machine(data_root=root, device="cpu"))
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path, evaluate={"targets": ["rstpreid"]})
+    run_cell(cell, store, context)
+    shutil.rmtree(root / "RSTPReid")
+    write_rstp(root, {"train": 6, "val": 3, "test": 5})
+    monkeypatch.setattr(loop, "train", no_training)
+    later = Context(context.machine)
+    assert run_cell(cell, store, later).state == "done"
+    galleries = {
+        row["target"]: row["gallery"]
+        for row in opened(cell, store, later).results
+        if row["direction"] == "t2i"
+    }
+    assert galleries == {"cuhk-pedes": 6, "rstpreid": 10}
+
+
+def test_a_damaged_model_is_made_again_from_the_checkpoint(tmp_path: Path, context: Context) -> None:
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path)
+    run_cell(cell, store, context)
+    run = opened(cell, store, context)
+    before = everything_but_time(run)
+    run.model_path("val").write_bytes(b"nonsense")
+    (run.directory / "results.json").unlink()
+    assert run_cell(cell, store, context).state == "done"
+    assert everything_but_time(run) == before
+
+
+class Pruned(Exception):
+    """What a search raises; known by its name."""
+
+
+def test_a_search_may_end_a_cell_early(tmp_path: Path, context: Context) -> None:
+    seen: list[int] = []
+
+    def after_epoch(epoch: int, scores: Any) -> None:
+        seen.append(epoch)
+        assert 0 <= scores["R1"] <= 100
+        if epoch == 2:
+            raise Pruned("after epoch 2")
+
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path)
+    with pytest.raises(Pruned):
+        run_cell(cell, store, context, after_epoch=after_epoch)
+    assert seen == [1, 2]
+    assert opened(cell, store, context).status.state == "pruned"
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(tmp_path: Path, context: Context) -> None:
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path)
+    run = opened(cell, store, context)
+    with run.lock():
+        run.set_status("running")
+        assert run_cell(cell, store, context) == Status("running")
+    assert run.history == []
+
+
+def test_results_are_the_same_from_workers_as_from_one_process(tmp_path: Path, context: Context) -> None:
+    cells = study_of(tmp_path, seeds=2).cells()
+    tables = []
+    for name, workers in (("one", 1), ("two", 2)):
+        store = RunStore(tmp_path / name)
+        runs = run_cells(cells, store, context, LaunchOptions(context.machine, workers=workers))
+        assert all(run.status.state == "done" for _, run in runs)
+        tables.append((store.directory / "results.csv").read_text())
+    assert tables[0] == tables[1]

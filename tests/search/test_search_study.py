@@ -1,0 +1,217 @@
+"""The search of a study with real training: trials are cells on validation only, winners train afresh."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import factories
+import pytest
+from light_runs import light_machine, light_study
+
+from harness.cli.check import examine
+from harness.launch.cells import LaunchOptions
+from harness.launch.context import Context
+from harness.machine.environment import Machine
+from harness.search.objective import TrialContext
+from harness.search.storage import StorageError
+from harness.search.study import (
+    SearchIncomplete,
+    search_problems,
+    search_seed,
+    search_study,
+    searches_of,
+)
+from harness.store import checkpoint_files
+from harness.store.results_table import write_results_table
+from harness.store.runs import RunStore
+from harness.study.study import Study, load_study
+from harness.train import loop
+from harness.train.loop import Trainer
+
+STUDY = """
+name: small
+methods: [baseline]
+datasets: [cuhk-pedes]
+seeds: 2
+train: {backbone: tiny, pretrained: none, image_size: [96, 32], epochs: 2, batch_size: 12, precision: fp32}
+search:
+  trials: 2
+  epochs: 1
+  sampler: random
+  pruner: none
+  space:
+    temperature: {low: 0.01, high: 0.1, log: true}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    factories.write_cuhk(root)
+    return root
+
+
+@pytest.fixture
+def context(data: Path) -> Context:
+    return Context(Machine(data_root=data, device="cpu"))
+
+
+def study(tmp_path: Path, *overrides: str) -> Study:
+    path = tmp_path / "small.yaml"
+    path.write_text(STUDY)
+    return load_study(path, overrides)
+
+
+@pytest.mark.slow
+def test_trials_train_as_cells_and_never_see_the_test_split(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    images = TrialContext.images
+
+    def watched(self: TrialContext, name: str, lens: Any, split: str) -> Any:
+        seen.append(split)
+        return images(self, name, lens, split)
+
+    monkeypatch.setattr(TrialContext, "images", watched)
+    small, store = study(tmp_path), RunStore(tmp_path / "out")
+    tuned = search_study(small, store, context, LaunchOptions(context.machine, workers=1))
+    assert set(seen) == {"train", "val"}
+    trials = RunStore(tmp_path / "out" / "trials").cells()
+    assert len(trials) == 2
+    assert {run.status.state for run in trials} == {"done"}
+    assert all(run.results == [] and not (run.directory / "records").exists() for run in trials)
+
+    # Thousands of trials fit a disk: what an ended one leaves are its numbers.
+    left = {path.name for run in trials for path in run.directory.rglob("*") if path.is_file()}
+    assert left == {"cell.json", "history.jsonl", "lock", "results.json", "status.json"}
+
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    scores = {run.settings["temperature"]: max(line["val"]["R1"] for line in run.history) for run in trials}
+    assert {trial["params"]["temperature"]: trial["value"] for trial in record["trials"]} == scores
+    assert record["trials"][0]["params"] == {"temperature": 0.02}
+    winner = record["trials"][record["winner"]]
+    assert tuned == {("baseline", "cuhk-pedes"): winner["params"]}
+
+    # No score of a trial is a result; the winner's settings come back on seeds that no trial had.
+    write_results_table(store)
+    assert list(csv.DictReader((tmp_path / "out" / "results.csv").open())) == []
+    cells = small.cells(tuned)
+    assert {cell.own["temperature"] for cell in cells} == {winner["params"]["temperature"]}
+    assert search_seed(small) not in {cell.seed for cell in cells}
+    assert {run.description["cell"]["seed"] for run in trials} == {search_seed(small)}
+
+    assert search_problems(small, context, tmp_path / "out") == []
+    changed = search_problems(study(tmp_path, "search.space.temperature.high=0.2"), context, tmp_path / "out")
+    assert len(changed) == 1
+    assert "space.temperature.high: was 0.1, is now 0.2" in changed[0]
+    longer = search_problems(study(tmp_path, "train.lr=2.0e-5"), context, tmp_path / "out")
+    assert "train.lr: was 1e-05, is now 2e-05" in longer[0]
+    with pytest.raises(StorageError, match="trials: was 2, is now 3"):
+        search_study(
+            study(tmp_path, "search.trials=3"),
+            RunStore(tmp_path / "out"),
+            context,
+            LaunchOptions(context.machine, workers=1),
+        )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["search.space.temperature.low=0.03"], "the first trial is the recipe's own 0.02"),
+        (["search.sampler=grid"], "the grid has 9 points, the recipe's included; ask for 9"),
+        (
+            ["search.trials=4", "search.space.temperature={choices: [0.01, 0.02]}"],
+            "the space has only 2 points; 4 trials would repeat some",
+        ),
+        (["search.storage=mysql://host/db"], "SQLite or PostgreSQL"),
+        (["search.storage=sqlite:////proc/none/search.db"], "cannot be made: No such file or directory"),
+        (["search.storage=sqlite:////proc/search.db"], "cannot be made"),
+        (["search.sampler=cmaes"], "cmaes learns from two ranges or more"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_and_nothing_is_made(
+    tmp_path: Path, context: Context, overrides: list[str], message: str
+) -> None:
+    problems = search_problems(study(tmp_path, *overrides), context, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+LIGHT_SEARCH = {"trials": 12, "sampler": "random", "space": {"lr": {"low": 1e-5, "high": 0.1, "log": True}}}
+
+
+def test_a_pruned_trial_leaves_its_numbers_only_however_slow_the_disk(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.2)
+        save(*arguments)
+
+    def falling(*arguments: Any, **settings: Any) -> dict[str, float]:
+        """Each trial scores worse than those before it."""
+        return {**scores(*arguments, **settings), "R1": next(heights)}
+
+    save, scores, heights = checkpoint_files.save, loop.scores, count(100.0, -0.1)
+    monkeypatch.setattr(checkpoint_files, "save", slow)
+    monkeypatch.setattr(loop, "scores", falling)
+    context = Context(light_machine(data))
+    pruning = {**LIGHT_SEARCH, "trials": 6, "pruner": "median"}
+    light = light_study(tmp_path, seeds=1, search=pruning)
+    search_study(light, RunStore(tmp_path / "out"), context, LaunchOptions(context.machine, workers=1))
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    assert [trial["state"] for trial in record["trials"]] == ["complete"] * 4 + ["pruned"] * 2
+    trials = RunStore(tmp_path / "out" / "trials").cells()
+    assert sorted(run.status.state for run in trials) == ["done"] * 4 + ["pruned"] * 2
+    left = {path.name for run in trials for path in run.directory.rglob("*") if path.is_file()}
+    assert left == {"cell.json", "history.jsonl", "lock", "results.json", "status.json"}
+
+
+def test_a_trial_whose_worker_died_before_its_score_was_written_down_is_not_trained_again(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(light_machine(data))
+    light = light_study(tmp_path, seeds=1, search=LIGHT_SEARCH)
+    (search,) = searches_of(light, context, tmp_path / "out")
+    first: dict[int, float] = {}
+    score = search.objective({"lr": 0.05}, first.__setitem__)
+    assert score == max(first.values())
+    monkeypatch.setattr(Trainer, "start_epoch", lambda *_: pytest.fail("trained again"))
+    second: dict[int, float] = {}
+    assert search.objective({"lr": 0.05}, second.__setitem__) == score
+    assert second == first
+
+
+def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(
+    tmp_path: Path, context: Context
+) -> None:
+    searched = study(tmp_path, "methods=[baseline, uit-no-aug]", "search.trials=5", "search.epochs=3")
+    cost = examine(searched, context, LaunchOptions(context.machine), tmp_path / "out").cost
+    assert (cost["trials"], cost["trial_epochs_at_most"]) == (2 * 5, 2 * 5 * 3)
+    assert (cost["cells"], cost["epochs"]) == (2 * 2, 2 * 2 * 2)
+
+
+def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def diverges(self: Any, settings: Any, report_epoch: Any) -> float:
+        return float("nan")
+
+    monkeypatch.setattr("harness.search.objective.CellObjective.__call__", diverges)
+    with pytest.raises(SearchIncomplete) as caught:
+        search_study(
+            study(tmp_path), RunStore(tmp_path / "out"), context, LaunchOptions(context.machine, workers=1)
+        )
+    assert caught.value.code == 3
+    errors = capsys.readouterr().err
+    assert "small/baseline/cuhk-pedes: 0 of 2 trials finished, 4 failed, the last one with nan" in errors
+    assert "unequal budgets" in errors
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    assert [trial["reason"] for trial in record["trials"]] == ["nan"] * 4

@@ -1,0 +1,247 @@
+"""A study file expands into the cells it describes; a cell is told apart by what can change its numbers."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from study_files import write_study
+
+from harness.study.cell import Cell, fingerprint
+from harness.study.study import StudyError, load_study
+
+ROOT = Path(__file__).parents[2]
+CODE = {"train": "a", "methods": "b"}
+
+
+def one(cells: list[Cell], method: str, dataset: str = "cuhk-pedes", seed: int = 0) -> Cell:
+    (found,) = [cell for cell in cells if (cell.method, cell.dataset, cell.seed) == (method, dataset, seed)]
+    return found
+
+
+def identity(cell: Cell) -> str:
+    return fingerprint(cell.parts("data", CODE))
+
+
+def test_a_study_is_every_method_on_every_dataset_with_every_seed(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path))
+    expected = set(itertools.product(study.methods, study.datasets, (0, 1)))
+    cells = study.cells()
+    assert {(cell.method, cell.dataset, cell.seed) for cell in cells} == expected
+    assert len(cells) == 16
+
+
+def test_seeds_may_be_named(tmp_path: Path) -> None:
+    assert load_study(write_study(tmp_path, seeds=[4, 7])).seeds == (4, 7)
+
+
+def test_numbers_as_people_write_them_are_numbers(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    path.write_text(
+        path.read_text()
+        .replace("precision: fp32", "lr: 1e-5\n  weight_decay: .5\n  epochs: 3", 1)
+        .replace("  epochs: 2\n", "")
+    )
+    train = load_study(path).cells()[0].train
+    assert (train.lr, train.weight_decay, train.epochs) == (1e-5, 0.5, 3)
+
+
+def test_a_setting_reaches_only_the_methods_that_have_it(tmp_path: Path) -> None:
+    train = {"backbone": "tiny", "image_size": [96, 32], "mask_ratio": 0.5}
+    cells = load_study(write_study(tmp_path, train=train)).cells()
+    assert one(cells, "uit").settings()["mask_ratio"] == 0.5
+    assert "mask_ratio" not in one(cells, "uit-no-tir").settings()
+
+
+def test_a_method_without_training_has_only_settings_that_change_what_it_is(tmp_path: Path) -> None:
+    zero_shot = one(load_study(write_study(tmp_path)).cells(), "clip-zero-shot")
+    assert set(zero_shot.settings()) == {"backbone", "pretrained", "image_size"}
+
+
+def test_an_entry_of_its_own_changes_one_method_alone(tmp_path: Path) -> None:
+    methods = ["uit", {"name": "gentle", "base": "uit", "mask_ratio": 0.4, "lr": 3.0e-6}]
+    cells = load_study(write_study(tmp_path, methods=methods)).cells()
+    gentle, uit = one(cells, "gentle"), one(cells, "uit")
+    assert (gentle.base, gentle.own["mask_ratio"], gentle.train.lr) == ("uit", 0.4, 3e-6)
+    assert (uit.own["mask_ratio"], uit.train.lr) == (0.7, 1e-5)
+
+
+def test_the_factorial_of_switches_can_be_written_down(tmp_path: Path) -> None:
+    switches = ("tir", "cmt", "text_pruning")
+    methods = [
+        {"name": "-".join(map(str, map(int, on))), "base": "uit", **dict(zip(switches, on, strict=True))}
+        for on in itertools.product((False, True), repeat=3)
+    ]
+    cells = load_study(write_study(tmp_path, methods=methods, seeds=1, datasets=["cuhk-pedes"])).cells()
+    assert len({identity(cell) for cell in cells}) == 8
+    assert one(cells, "0-1-0").own["tir"] is False
+    assert "mask_ratio" not in one(cells, "0-1-0").own
+
+
+def test_the_released_preset_turns_every_switch_and_each_can_be_turned_back_alone(tmp_path: Path) -> None:
+    released = load_study(
+        write_study(tmp_path, preset="released", train={"backbone": "tiny", "image_size": [96, 32]})
+    )
+    uit = one(released.cells(), "uit")
+    assert (uit.train.precision, uit.train.sampler, uit.tie_order) == ("released", "released", "released")
+    assert released.select.split == "test"
+    assert (uit.own["cmt_positive"], uit.own["loss_mask_off_by_one"]) == ("own_pair", True)
+    assert (uit.own["caption_corruption"], uit.own["text_pass"]) == ("by_tag", "twice")
+    # As released, captions are corrupted exactly when TIR is on.
+    assert one(released.cells(), "uit-no-tir").own["caption_corruption"] == "off"
+
+    overrides = ["train.precision=bf16", "select.split=val", "train.caption_corruption=off"]
+    mended = load_study(write_study(tmp_path, preset="released"), overrides)
+    uit = one(mended.cells(), "uit")
+    assert (uit.train.precision, uit.train.sampler) == ("bf16", "released")
+    assert mended.select.split == "val"
+    assert (uit.own["caption_corruption"], uit.own["text_pass"]) == ("off", "twice")
+
+
+def test_a_bug_of_the_released_code_can_be_added_to_the_clean_preset_alone(tmp_path: Path) -> None:
+    train = {"backbone": "tiny", "image_size": [96, 32]}
+    clean = load_study(write_study(tmp_path, train=train)).cells()
+    bugged = load_study(write_study(tmp_path, train={**train, "caption_corruption": "uniform"})).cells()
+    uit, without_tir = one(bugged, "uit"), one(bugged, "uit-no-tir")
+    both = {
+        identity(one(clean, "uit")),
+        identity(one(clean, "uit-no-tir")),
+        identity(uit),
+        identity(without_tir),
+    }
+    assert len(both) == 4
+    assert uit.train == one(clean, "uit").train
+
+
+def test_transfer_evaluates_every_model_on_every_dataset_its_own_first(tmp_path: Path) -> None:
+    home = load_study(write_study(tmp_path)).cells()
+    away = load_study(write_study(tmp_path, evaluate={"transfer": True, "targets": ["icfg-pedes"]})).cells()
+    assert one(home, "uit", "rstpreid").targets == ("rstpreid",)
+    assert one(away, "uit", "rstpreid").targets == ("rstpreid", "cuhk-pedes", "icfg-pedes")
+
+
+def changed(cell: Cell, **train: Any) -> Cell:
+    return replace(cell, train=cell.train.model_copy(update=train))
+
+
+def test_identity_changes_with_whatever_can_change_a_number_and_with_nothing_else(tmp_path: Path) -> None:
+    cell = one(load_study(write_study(tmp_path)).cells(), "uit")
+    same = identity(cell)
+    others = [
+        identity(changed(cell, lr=2e-5)),
+        identity(changed(cell, image_size=(96, 40))),
+        identity(replace(cell, own={**cell.own, "mask_ratio": 0.6})),
+        identity(replace(cell, seed=1)),
+        identity(replace(cell, dataset="rstpreid")),
+        identity(replace(cell, subset=4)),
+        identity(replace(cell, tie_order="released")),
+        fingerprint(cell.parts("other data", CODE)),
+        fingerprint(cell.parts("data", {**CODE, "train": "changed"})),
+        fingerprint(cell.parts("data", CODE, "other weights")),
+        fingerprint(cell.parts("data", CODE, "", "other tagger")),
+    ]
+    assert len({same, *others}) == 1 + len(others)
+    recorded_only = replace(cell, study="renamed", targets=("rstpreid",), timeout_minutes=5.0)
+    assert identity(recorded_only) == same
+
+
+def test_a_file_of_weights_counts_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    cell = one(load_study(write_study(tmp_path)).cells(), "uit")
+    here, there = changed(cell, pretrained="/a/clip.pt"), changed(cell, pretrained="/b/copy.pt")
+    assert fingerprint(here.parts("data", CODE, "abc")) == fingerprint(there.parts("data", CODE, "abc"))
+
+
+def test_a_resolved_study_is_a_study_with_the_same_cells(tmp_path: Path) -> None:
+    methods = ["uit", {"name": "mild", "base": "uit", "mask_ratio": 0.3}, "baseline", "clip-zero-shot"]
+    study = load_study(write_study(tmp_path, methods=methods, preset="released", subset=8))
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(study.resolved()))
+    assert [identity(cell) for cell in load_study(again).cells()] == [
+        identity(cell) for cell in study.cells()
+    ]
+
+
+def test_a_password_in_a_storage_url_is_never_written_down(tmp_path: Path) -> None:
+    search = {
+        "trials": 3,
+        "storage": "postgresql://me:geheim@host/db",
+        "space": {"lr": {"low": 1e-6, "high": 1e-4}},
+    }
+    resolved = load_study(write_study(tmp_path, methods=["uit"], search=search)).resolved()
+    assert "geheim" not in yaml.safe_dump(resolved)
+    assert "host/db" in resolved["search"]["storage"]
+
+
+def test_cells_travel_to_worker_processes(tmp_path: Path) -> None:
+    cells = load_study(write_study(tmp_path)).cells()
+    assert pickle.loads(pickle.dumps(cells)) == cells
+
+
+def test_the_command_line_narrows_a_study(tmp_path: Path) -> None:
+    study = load_study(
+        write_study(tmp_path), methods=["baseline", "irra"], datasets=["rstpreid"], seeds=1, subset=9
+    )
+    assert study.methods == ("baseline", "irra")
+    assert study.datasets == ("rstpreid",)
+    assert [cell.seed for cell in study.cells()] == [0, 0]
+    assert {cell.subset for cell in study.cells()} == {9}
+
+
+def test_narrowing_takes_search_and_overhead_along(tmp_path: Path) -> None:
+    path = write_study(
+        tmp_path,
+        search={"trials": 2, "space": {"lr": {"low": 1e-6, "high": 1e-4}}, "datasets": ["cuhk-pedes"]},
+        overhead={"against": ["uit-no-tir", "baseline"]},
+    )
+    study = load_study(path, methods=["uit", "baseline"])
+    assert study.search is not None
+    assert study.overhead is not None
+    assert study.overhead.against == ("baseline",)
+    assert load_study(path, datasets=["rstpreid"]).search is None
+
+
+def test_set_overrides_any_value_and_makes_sections_that_are_not_there(tmp_path: Path) -> None:
+    study = load_study(
+        write_study(tmp_path),
+        [
+            "train.epochs=7",
+            "evaluate.transfer=true",
+            "methods=[uit, baseline]",
+            "select.metric=mAP",
+            "seeds=[5]",
+        ],
+    )
+    cell = study.cells()[0]
+    assert (cell.train.epochs, cell.select.metric, cell.seed) == (7, "mAP", 5)
+    assert cell.targets == ("cuhk-pedes", "rstpreid")
+    assert study.methods == ("uit", "baseline")
+
+
+def test_tuned_settings_change_their_method_on_their_dataset_alone(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path))
+    cells = study.cells({("uit", "cuhk-pedes"): {"mask_ratio": 0.55, "lr": 2e-5}})
+    tuned = one(cells, "uit")
+    assert (tuned.own["mask_ratio"], tuned.train.lr) == (0.55, 2e-5)
+    assert one(cells, "uit", "rstpreid").own["mask_ratio"] == 0.7
+
+
+def test_claims_are_found_from_the_project_and_from_beside_the_study(tmp_path: Path) -> None:
+    (tmp_path / "claims.yaml").write_text("claims: []\n")
+    assert load_study(write_study(tmp_path, claims="claims.yaml")).claims == tmp_path / "claims.yaml"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_study_of_the_project_is_valid_and_says_how_to_run_it(path: Path) -> None:
+    try:
+        cells = load_study(path).cells()
+    except StudyError as error:
+        pytest.fail(str(error))
+    assert cells
+    opening = path.read_text()[:600]
+    assert opening.startswith("# ")
+    assert "harness run studies/" in opening

@@ -1,0 +1,148 @@
+"""`doctor` says what is missing and how to mend it, and whether there is room for a study."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import write_cuhk
+from study_files import write_study
+from typer.testing import CliRunner
+
+from harness.cli.verbs import app
+from harness.data import rendered
+from harness.data.dataset import DataError
+from harness.study.study import load_study
+from harness.trust import doctor
+from harness.trust.doctor import Diagnosis, diagnose, healthy, study_disk
+
+EMBEDDED = doctor._embedded
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches of its own, no network, and no unpacking of the embedded datasets, which others test."""
+    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_OFFLINE", "1")
+    monkeypatch.setattr(doctor, "_embedded", lambda name: Diagnosis(f"dataset {name}", "ok", "embedded"))
+
+
+def found(name: str, *arguments: Any) -> Diagnosis:
+    (finding,) = [finding for finding in diagnose(*arguments) if finding.name == name]
+    return finding
+
+
+def test_a_package_that_is_damaged_is_reinstalled_and_a_cache_without_room_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "file"))
+    assert "point TIPR_CACHE elsewhere" in EMBEDDED("rendered-plaza").mend
+
+    def damaged(name: str) -> Path:
+        raise DataError(["/home/TIPR_CACHE/manifest.json: damaged"])
+
+    monkeypatch.setattr(rendered, "unpack", damaged)
+    assert EMBEDDED("rendered-plaza").mend == "reinstall it"
+
+
+def test_every_finding_that_is_not_ok_comes_with_its_mend(tmp_path: Path) -> None:
+    findings = diagnose(tmp_path)
+    assert {finding.verdict for finding in findings} <= {"ok", "note", "fail"}
+    assert [finding.name for finding in findings if finding.verdict != "ok" and not finding.mend] == []
+
+
+def test_builds_of_torch_and_torchvision_that_do_not_match_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def broken(name: str, *rest: Any) -> Any:
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    finding = found("torch and torchvision")
+    assert finding.verdict == "fail"
+    assert "do not match" in finding.detail
+    assert "pip install" in finding.mend
+
+
+def test_a_check_that_breaks_is_a_finding_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise OSError("no such thing")
+        yield
+
+    monkeypatch.setattr(doctor, "_extras", broken)
+    findings = diagnose()
+    assert not healthy(findings)
+    assert any("no such thing" in finding.detail for finding in findings)
+    assert any(finding.name == "part-of-speech tagger" for finding in findings)
+
+
+def test_a_benchmark_that_is_there_loads_and_one_that_is_not_says_how_to_get_it(tmp_path: Path) -> None:
+    write_cuhk(tmp_path)
+    assert found("dataset cuhk-pedes", tmp_path).detail == "loadable, not the published counts"
+    missing = found("dataset rstpreid", tmp_path)
+    assert missing.verdict == "note"
+    assert "RSTPReid" in missing.detail + missing.mend
+
+
+def test_a_study_s_need_of_disk_is_counted_by_hand(tmp_path: Path) -> None:
+    write_cuhk(tmp_path)
+    path = write_study(tmp_path, methods=["clip-zero-shot"], datasets=["cuhk-pedes"], seeds=2)
+    cache, runs = study_disk(load_study(path), tmp_path)
+    assert cache == 24 * 3 * 96 * 32
+    from methods.clip import load_backbone
+    from methods.cost import TRAINING_PERSONS
+
+    weights = sum(p.numel() for p in load_backbone("tiny", "none", (96, 32), seed=0).parameters())
+    assert runs == 2 * 4 * weights
+    trained = write_study(tmp_path, methods=["baseline"], datasets=["cuhk-pedes"], seeds=2)
+    weights += TRAINING_PERSONS * (96 + 1)
+    assert study_disk(load_study(trained), tmp_path) == (cache, 4 * (2 * 6 + 4) * weights)
+
+
+def test_a_disk_too_small_for_a_study_fails_with_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cuhk(tmp_path)
+    path = write_study(tmp_path, datasets=["cuhk-pedes"])
+    monkeypatch.setattr(doctor, "study_disk", lambda *_: (10**9, 10**18))
+    finding = found("disk for runs of small", tmp_path, tmp_path / "runs", path)
+    assert finding.verdict == "fail"
+    assert str(tmp_path) in finding.mend
+
+
+def test_the_verb_prints_json_and_exits_1_where_the_demo_cannot_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "DEMO_DISK", 0.0)
+    for refusal, code in ((None, 0), ("no room", 1)):
+        monkeypatch.setattr(doctor, "_writable", lambda folder, refusal=refusal: refusal)
+        monkeypatch.setattr(doctor, "_devices", lambda: iter([Diagnosis("cpu", "ok", "cores of a test")]))
+        done = CliRunner().invoke(app, ["doctor", "--json"])
+        assert done.exit_code == code
+        assert json.loads(done.stdout)["healthy"] is (code == 0)
+    assert "the demo cannot run here" in CliRunner().invoke(app, ["doctor"]).stdout
+
+
+def test_a_study_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("name: 3\n")
+    assert CliRunner().invoke(app, ["doctor", str(tmp_path / "bad.yaml")]).exit_code == 2
+
+
+def test_each_line_is_told_before_the_next_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def looked() -> Iterator[Diagnosis]:
+        assert told[:2] == ["python", "packages"]
+        yield Diagnosis("gpu", "ok", "")
+
+    monkeypatch.setattr(doctor, "_devices", looked)
+    findings = diagnose(tell=lambda finding: told.append(finding.name))
+    assert told == [finding.name for finding in findings]
+    assert "gpu" in told
