@@ -146,8 +146,8 @@ def test_a_failed_cell_keeps_no_other_from_running(
 ) -> None:
     monkeypatch.setenv("LIGHT_TROUBLE", "error")
     store = RunStore(tmp_path / "out")
-    cells = study_of(tmp_path, methods=["light", "clip-zero-shot"]).cells()
-    runs = run_cells(cells, store, context, LaunchOptions(context.machine, workers=1))
+    both = study_of(tmp_path, methods=["light", "clip-zero-shot"]).cells()
+    runs = run_cells(both, store, context, LaunchOptions(context.machine, workers=1))
     assert [run.status.state for _, run in runs] == ["failed", "done"]
     assert [run.name for run in cells.failed(runs)] == [runs[0][1].name]
     table = (store.directory / "results.csv").read_text()

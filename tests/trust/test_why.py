@@ -20,7 +20,6 @@ from harness.cli.verbs import app
 from harness.launch import fingerprints
 from harness.launch.changes import changed_files, changes_between
 from harness.launch.context import Context
-from harness.machine import environment
 from harness.machine.errors import StudyError
 from harness.machine.progress import Progress
 from harness.store.runs import RunStore
@@ -146,10 +145,10 @@ def test_run_says_what_of_a_finished_cell_it_makes_again(copy: Path) -> None:
 
 def test_changed_code_names_its_room_and_files(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = dict(fingerprints.code_fingerprint())
-    monkeypatch.setattr(environment, "code_of", lambda *_: {**code, "train": "0" * 64})
+    monkeypatch.setattr(fingerprints, "code_of", lambda *_: {**code, "train": "0" * 64})
     texts = [change.text for change in asked(copy).changes if "train" in change.text]
     assert len(texts) == 1
-    assert "harness/train.py" in texts[0]
+    assert "harness/train/*.py" in texts[0]
 
 
 def test_data_that_is_gone_is_said_and_no_traceback(copy: Path) -> None:
