@@ -12,6 +12,7 @@ from factories import write_cuhk, write_rstp
 from study_files import SMALL, write_study
 
 from harness import registry
+from harness.launch import cells
 from harness.launch.cell import run_cell
 from harness.launch.cells import LaunchOptions, run_cells
 from harness.launch.context import Context
