@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.distributed
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather
@@ -54,8 +55,27 @@ def make_fabric(precision: Precision, *, device: str = "auto", devices: int = 1)
         accelerator=kind,
         devices=[int(index)] if index else devices,
         strategy=ddp if devices > 1 else "auto",
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        **_precision(kind, precision),
     )
+
+
+def _precision(kind: str, precision: Precision) -> dict[str, Any]:
+    """Fabric's arguments for a precision."""
+    if precision != "bf16":
+        return {"precision": "32-true"}
+    return {"plugins": Bf16Autocast("bf16-mixed", device=kind)}
+
+
+class Bf16Autocast(MixedPrecision):
+    """bf16 autocast inside `forward`; what goes in (images, noise, indices) keeps its dtype.
+
+    Fabric's own plugin also casts every floating input: noise just below 1 becomes 1, of which a random index
+    is one past the end, and equal numbers appear where all were different.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """The inputs as they are."""
+        return data
 
 
 def to_precision(module: torch.nn.Module, precision: Precision) -> None:

@@ -147,8 +147,8 @@ class Candidate:
 
     def upcoming(self, steps: int) -> Iterator[Indices]:
         """The next batches, announced as training announces them."""
-        places = range(self.steps, self.steps + steps)
-        batches = [self.batches[place % len(self.batches)] for place in places]
+        numbers = range(self.steps, self.steps + steps)
+        batches = [self.batches[number % len(self.batches)] for number in numbers]
         self.trainer.data.train.schedule(batches)
         for indices in batches:
             yield indices
@@ -161,31 +161,27 @@ class Candidate:
             self._step(indices)
         return {"training step": (timing.clock(self.device) - start) / steps}
 
-    def _step(self, indices: Indices) -> None:
-        trainer = self.trainer
-        batch, noise = trainer.inputs(indices, 0, self.steps)
-        trainer.optimiser.zero_grad(set_to_none=True)
-        losses = trainer.losses(batch, noise)
-        trainer.fabric.backward(torch.stack(list(losses.values())).sum())
-        trainer.optimiser.step()
-        trainer.meter.add(losses, len(indices))
+    def _step(self, indices: Indices, after_part: Callable[[str], None] | None = None) -> None:
+        batch, noise = self.trainer.inputs(indices, 0, self.steps)
+        if after_part is not None:
+            after_part("data")
+        losses = self.trainer.training_step(batch, noise, after_part=after_part)
+        self.trainer.epoch_stats.add(losses, len(indices))
 
     def run_in_parts(self, steps: int) -> dict[str, float]:
         """Seconds of each part of a step, waiting for the device after each; with that, slower in all."""
-        seconds, trainer = dict.fromkeys(PARTS, 0.0), self.trainer
+        seconds = dict.fromkeys(PARTS, 0.0)
+        begun = timing.clock(self.device)
+
+        def after_part(part: str) -> None:
+            nonlocal begun
+            now = timing.clock(self.device)
+            seconds[part] += (now - begun) / steps
+            begun = now
+
         for indices in self.upcoming(steps):
-            moments = [timing.clock(self.device)]
-            batch, noise = trainer.inputs(indices, 0, self.steps)
-            moments.append(timing.clock(self.device))
-            trainer.optimiser.zero_grad(set_to_none=True)
-            total = torch.stack(list(trainer.losses(batch, noise).values())).sum()
-            moments.append(timing.clock(self.device))
-            trainer.fabric.backward(total)
-            moments.append(timing.clock(self.device))
-            trainer.optimiser.step()
-            moments.append(timing.clock(self.device))
-            for part, begin, end in zip(PARTS, moments, moments[1:], strict=False):
-                seconds[part] += (end - begin) / steps
+            begun = timing.clock(self.device)
+            self._step(indices, after_part)
         return seconds
 
     def costs(self) -> dict[str, float]:

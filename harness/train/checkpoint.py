@@ -1,4 +1,4 @@
-"""What a run has to remember to go on as if it had never stopped."""
+"""The state of a run, from which it resumes as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from harness.machine.devices import cuda_in_use
 
 Weights = dict[str, Tensor]
 SHARE_OF_TIME = 0.005
+"""Of a run's time that checkpoints after epochs may take."""
 
 
 @dataclass
@@ -46,10 +47,11 @@ class TrainingProgress:
     step: int = 0
     best: dict[str, BestEpoch] = field(default_factory=lambda: {"val": BestEpoch(), "test": BestEpoch()})
     kept: dict[int, Weights] = field(default_factory=dict)
-    meter: dict[str, Any] | None = None
+    epoch_stats: dict[str, Any] | None = None
+    """`EpochStats.state` of an epoch that was interrupted."""
 
     def consider(self, scores: Mapping[str, float], epoch: int, weights: Mapping[str, Tensor]) -> None:
-        """Take note of an evaluation after `epoch`; `scores` by selection (`val`, `test`)."""
+        """Update the best epochs by an evaluation after `epoch`; `scores` by selection (`val`, `test`)."""
         for selection, score in scores.items():
             if self.best[selection].improves(score):
                 self.best[selection] = BestEpoch(epoch, score)
@@ -69,21 +71,21 @@ def _copied(value: Any) -> Any:
 
 
 def pack(
-    position: TrainingProgress, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None
+    progress: TrainingProgress, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None
 ) -> dict[str, Any]:
     """The full state as tensors and plain values, fit for a loader that executes nothing.
 
-    All of it is a copy in main memory: training may go on while it is written. Where training is over, no
-    `optimiser` is needed any more, two thirds of what there is to write.
+    All of it is a copy in main memory: training may continue while it is written. Where training is over,
+    the `optimiser`, two thirds of what there is to write, is not needed.
     """
-    present = position.epoch if position.step == 0 else None
+    present = progress.epoch if progress.step == 0 else None
     return {
-        "epoch": position.epoch,
-        "step": position.step,
-        "best": {selection: asdict(best) for selection, best in position.best.items()},
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "best": {selection: asdict(best) for selection, best in progress.best.items()},
         # The weights of a best epoch that are the present ones are not written twice.
-        "kept": {epoch: weights for epoch, weights in position.kept.items() if epoch != present},
-        "meter": position.meter,
+        "kept": {epoch: weights for epoch, weights in progress.kept.items() if epoch != present},
+        "epoch_stats": progress.epoch_stats,
         "model": copy_to_cpu(model.state_dict()),
         "optimiser": None if optimiser is None else tree_map(_copied, optimiser.state_dict()),
         "random": random_state(),
@@ -102,16 +104,16 @@ def unpack(
     kept = dict(state["kept"])
     if state["step"] == 0 and state["epoch"] in {chosen.epoch for chosen in best.values()}:
         kept[state["epoch"]] = copy_to_cpu(model.state_dict())
-    return TrainingProgress(state["epoch"], state["step"], best, kept, state["meter"])
+    return TrainingProgress(state["epoch"], state["step"], best, kept, state["epoch_stats"])
 
 
 def random_state() -> dict[str, Any]:
     """The global generators of torch, CUDA, NumPy and Python."""
-    name, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if cuda_in_use() else [],
-        "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), place, has_gauss, gauss),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, gauss),
         "python": random.getstate(),
     }
 
@@ -127,7 +129,7 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 
 
 class CheckpointWriter:
-    """Writes one full state after the other beside training, which waits only where a disk is too slow."""
+    """Writes full states in a thread, one after the other; training waits only where the disk is too slow."""
 
     def __init__(self, save: Callable[[dict[str, Any], int], None]) -> None:
         self._save = save
@@ -146,7 +148,7 @@ class CheckpointWriter:
             writing.result()
 
     def close(self) -> None:
-        """Let a write that has begun come to its end, well or not."""
+        """Wait for the write that has begun; its error is not raised."""
         self._thread.shutdown(wait=True)
 
 
@@ -154,7 +156,7 @@ class CheckpointTimer:
     """When a checkpoint is worth the time that training waits for it.
 
     After an epoch: unless that would be more than 0.5 % of the run, judged by the last one. Within an epoch:
-    every `minutes`. When they are written changes no number, since a run goes on exactly from any of them.
+    every `minutes`. When they are written changes no number, since a run resumes exactly from any of them.
     """
 
     def __init__(self, minutes: float) -> None:
@@ -167,7 +169,7 @@ class CheckpointTimer:
         return time.monotonic() - self._last >= self._cost / SHARE_OF_TIME
 
     def due_within_epoch(self) -> bool:
-        """Whether a long epoch has gone on for long enough."""
+        """Whether the last checkpoint is `minutes` old."""
         return time.monotonic() - self._last >= 60 * self._minutes
 
     def written(self, since: float) -> None:

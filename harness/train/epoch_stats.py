@@ -1,5 +1,4 @@
-"""What a running epoch is doing, gathered on the device: loss sums, the first bad step, and where the time
-went."""
+"""Statistics of the epoch that runs, kept on the device: loss sums, the first step with NaN, and times."""
 
 from __future__ import annotations
 
@@ -29,8 +28,7 @@ class TrainingDiverged(ArithmeticError):
 
 
 class EpochStats:
-    """Sums of losses over an epoch. Nothing waits for the device until `means` or `first_bad_step` is asked
-    for."""
+    """Sums of losses over an epoch; only `means`, `check` and `state` wait for the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.names: list[str] = []
@@ -42,7 +40,8 @@ class EpochStats:
         self._first_bad = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, losses: Mapping[str, Tensor], pairs: int) -> None:
-        """Take in one step's named losses over `pairs` pairs; every step of an epoch has the same names."""
+        """Add one step's losses (scalars by name) over `pairs` pairs; every step of an epoch has the same
+        names."""
         if not self.names:
             self.names = list(losses)
             self._sums = self._sums.new_zeros(len(losses))
@@ -97,12 +96,12 @@ class EpochStats:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any] | None, device: torch.device) -> EpochStats:
-        """The meter of an epoch that was interrupted, or a fresh one."""
-        meter = cls(device)
+        """The statistics of an epoch that was interrupted, or fresh ones."""
+        stats = cls(device)
         if state is not None:
-            meter.names, meter.steps, meter.pairs = list(state["names"]), state["steps"], state["pairs"]
-            meter.data_seconds = state["data_seconds"]
-            meter._begun -= state["seconds"]
-            meter._sums = state["sums"].to(device)
-            meter._first_bad.fill_(state["first_bad"])
-        return meter
+            stats.names, stats.steps, stats.pairs = list(state["names"]), state["steps"], state["pairs"]
+            stats.data_seconds = state["data_seconds"]
+            stats._begun -= state["seconds"]
+            stats._sums = state["sums"].to(device)
+            stats._first_bad.fill_(state["first_bad"])
+        return stats

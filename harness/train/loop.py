@@ -96,6 +96,8 @@ class TrainingOptions:
     """Who watches; what it raises ends the run (a deadline)."""
     after_epoch: AfterEpoch | None = None
     """Called with (epoch, validation scores) after each evaluation; what it raises ends the run (pruning)."""
+    on_start: Callable[[bool], None] | None = None
+    """Called once before the first step with whether the step runs compiled."""
 
 
 def train(
@@ -117,31 +119,52 @@ def train(
 
     Raises `TrainingDiverged`; the checkpoint is then still the last sound one.
     """
-    trainer = Trainer(
-        method,
-        data,
-        settings,
-        run,
-        seed,
-        fabric or devices.make_fabric(settings.precision),
-        options or TrainingOptions(),
-    )
+    fabric = fabric or devices.make_fabric(settings.precision)
+    trainer = Trainer(method, data, settings, run, seed, fabric, options or TrainingOptions())
     with closing(trainer.writer):
-        for epoch in range(trainer.position.epoch, trainer.epochs):
+        for epoch in range(trainer.progress.epoch, trainer.epochs):
             trainer.start_epoch(epoch)
             for step, indices in trainer.remaining_batches(epoch):
                 batch, noise = trainer.inputs(indices, epoch, step)
-                trainer.optimiser.zero_grad(set_to_none=True)
-                losses = trainer.losses(batch, noise)
-                trainer.fabric.backward(torch.stack(list(losses.values())).sum())
-                trainer.optimiser.step()
+                losses = trainer.training_step(batch, noise)
                 trainer.end_step(losses, len(indices), epoch, step)
             trainer.end_epoch(epoch)
         return trainer.save_models()
 
 
 class Trainer:
-    """What the loop stands on: the state of the run, and everything that is not the step itself."""
+    """A run in training: its state, its one training step, and what is done around the step."""
+
+    method: Method
+    """The weights, in the precision of the recipe, on the device."""
+    model: torch.nn.Module
+    """`method` as Fabric wraps it: autocast, gradients averaged over processes."""
+    adam: torch.optim.Adam
+    optimiser: torch.optim.Optimizer
+    """`adam` as Fabric wraps it."""
+    data: TrainingData
+    settings: TrainSettings
+    run: CellRun
+    seed: int
+    fabric: Fabric
+    options: TrainingOptions
+    epochs: int
+    """Epochs to train; 0 for a method that does not train."""
+    rates: list[float]
+    """Factor on the learning rate, an epoch each."""
+    steps: int
+    """Steps of the epoch that runs."""
+    progress: TrainingProgress
+    """How far the run has come; what a checkpoint holds beside weights."""
+    epoch_stats: EpochStats
+    generator: torch.Generator
+    """On the device; seeded anew for each draw."""
+    writer: CheckpointWriter
+    checkpoint_timer: CheckpointTimer
+    reported: float
+    """When progress was reported last (monotonic)."""
+    compiled: bool
+    """Whether the step runs compiled."""
 
     def __init__(
         self,
@@ -157,52 +180,59 @@ class Trainer:
         self.seed, self.fabric, self.options = seed, fabric, options
         self.epochs = settings.epochs if method.trains else 0
         self.rates = schedule(settings.epochs, settings.warmup_epochs, settings.warmup_factor)
+        self.steps, self.reported, self.compiled = 0, time.monotonic(), False
         self.generator = torch.Generator(fabric.device)
-        self.pace, self.writer = (
-            CheckpointTimer(options.checkpoint_minutes),
-            CheckpointWriter(run.save_checkpoint),
-        )
+        self.checkpoint_timer = CheckpointTimer(options.checkpoint_minutes)
+        self.writer = CheckpointWriter(run.save_checkpoint)
         devices.to_precision(method.to(fabric.device), settings.precision)
         if fabric.world_size > 1:
             method.gather = devices.gather_with_gradients
         self.adam = make_optimiser(method, settings)
-        self.position = self._resumed()
-        self.meter = EpochStats(fabric.device)
+        self.progress = self._resumed()
+        self.epoch_stats = EpochStats(fabric.device)
         self.model, self.optimiser = fabric.setup(method, self.adam)
         self.model.train()
-        self.compiled = self.position.epoch < self.epochs and self._compile()
+        self.compiled = self.progress.epoch < self.epochs and self._compile()
+        if options.on_start is not None:
+            options.on_start(self.compiled)
 
     def _resumed(self) -> TrainingProgress:
         # Loading sets damaged files aside: the first process does, and the others find what is sound.
         with self.fabric.rank_zero_first():
             state = self.run.load_checkpoint()
-            position = TrainingProgress() if state is None else unpack(state, self.method, self.adam)
+            progress = TrainingProgress() if state is None else unpack(state, self.method, self.adam)
             if self.fabric.is_global_zero:
-                self.run.truncate_after(position.epoch)
-        return position
+                self.run.truncate_after(progress.epoch)
+        return progress
 
     def _compile(self) -> bool:
-        """Compile the step where it pays, tried on the first batch; where that fails, say so and go on
+        """Compile the step where it pays, tried on a batch of full size; where that fails, warn and train
         without."""
         if not self._worth_compiling():
             return False
-        step, indices = next(self.remaining_batches(self.position.epoch), (0, None))
+        # Never the batch at which a run resumes: an epoch's last one may be smaller, and another graph.
+        epoch = self.progress.epoch
+        step, indices = next(self._full_batches(epoch), (0, None))
         if indices is None:
             return False
-        allow_many_compiled_steps()
+        prepare_compiler()
         self.method.compile(dynamic=False)
         try:
-            losses = self.model(*self.inputs(indices, self.position.epoch, step))
-            self.fabric.backward(torch.stack(list(losses.values())).sum())
+            self.training_step(*self.inputs(indices, epoch, step), update=False)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # the compiler raises errors of many kinds
             log.warning(
-                "torch.compile failed (%s: %s); training goes on without it", type(error).__name__, error
+                "torch.compile failed (%s: %s); training continues without it", type(error).__name__, error
             )
             self.method._compiled_call_impl = None
         self.optimiser.zero_grad(set_to_none=True)
         return self.method._compiled_call_impl is not None
+
+    def _full_batches(self, epoch: int) -> Iterator[tuple[int, Indices]]:
+        for step, indices in enumerate(self.data.batches.epoch(epoch)):
+            if len(indices) == self.settings.batch_size:
+                yield step, indices
 
     def _worth_compiling(self) -> bool:
         if self.options.compile != "auto":
@@ -211,27 +241,10 @@ class Trainer:
         steps = self.epochs * self.data.batches.steps(0)
         return self.fabric.device.type == "cuda" and self.fabric.world_size == 1 and steps >= COMPILED_FROM
 
-    def start_epoch(self, epoch: int) -> None:
-        """Set the epoch's learning rates and take up its meter where a killed run left it."""
-        set_rates(self.adam, self.rates[epoch])
-        self.model.train()
-        self.meter = EpochStats.restored(self.position.meter, self.fabric.device)
-        self.position.meter = None
-        self.reported = time.monotonic()
-
-    def remaining_batches(self, epoch: int) -> Iterator[tuple[int, Indices]]:
-        """Steps of the epoch that are still to do, each with the caption indices of its global batch."""
-        batches = self.data.batches.epoch(epoch)
-        self.steps = len(batches)
-        remaining = list(enumerate(batches))[self.position.step :]
-        self.data.train.schedule([indices[self._share(indices)] for _, indices in remaining])
-        yield from remaining
-
-    def _share(self, indices: Indices) -> slice:
-        return devices.share_of(len(indices), self.fabric)
+    # -- the step ---------------------------------------------------------------------------------
 
     def inputs(self, indices: Indices, epoch: int, step: int) -> tuple[Batch, Noise]:
-        """This process's share of a global batch and of all randomness of the step."""
+        """This process's share of a global batch `indices` [pairs], and of all randomness of the step."""
         start = time.perf_counter()
         share, settings = self._share(indices), self.settings
         draws = draw_augmentation(
@@ -244,57 +257,109 @@ class Trainer:
             erase=settings.erase_probability,
         )
         batch = self.data.train.batch(indices[share], _rows(draws, share))
-        self.meter.data_seconds += time.perf_counter() - start
+        self.epoch_stats.data_seconds += time.perf_counter() - start
         generator = self._generator("noise", epoch, step)
         noise = self.method.draw(len(indices), generator, self.fabric.device)
-        # Only a plugin draws from the global generators; seeded here, it too goes on as if never killed.
+        # Only a plugin draws from the global generators; seeded here, it too continues as if never killed.
         devices.seed_everything(self.seed, "global", epoch, step, self.fabric.global_rank)
         return batch, _rows(noise, share)
+
+    def training_step(
+        self,
+        batch: Batch,
+        noise: Noise,
+        *,
+        update: bool = True,
+        after_part: Callable[[str], None] | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses, backward pass and optimiser step of one batch; the losses by name, each a scalar.
+
+        This is the only training step: the loop, the compile trial and every measurement of speed take it.
+
+        Args:
+            batch: this process's share of the batch.
+            noise: all randomness of the step, row by row the batch's.
+            update: whether the optimiser steps; without, only the gradients are computed.
+            after_part: called with `forward`, `backward` and `optimiser` when each has been launched.
+        """
+        report = after_part or _ignore
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = self._losses(batch, noise)
+        total = torch.stack(list(losses.values())).sum()
+        report("forward")
+        self.fabric.backward(total)
+        report("backward")
+        if update:
+            self.optimiser.step()
+        report("optimiser")
+        return losses
+
+    def _losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        # An epoch's last, smaller batch is not worth compiling for.
+        small = self.compiled and len(batch.images) < self.settings.batch_size // self.fabric.world_size
+        with torch.compiler.set_stance("force_eager") if small else nullcontext():
+            losses: dict[str, Tensor] = self.model(batch, noise)
+        return losses
 
     def _generator(self, purpose: str, epoch: int, step: int) -> torch.Generator:
         return self.generator.manual_seed(seed_for(self.seed, purpose, epoch, step))
 
-    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """Named losses of a batch; an epoch's last, smaller one is not worth compiling for."""
-        small = self.compiled and len(batch.images) < self.settings.batch_size // self.fabric.world_size
-        with torch.compiler.set_stance("force_eager") if small else nullcontext():
-            found: dict[str, Tensor] = self.model(batch, noise)
-        return found
+    def _share(self, indices: Indices) -> slice:
+        return devices.share_of(len(indices), self.fabric)
+
+    # -- around the step --------------------------------------------------------------------------
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the epoch's learning rates, and continue its statistics where a killed run left them."""
+        set_rates(self.adam, self.rates[epoch])
+        self.model.train()
+        self.epoch_stats = EpochStats.restored(self.progress.epoch_stats, self.fabric.device)
+        self.progress.epoch_stats = None
+        self.reported = time.monotonic()
+
+    def remaining_batches(self, epoch: int) -> Iterator[tuple[int, Indices]]:
+        """Steps of the epoch that are still to do, each with the caption indices [pairs] of its global
+        batch."""
+        batches = self.data.batches.epoch(epoch)
+        self.steps = len(batches)
+        remaining = list(enumerate(batches))[self.progress.step :]
+        self.data.train.schedule([indices[self._share(indices)] for _, indices in remaining])
+        yield from remaining
 
     def end_step(self, losses: Mapping[str, Tensor], pairs: int, epoch: int, step: int) -> None:
-        """Note the step; now and then report progress, look for NaN, and write a checkpoint in a long
+        """Count the step; now and then report progress, look for NaN, and write a checkpoint in a long
         epoch."""
-        self.meter.add(losses, pairs)
-        self.position.step = step + 1
+        self.epoch_stats.add(losses, pairs)
+        self.progress.step = step + 1
         now = time.monotonic()
         if self.fabric.is_global_zero and now - self.reported >= self.options.report_seconds:
-            self.meter.check(epoch + 1)
-            means, speed = self.meter.means(), self.meter.pairs_per_second
+            self.epoch_stats.check(epoch + 1)
+            means, speed = self.epoch_stats.means(), self.epoch_stats.pairs_per_second
             if self.options.progress is not None:
                 self.options.progress.on_step(epoch + 1, step + 1, self.steps, means, speed)
             self.reported = time.monotonic()
         # Clocks of several processes disagree about when; there, epochs are the only stops.
-        if self.fabric.world_size == 1 and self.pace.due_within_epoch():
+        if self.fabric.world_size == 1 and self.checkpoint_timer.due_within_epoch():
             self._require_finite(epoch)
-            self.position.meter = self.meter.state()
+            self.progress.epoch_stats = self.epoch_stats.state()
             self._save_checkpoint()
 
     def end_epoch(self, epoch: int) -> None:
-        """Evaluate, choose, and write down what the epoch did."""
-        line: dict[str, Any] = {"epoch": epoch + 1, "losses": self.meter.means(over_processes=True)}
-        line |= {"lr": self.settings.lr * self.rates[epoch], **self.meter.costs()}
+        """Evaluate the model, update the best epochs, and append the epoch to the history."""
+        line: dict[str, Any] = {"epoch": epoch + 1, "losses": self.epoch_stats.means(over_processes=True)}
+        line |= {"lr": self.settings.lr * self.rates[epoch], **self.epoch_stats.costs()}
         line["peak_memory"] = devices.peak_memory(self.fabric.device)
         self._require_finite(epoch)
         start = time.perf_counter()
         evaluated = self._evaluate(epoch)
         line |= {**evaluated, "evaluation_seconds": time.perf_counter() - start}
-        self.position.epoch, self.position.step, self.position.meter = epoch + 1, 0, None
+        self.progress.epoch, self.progress.step, self.progress.epoch_stats = epoch + 1, 0, None
         chosen_by = {split: scored[self.options.metric] for split, scored in evaluated.items()}
-        self.position.consider(chosen_by, epoch + 1, self.method.state_dict())
+        self.progress.consider(chosen_by, epoch + 1, self.method.state_dict())
         if not self.fabric.is_global_zero:
             return
         self.run.append_history(line)
-        if self.pace.due_after_epoch() or epoch + 1 == self.epochs:
+        if self.checkpoint_timer.due_after_epoch() or epoch + 1 == self.epochs:
             self._save_checkpoint()
         if self.options.progress is not None:
             self.options.progress.on_epoch(line)
@@ -312,27 +377,29 @@ class Trainer:
                 for name, split in (("val", self.data.val), ("test", self.data.test))
             }
         except NonFiniteFeatures as error:
-            raise TrainingDiverged(0, epoch + 1, self.meter.means()) from error
+            raise TrainingDiverged(0, epoch + 1, self.epoch_stats.means()) from error
 
     def _require_finite(self, epoch: int) -> None:
-        self.meter.check(epoch + 1)
+        self.epoch_stats.check(epoch + 1)
         finite = [weight.detach().isfinite().all() for weight in self.method.parameters()]
         if not torch.stack(finite).all():
-            raise TrainingDiverged(0, epoch + 1, self.meter.means())
+            raise TrainingDiverged(0, epoch + 1, self.epoch_stats.means())
 
     def _save_checkpoint(self) -> None:
         start = time.monotonic()
-        is_over = self.position.epoch == self.epochs
-        state = pack(self.position, self.method, None if is_over else self.adam)
-        self.writer.write(state, self.position.epoch)
-        self.pace.written(start)
+        is_over = self.progress.epoch == self.epochs
+        state = pack(self.progress, self.method, None if is_over else self.adam)
+        self.writer.write(state, self.progress.epoch)
+        self.checkpoint_timer.written(start)
 
     def save_models(self) -> dict[str, int]:
-        """Write the weights of every selection; the epoch of each. Without any valid score the last epoch
-        stands in."""
-        weights = {self.position.epoch: self.method.state_dict(), **self.position.kept}
-        chosen = {name: best.epoch or self.position.epoch for name, best in self.position.best.items()}
-        chosen["last"] = self.position.epoch
+        """Write the weights of every selection; returns the epoch of each.
+
+        Without any valid score the last epoch is chosen.
+        """
+        weights = {self.progress.epoch: self.method.state_dict(), **self.progress.kept}
+        chosen = {name: best.epoch or self.progress.epoch for name, best in self.progress.best.items()}
+        chosen["last"] = self.progress.epoch
         self.writer.wait()
         if self.fabric.is_global_zero:
             for selection, epoch in chosen.items():
@@ -341,15 +408,24 @@ class Trainer:
         return chosen
 
 
-def allow_many_compiled_steps() -> None:
+def prepare_compiler() -> None:
     """Let one process compile the step of every method, size and setting that its cells and trials have.
 
     By default the compiler gives up on code that it has compiled for eight kinds of input, and the ninth
-    method of a study would run other kernels than the first.
+    method of a study would run other kernels than the first. Where algorithms must be deterministic, kernels
+    are not chosen by timing them either.
     """
     from torch._dynamo import config
 
     config.recompile_limit = config.accumulated_recompile_limit = COMPILED_STEPS
+    if torch.are_deterministic_algorithms_enabled():
+        from torch._inductor import config as inductor
+
+        inductor.deterministic = True
+
+
+def _ignore(part: str) -> None:
+    """Nobody measures the parts of a step."""
 
 
 def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:

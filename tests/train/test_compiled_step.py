@@ -5,6 +5,7 @@ import torch
 from small_runs import (
     TINY,
     Linear,
+    MemoryRun,
     recipe,
     run_small,
     small_method,
@@ -74,3 +75,24 @@ def test_the_smaller_batch_at_the_end_of_an_epoch_is_not_compiled_for_and_counts
     assert len(plain.history) == 2
     assert captured_graphs() == 1
     assert without_times(compiled.history) == without_times(plain.history)
+
+
+def test_a_run_that_resumes_at_the_small_batch_of_an_epoch_still_compiles_the_full_one_alone():
+    settings = recipe(epochs=2, batch_size=12)
+    every_step = TrainingOptions(compile="on", report_seconds=0, checkpoint_minutes=0)
+    run, data = MemoryRun(), training_data(settings)
+    batch, left = data.train.batch, iter(range(3, -1, -1))  # one for the compile trial
+
+    def dying(indices, draws=None):
+        if next(left) == 0:
+            raise KeyboardInterrupt
+        return batch(indices, draws)
+
+    data.train.batch = dying
+    with pytest.raises(KeyboardInterrupt):
+        run_small(run, settings=settings, data=data, method=small_method(), options=every_step)
+    assert run.load_checkpoint()["step"] == 2  # what is left of the epoch is its last, small batch
+    torch.compiler.reset()
+    counters.clear()
+    run_small(run, settings=settings, method=small_method(), options=every_step)
+    assert captured_graphs() == 1

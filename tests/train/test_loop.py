@@ -143,15 +143,15 @@ def test_without_any_valid_score_the_last_epoch_stands_in(monkeypatch):
 
 
 def test_weights_of_a_best_epoch_are_kept_once_and_forgotten_when_beaten():
-    position = TrainingProgress()
+    progress = TrainingProgress()
     weights = {"w": torch.zeros(1)}
-    position.consider({"val": 1.0, "test": 1.0}, 1, weights)
+    progress.consider({"val": 1.0, "test": 1.0}, 1, weights)
     weights["w"] += 1
-    position.consider({"val": 2.0, "test": 0.5}, 2, weights)
-    assert {epoch: float(model["w"]) for epoch, model in position.kept.items()} == {1: 0.0, 2: 1.0}
-    position.consider({"val": 2.0, "test": 3.0}, 3, weights)
-    assert sorted(position.kept) == [2, 3]
-    assert position.best == {"val": BestEpoch(2, 2.0), "test": BestEpoch(3, 3.0)}
+    progress.consider({"val": 2.0, "test": 0.5}, 2, weights)
+    assert {epoch: float(model["w"]) for epoch, model in progress.kept.items()} == {1: 0.0, 2: 1.0}
+    progress.consider({"val": 2.0, "test": 3.0}, 3, weights)
+    assert sorted(progress.kept) == [2, 3]
+    assert progress.best == {"val": BestEpoch(2, 2.0), "test": BestEpoch(3, 3.0)}
 
 
 def test_history_has_the_scores_that_evaluating_the_model_gives():
@@ -304,6 +304,27 @@ def test_bf16_computes_in_bfloat16_and_keeps_float32_weights():
     assert {weight.dtype for weight in method.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32", "released"])
+def test_noise_and_images_reach_a_method_as_they_were_drawn_in_every_precision(precision):
+    drawn, seen = [], []
+
+    class Telling(Linear):
+        def draw(self, size, generator, device):
+            drawn.append(super().draw(size, generator, device))
+            return drawn[-1]
+
+        def forward(self, batch, noise):
+            seen.append(noise["jitter"].clone())
+            assert batch.images.dtype == torch.float32
+            assert batch.person_ids.dtype == torch.int64
+            return super().forward(batch, noise)
+
+    torch.manual_seed(0)
+    run_small(method=Telling(), epochs=1, precision=precision)
+    assert len(seen) == 4
+    assert all(torch.equal(noise["jitter"], arrived) for noise, arrived in zip(drawn, seen, strict=True))
+
+
 def test_a_compiler_that_fails_is_named_and_training_goes_on_to_the_same_numbers(monkeypatch, caplog):
     plain = run_small()[0]
 
@@ -393,9 +414,7 @@ def test_a_step_on_cuda_never_makes_the_host_wait(name):
     for number, (step, indices) in enumerate(batches[:3]):
         torch.cuda.set_sync_debug_mode("error" if number == 2 else "default")
         try:
-            losses = trainer.losses(*trainer.inputs(indices, 0, step))
-            trainer.fabric.backward(torch.stack(list(losses.values())).sum())
-            trainer.optimiser.step()
-            trainer.meter.add(losses, len(indices))
+            losses = trainer.training_step(*trainer.inputs(indices, 0, step))
+            trainer.epoch_stats.add(losses, len(indices))
         finally:
             torch.cuda.set_sync_debug_mode("default")

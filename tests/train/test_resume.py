@@ -100,7 +100,7 @@ def test_the_checkpoint_has_the_full_state_and_loads_without_running_code():
     with pytest.raises(Killed):
         run_small(run, settings=settings, options=EVERY_STEP, data=killed_at(9, training_data(settings)))
     state = run.load_checkpoint()  # loaded with weights_only
-    assert {"epoch", "step", "best", "kept", "model", "optimiser", "random", "meter"} <= state.keys()
+    assert {"epoch", "step", "best", "kept", "model", "optimiser", "random", "epoch_stats"} <= state.keys()
     assert set(state["random"]) == {"torch", "cuda", "numpy", "python"}
     assert state["epoch"] == 2
     assert len(state["optimiser"]["state"]) > 0
@@ -147,16 +147,16 @@ def test_training_a_finished_run_again_changes_nothing_and_trains_nothing():
 def test_checkpoints_that_would_cost_too_much_of_the_time_are_left_out(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("harness.train.checkpoint.time.monotonic", lambda: now[0])
-    pace = CheckpointTimer(minutes=10)
-    assert pace.due_after_epoch()
+    timer = CheckpointTimer(minutes=10)
+    assert timer.due_after_epoch()
     now[0] = 4.0
-    pace.written(since=1.0)  # training waited three seconds
+    timer.written(since=1.0)  # training waited three seconds
     now[0] = 4.0 + 3.0 / 0.005 - 1
-    assert not pace.due_after_epoch()
-    assert not pace.due_within_epoch()
+    assert not timer.due_after_epoch()
+    assert not timer.due_within_epoch()
     now[0] += 1
-    assert pace.due_after_epoch()
-    assert pace.due_within_epoch()
+    assert timer.due_after_epoch()
+    assert timer.due_within_epoch()
 
 
 def test_a_state_is_written_as_it_was_however_long_the_disk_takes_and_however_training_goes_on():
