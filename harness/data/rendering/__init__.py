@@ -1,1 +1,1 @@
-"""Rendered pedestrians: who they are, what they look like in a picture, and what a witness says of them."""
+"""Rendered pedestrians: attributes of people, pictures of them, and captions of each picture."""

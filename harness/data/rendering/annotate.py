@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from harness.data.rendering.attributes import Person, View, to_record, view_from_record
+from harness.data.rendering.captioning import captions
 from harness.data.rendering.population import Sizes
-from harness.data.rendering.words import captions
 from harness.machine.seeds import seed_for
 
-DWELL_ON = {  # what a witness of a planted population never leaves out
+ALWAYS_NAMED = {  # what captions of a planted population never leave out
     "": frozenset[str](),
     "fine:shoes-colour": frozenset({"feet"}),
     "fine:bag-pattern": frozenset({"bag"}),
@@ -49,4 +49,4 @@ def image_captions(
     """The captions of one image of the population (domain, seed, sizes, plant)."""
     view_seed = seed_for("captions", domain, seed, person.number, view_number)
     unseen = sizes.split_of(person.number) != "train"
-    return captions(person, view, domain, view_seed, unseen=unseen, dwell_on=DWELL_ON[plant])
+    return captions(person, view, domain, view_seed, unseen=unseen, always_named=ALWAYS_NAMED[plant])

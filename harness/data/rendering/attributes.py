@@ -1,4 +1,4 @@
-"""Who is drawn: the schema of a rendered person and of one view, and the sampling of whole populations.
+"""The attributes of a rendered person and of one view of them: the ground truth of every picture.
 
 A population is a pure function of (domain, seed, how many, plant): it needs numpy only, no geometry, and does
 not depend on how many processes draw it. `wardrobe.py` says what people of a domain wear how often.
@@ -170,7 +170,7 @@ class Wrap:
 
 @dataclass(frozen=True)
 class Body:
-    """MakeHuman's macro controls (0..1) and what a witness would call them."""
+    """MakeHuman's macro controls (0..1) and the words captions use for them."""
 
     sex: str  # female | male
     race: str  # a macro target's name: caucasian, african, asian
@@ -193,11 +193,6 @@ class Body:
     def build(self) -> str:
         """The build in a word: slim, average or heavy."""
         return "slim" if self.weight < 0.36 else "heavy" if self.weight > 0.66 else "average"
-
-    @property
-    def stature(self) -> str:
-        """The height in a word: short, average or tall."""
-        return "short" if self.height < 0.3 else "tall" if self.height > 0.7 else "average"
 
 
 @dataclass(frozen=True)

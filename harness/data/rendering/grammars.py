@@ -1,4 +1,4 @@
-"""The sentences witnesses make. A template's marks:
+"""Sentence templates of the captions, by domain. A template's marks:
 
 `{slot}` is filled, `(a|b|c)` is one of a, b, c, `[…]` is left out when a slot in it is empty. Slots:
 `who` (young woman), `outfit` (all the clothes, in some order), `upper lower feet neck head` (a garment each),

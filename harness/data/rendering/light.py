@@ -1,4 +1,4 @@
-"""Light on a person: a sun with a shadow map, and a sky that cloth folds and limbs keep from each other."""
+"""Light on a person: a sun with a shadow map, and a sky with ambient occlusion."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SUN_MAP, SKY_MAP, SKY_DIRECTIONS = 160, 44, 6
 class Light:
     """Light of one view, linear: `sun` is its direction, colours are `[3]`.
 
-    `hard` is how dark the sun's shadow is on the ground (0..1) and `soft` how blurred (pixels); `key` is how
-    bright the camera means the picture to be.
+    `hard` is how dark the sun's shadow is on the ground (0..1) and `soft` how blurred (pixels); `key` is the
+    brightness that the exposure aims at.
     """
 
     sun: Array
@@ -34,7 +34,7 @@ class Light:
 
 
 def draw_light(domain: Domain, random: Random) -> Light:
-    """Light as this domain has it, another for every view."""
+    """Sample the light of one view of a domain."""
     azimuth, elevation = random.uniform(0, 2 * math.pi), random.uniform(*domain.sun_elevation)
     flat = math.cos(elevation)
     warmth = random.uniform(-1, 1) * domain.sun_warmth * np.array([1, 0, -1])

@@ -1,4 +1,4 @@
-"""One person's parts gathered into one mesh with one atlas, ready to be posed and drawn again and again."""
+"""The mesh of one person: all parts with one texture atlas, which is posed anew for every view."""
 
 from __future__ import annotations
 

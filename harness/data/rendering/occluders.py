@@ -1,4 +1,4 @@
-"""Things nearer the camera than the person, in picture coordinates: what they hide is never described."""
+"""Occluders between camera and person, in picture coordinates; what they hide is never described."""
 
 from __future__ import annotations
 

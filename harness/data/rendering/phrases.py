@@ -1,4 +1,4 @@
-"""What a witness calls each thing that a view shows: noun phrases, in the words of a domain."""
+"""Noun phrases for each thing that a view shows, in the words of a domain."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def mirrored(phrase: str) -> str:
     return " ".join(swap.get(word, word) for word in phrase.split())
 
 
-class Witness:
-    """Somebody who saw one view of one person and has the words of one domain.
+class Captioner:
+    """Names what one view of one person shows, in the words of one domain.
 
-    `mistaken` is the part this witness gets wrong ("" for none): another colour or kind is named instead.
+    `mistaken` is the part the caption gets wrong ("" for none): another colour or kind is named instead.
     """
 
     def __init__(
@@ -91,27 +91,27 @@ class Witness:
         return self.rng.choice(own if own and (self.domain == "generic" or self.often(0.75)) else words[""])
 
     def colour(self, name: str, part: str = "") -> str:
-        """What the witness calls a colour."""
+        """A word for a colour."""
         if part and part == self.mistaken and name in MISTAKEN_COLOURS:
             name = self.rng.choice(MISTAKEN_COLOURS[name])
         return self.say(COLOUR_NAMES[name])
 
     def kind(self, name: str, part: str = "") -> str:
-        """What the witness calls a kind of thing."""
+        """A word for a kind of thing."""
         if part and part == self.mistaken and name in MISTAKEN_KINDS and self.often(0.4):
             name = MISTAKEN_KINDS[name]
         return self.say(NAMES[name])
 
     # -- who -----------------------------------------------------------------------------------------------
     def who(self) -> str:
-        """The person in a word or two; the age only where face or hair tell it."""
+        """The person in a word or two; the age only where face or hair show it."""
         body = self.person.body
         if self.often(0.08):
             return self.say(WHO["person"]["any"])
-        tells = self.view.facing > 0.4 or (
+        shows_age = self.view.facing > 0.4 or (
             body.age == "older" and self.person.hair_colour == "grey" and self.saw("hair")
         )
-        age = body.age if tells and body.age != "adult" and self.often(0.5) else "any"
+        age = body.age if shows_age and body.age != "adult" and self.often(0.5) else "any"
         word = self.say(WHO[body.sex][age])
         return (
             f"{self.say(BUILD[body.build])} {word}" if body.build != "average" and self.often(0.15) else word

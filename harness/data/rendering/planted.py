@@ -1,4 +1,4 @@
-"""Planted truths: populations of people whom only one stated thing tells apart."""
+"""Planted populations: people who differ in one stated attribute only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 
 from harness.data.rendering.attributes import BAG_PATTERNS, COLOURS, Bag, Garment, Person, Shoes
-from harness.data.rendering.tailor import sample
+from harness.data.rendering.person_sampling import sample
 from harness.machine.seeds import seed_for
 
 UPPER = Garment("sweater", "male_casualsuit03", "grey", hem=-0.2)
@@ -18,7 +18,7 @@ BAG = Bag("shoulder bag", "beige", hand="left", size=1.15)
 
 
 def planted(domain: str, seed: int, people: int, plant: str) -> list[Person]:
-    """A population with a known answer to "what tells these people apart?".
+    """A population whose people differ in one known attribute only.
 
     Everybody is one person in one outfit (body, hair, clothes, `look`: all the same) except for
 
@@ -27,20 +27,23 @@ def planted(domain: str, seed: int, people: int, plant: str) -> list[Person]:
       plain bag among them);
     * `coarse:colour` — the colours of the plain upper and lower garment (380 people).
 
-    A larger population comes in crowds of that many, each of another body and hair; within a
-    crowd nothing else differs. Raises ValueError for an unknown plant.
+    A larger population consists of groups of that many, each of another body and hair; within a
+    group nothing else differs.
+
+    Raises:
+        ValueError: for an unknown plant.
     """
     if plant not in PLANTS:
         raise ValueError(f"unknown planted truth {plant}: one of {', '.join(PLANTS)}")
     drawn: list[Person] = []
-    crowd = 0
+    group = 0
     while len(drawn) < people:
-        options = PLANTS[plant](_plain(sample(domain, seed, crowd)))
-        order = np.random.default_rng(seed_for("planted", domain, seed, crowd, plant)).permutation(
+        options = PLANTS[plant](_plain(sample(domain, seed, group)))
+        order = np.random.default_rng(seed_for("planted", domain, seed, group, plant)).permutation(
             len(options)
         )
         drawn += [dataclasses.replace(options[i], number=len(drawn) + k) for k, i in enumerate(order)]
-        crowd += 1
+        group += 1
     return drawn[:people]
 
 

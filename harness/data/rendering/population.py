@@ -1,4 +1,4 @@
-"""Drawing whole populations of people: distinct, with hold-outs, or with a planted truth."""
+"""Sampling of whole populations: distinct people with hold-outs, or people who differ in one thing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 import itertools
 
 from harness.data.rendering.attributes import Person, signature
+from harness.data.rendering.person_sampling import sample
 from harness.data.rendering.planted import planted
-from harness.data.rendering.tailor import sample
 from harness.data.rendering.wardrobe import WARDROBES
 
 
@@ -32,9 +32,9 @@ class Sizes:
 def population(domain: str, seed: int, sizes: Sizes, plant: str = "") -> list[Person]:
     """The people of a domain, in the order of their numbers; any two differ in two or more visible things.
 
-    The hold-outs of `wardrobe.py` apply to the train people of every domain except `generic`, which is the
-    vocabulary lesson before any of them. `plant` (a name of `planted.PLANTS`) makes a population in which
-    only the stated thing tells people apart.
+    The hold-outs of `wardrobe.py` apply to the train people of every domain except `generic`, which
+    pre-training uses before any of them. `plant` (a name of `planted.PLANTS`) makes a population in which
+    people differ in the stated attribute only.
     """
     if domain not in WARDROBES:
         raise ValueError(f"unknown domain {domain}: one of {', '.join(WARDROBES)}")
@@ -52,16 +52,19 @@ def population(domain: str, seed: int, sizes: Sizes, plant: str = "") -> list[Pe
 
 
 class _Seen:
-    """The looks drawn so far. Two looks differ in fewer than two fields exactly if they agree once some one
-    field is struck out; so all looks are kept with each field struck out in turn."""
+    """The signatures sampled so far.
+
+    Two signatures differ in fewer than two fields exactly if they agree once some one field is masked; so all
+    of them are kept with each field masked in turn.
+    """
 
     def __init__(self) -> None:
-        self.struck: set[tuple[str, ...]] = set()
+        self.masked: set[tuple[str, ...]] = set()
 
     def admits(self, fields: tuple[str, ...]) -> bool:
-        """Whether `fields` differ in at least two places from every look before; if so they are kept."""
-        struck = {(*fields[:i], f"any {i}", *fields[i + 1 :]) for i in range(len(fields))}
-        if not self.struck.isdisjoint(struck):
+        """Whether `fields` differ in at least two places from all before; if so they are kept."""
+        masked = {(*fields[:i], f"any {i}", *fields[i + 1 :]) for i in range(len(fields))}
+        if not self.masked.isdisjoint(masked):
             return False
-        self.struck |= struck
+        self.masked |= masked
         return True

@@ -1,7 +1,7 @@
 """A small z-buffer rasteriser: which triangle owns each pixel, and what colour it has there.
 
 Visibility is exact at the supersampled resolution: every sample carries the label of the material in front,
-so that what a view shows of a garment, a print on it or a beard is counted and not guessed.
+so the visible share of a garment, a print or a beard is counted, not estimated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# sRGB bytes to linear light, by the 2.2 power that every colour of the generator is meant in.
+# sRGB bytes to linear light, by the 2.2 power of all the generator's colours.
 LINEAR: Array = ((np.arange(256) / 255) ** 2.2).astype(np.float32)
 
 

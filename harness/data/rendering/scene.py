@@ -1,4 +1,4 @@
-"""What lies behind a person: ground, a wall or plants, sky, furniture, far people. New for every view."""
+"""The background of a view: ground, a wall or plants, sky, furniture, far people; new for every view."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The words witnesses use: what a thing, a colour or a movement is called, in each domain.
+"""The words of the captions: names of things, colours and movements, in each domain.
 
-Every entry is `spoken(everywhere, plaza, station, campus)`, comma-separated lists. A witness mostly uses
-the words of the domain; the generic domain knows all of them, so that a model pre-trained there has met every
+Every entry is `spoken(everywhere, plaza, station, campus)`, comma-separated lists. A caption mostly uses
+the words of its domain; the generic domain has all of them, so that a model pre-trained there has met every
 word, though never in a sentence of the other domains.
 """
 
@@ -295,7 +295,7 @@ PASSING: dict[str, Words] = {
     ),
 }
 
-# what a hasty witness takes one thing for
+# what a mistaken caption names instead
 MISTAKEN_COLOURS: dict[str, tuple[str, ...]] = {
     "black": ("navy", "dark grey"),
     "navy": ("black", "blue"),

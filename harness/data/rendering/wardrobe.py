@@ -1,4 +1,4 @@
-"""What people wear, by domain: frequencies, what goes with what, and what is held out of training.
+"""Frequencies of clothes by domain, and the combinations that are held out of training.
 
 A table maps a choice to its weight; weights need not sum to one. The three cameras' domains dress differently
 (a summer square, a winter station, an autumn campus); `generic` wears everything, evenly.
@@ -13,7 +13,7 @@ Weights = dict[str, float]
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """How often a domain's people wear what."""
+    """The frequencies of one domain's clothes, bags, hats and ages."""
 
     uppers: Weights  # without an outer garment, or under an open one
     outers: Weights

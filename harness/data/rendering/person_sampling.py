@@ -1,4 +1,4 @@
-"""Drawing one person from a domain's wardrobe."""
+"""Sampling of one person from the frequencies of a domain."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sample(domain: str, seed: int, number: int, attempt: int = 0, split: str = "
     draws = itertools.count()
     while True:
         rng = np.random.default_rng(seed_for("person", domain, seed, number, attempt, next(draws)))
-        person = _Tailor(rng, WARDROBES[domain], split).person(number)
+        person = _PersonSampler(rng, WARDROBES[domain], split).person(number)
         if split != "train" or not holds_out(person):
             return person
 
@@ -65,8 +65,8 @@ def holds_out(person: Person) -> list[str]:
     return found
 
 
-class _Tailor:
-    """Draws one person, part after part, from one wardrobe."""
+class _PersonSampler:
+    """Samples one person, part after part, from one wardrobe."""
 
     def __init__(self, rng: np.random.Generator, wardrobe: Wardrobe, split: str) -> None:
         self.rng = rng
