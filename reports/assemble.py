@@ -13,7 +13,7 @@ from harness.machine.files import atomic_write
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
 from reports import html, power, published, tables
-from reports.comparison import ComparisonOptions, arenas
+from reports.comparison import ComparisonOptions, comparison_groups
 from reports.context import ReportContext
 from reports.document import Section, Table
 from reports.figures import FigureWriter
@@ -66,21 +66,25 @@ def build(
     """
     page = out or run_dirs[0] / "report.html"
     beside = page.with_suffix("")
-    frames = read(run_dirs)
+    stored_runs = read(run_dirs)
     for directory in run_dirs:
         with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
             write_results_table(RunStore(directory))
     chosen = options or ComparisonOptions()
     context = ReportContext(
-        frames, tuple(arenas(frames, chosen)), chosen, published.published(), FigureWriter(beside / "figures")
+        stored_runs,
+        tuple(comparison_groups(stored_runs, chosen)),
+        chosen,
+        published.published(),
+        FigureWriter(beside / "figures"),
     )
     sections = _sections(context)
-    title = " + ".join(dict.fromkeys(run.name for run in frames.runs))
+    title = " + ".join(dict.fromkeys(run.name for run in stored_runs.runs))
     atomic_write(
         page,
         html.page(
             title=title,
-            description=_description(frames),
+            description=_description(stored_runs),
             sections=sections,
             now=now or datetime.now(),
             remarks=_remarks(context),
@@ -121,14 +125,16 @@ def _sections(context: ReportContext) -> list[Section]:
     return [summary.section(context), *ablation.sections(context), *rest]
 
 
-def _description(frames: StoredRuns) -> str:
-    return " ".join(dict.fromkeys(str(run.study.get("description") or "") for run in frames.runs)).strip()
+def _description(stored_runs: StoredRuns) -> str:
+    return " ".join(
+        dict.fromkeys(str(run.study.get("description") or "") for run in stored_runs.runs)
+    ).strip()
 
 
 def _remarks(context: ReportContext) -> list[str]:
     """What a reader must know before any number."""
     remarks = [provenance.broken_images(context), *summary.left_out(context)]
-    if len(context.frames.presets) > 1:
+    if len(context.stored_runs.presets) > 1:
         remarks.append(
             "These runs used different presets; they are shown in separate tables and never compared."
         )
@@ -157,7 +163,7 @@ def _terminal(context: ReportContext, width: int) -> str:
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=False)
     unlimited = console.options.update(max_width=10_000)
-    printed = [ablation.result_table(context, arena, "R1") for arena in context.homes]
+    printed = [ablation.result_table(context, group, "R1") for group in context.same_dataset]
     printed += claims.short_tables(context)
     for table in printed:
         drawn = tables.terminal(table)

@@ -1,7 +1,7 @@
 """Who won where: every method's per-query scores on one target, and what the statistics make of them.
 
-An arena is a set of methods trained on one source under one preset and judged by the same queries. Nothing is
-ever compared across arenas, so presets, training sets and test sets cannot mix.
+A group is a set of methods trained on one source under one preset and judged by the same queries. Nothing is
+ever compared across groups, so presets, training sets and test sets cannot mix.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import numpy as np
 
 from reports import statistics
 from reports.statistics import Bootstrap, Comparison, Estimate, Floats, Integers
-from reports.stored_runs import CellView, Place, QueryScores, StoredRuns
+from reports.stored_runs import CellView, Evaluation, QueryScores, StoredRuns
 
 METRICS = ("R1", "mAP")
 """Metrics that are compared by statistics; the others are shown as means."""
+DIRECTION = "t2i"
+"""What is compared: captions that look for pictures."""
 SELECTED_ON_VAL = "val"
 SELECTED_ON_TEST = "test"
 
@@ -35,7 +37,7 @@ class ComparisonOptions:
 
 @dataclass(frozen=True)
 class MethodScores:
-    """One method in an arena: its finished cells by seed and their scores, ``[seeds, queries]`` each."""
+    """One method in a group: its finished cells by seed and their scores, ``[seeds, queries]`` each."""
 
     label: str
     cells: tuple[CellView, ...]
@@ -44,7 +46,7 @@ class MethodScores:
     test split adds."""
 
     @property
-    def seedless(self) -> bool:
+    def untrained(self) -> bool:
         """Whether the method does not train, so that seeds change nothing."""
         return not any(cell.trains for cell in self.cells)
 
@@ -53,9 +55,10 @@ class MethodScores:
 class ComparisonGroup:
     """One table's worth of evidence; estimates are in percent."""
 
-    place: Place
+    evaluation: Evaluation
     reference: str
-    contestants: Mapping[str, MethodScores]
+    methods: Mapping[str, MethodScores]
+    """Methods with finished cells, in the study's order."""
     person: Integers
     gallery: int
     options: ComparisonOptions
@@ -66,11 +69,6 @@ class ComparisonGroup:
     chance: float = float("nan")
     """Expected R1 of a random ranking, in percent."""
     notes: tuple[str, ...] = ()
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Methods with finished cells, in the study's order."""
-        return tuple(self.contestants)
 
     @property
     def queries(self) -> int:
@@ -84,13 +82,9 @@ class ComparisonGroup:
 
     @cached_property
     def bootstrap(self) -> Bootstrap:
-        """One set of draws for every arm ``metric/method`` of the arena."""
-        arms = {
-            f"{arm}/{name}": one.scores[arm] for name, one in self.contestants.items() for arm in one.scores
-        }
-        still = {
-            f"{arm}/{name}" for name, one in self.contestants.items() if one.seedless for arm in one.scores
-        }
+        """One set of draws for every arm ``metric/method`` of the group."""
+        arms = {f"{arm}/{name}": one.scores[arm] for name, one in self.methods.items() for arm in one.scores}
+        still = {f"{arm}/{name}" for name, one in self.methods.items() if one.untrained for arm in one.scores}
         return statistics.crossed_bootstrap(
             arms,
             self.person,
@@ -109,13 +103,13 @@ class ComparisonGroup:
         return self.bootstrap.contrast(named, self.options.alpha).scaled(100)
 
     @cached_property
-    def planned(self) -> Mapping[tuple[str, str], Comparison]:
+    def against_reference(self) -> Mapping[tuple[str, str], Comparison]:
         """Every method against the reference, by (method, metric); a Holm family for each metric."""
         others = [name for name in self.methods if name != self.reference]
         return self._family([(name, self.reference) for name in others if self.reference in self.methods])
 
     @cached_property
-    def remaining(self) -> Mapping[tuple[str, str, str], Comparison]:
+    def other_pairs(self) -> Mapping[tuple[str, str, str], Comparison]:
         """The pairs without the reference, by (one, other, metric); a second Holm family for each metric."""
         pairs = list(combinations([name for name in self.methods if name != self.reference], 2))
         found = self._compare(pairs)
@@ -143,7 +137,7 @@ class ComparisonGroup:
 
     def means(self, method: str, metric: str, selection: str = SELECTED_ON_VAL) -> list[float]:
         """A metric of every seed, in percent, as the run itself recorded it; missing ones are left out."""
-        scores = (cell.score(self.place, selection, metric) for cell in self.contestants[method].cells)
+        scores = (cell.score(self.evaluation, selection, metric) for cell in self.methods[method].cells)
         return [score for score in scores if score is not None]
 
 
@@ -152,57 +146,62 @@ def _named(item: Comparison) -> Comparison:
     return replace(item, one=item.one.partition("/")[2], other=item.other.partition("/")[2])
 
 
-def arenas(
-    frames: StoredRuns, options: ComparisonOptions, direction: str = "t2i", *, away: bool = True
+def comparison_groups(
+    stored_runs: StoredRuns, options: ComparisonOptions, *, transfer: bool = True
 ) -> list[ComparisonGroup]:
-    """Every arena of the runs that has at least one finished method; homes first, in the study's order.
+    """Every group with at least one finished method, in the study's order, transfer last.
 
-    Without ``away``, homes alone are read.
+    Without `transfer`, only those tested on their training dataset are read.
     """
     places = {
-        place
-        for cell in frames.cells
-        for target in cell.targets(direction)
-        if (place := Place(cell.preset, cell.dataset, target, direction, cell.population)).home or away
+        evaluation
+        for cell in stored_runs.cells
+        for target in cell.targets(DIRECTION)
+        if (
+            evaluation := Evaluation(cell.preset, cell.dataset, target, DIRECTION, cell.population)
+        ).same_dataset
+        or transfer
     }
-    order = list(frames.datasets)
+    order = list(stored_runs.datasets)
 
-    def rank(place: Place) -> tuple[object, ...]:
-        where = _position(order, place.source), _position(order, place.target)
-        return (place.preset, not place.home, *where, place.population)
+    def rank(evaluation: Evaluation) -> tuple[object, ...]:
+        where = _position(order, evaluation.source), _position(order, evaluation.target)
+        return (evaluation.preset, not evaluation.same_dataset, *where, evaluation.population)
 
-    found = (_arena(frames, place, options) for place in sorted(places, key=rank))
-    return [arena for arena in found if arena is not None]
+    found = (_comparison_group(stored_runs, evaluation, options) for evaluation in sorted(places, key=rank))
+    return [group for group in found if group is not None]
 
 
 def _position(order: Sequence[str], name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-def _arena(frames: StoredRuns, place: Place, options: ComparisonOptions) -> ComparisonGroup | None:
+def _comparison_group(
+    stored_runs: StoredRuns, evaluation: Evaluation, options: ComparisonOptions
+) -> ComparisonGroup | None:
     read: dict[str, list[tuple[CellView, QueryScores, QueryScores | None]]] = {}
-    for cell in frames.cells:
-        if cell.status != "done" or not place.holds(cell):
+    for cell in stored_runs.cells:
+        if cell.status != "done" or not evaluation.holds(cell):
             continue
-        scores = cell.query_scores(place, SELECTED_ON_VAL)
+        scores = cell.query_scores(evaluation, SELECTED_ON_VAL)
         if scores is not None:
             read.setdefault(cell.method, []).append(
-                (cell, scores, cell.query_scores(place, SELECTED_ON_TEST))
+                (cell, scores, cell.query_scores(evaluation, SELECTED_ON_TEST))
             )
     if not read:
         return None
     shared, notes = _shared_queries([scores for rows in read.values() for _, scores, _ in rows])
     if not len(shared):
         return None
-    ordered = [name for name in frames.methods if name in read]
+    ordered = [name for name in stored_runs.methods if name in read]
     first = read[ordered[0]][0][0]
-    of = first.people(place, SELECTED_ON_VAL)
+    of = first.people(evaluation, SELECTED_ON_VAL)
     person = np.unique([of[int(query)] for query in shared], return_inverse=True)[1].astype(np.int64)
-    row = first.row(place, SELECTED_ON_VAL) or {}
+    row = first.row(evaluation, SELECTED_ON_VAL) or {}
     return ComparisonGroup(
-        place,
-        frames.reference,
-        {name: _contestant(name, read[name], shared) for name in ordered},
+        evaluation,
+        stored_runs.reference,
+        {name: _method_scores(name, read[name], shared) for name in ordered},
         person,
         int(row.get("gallery") or 0),
         options,
@@ -229,7 +228,7 @@ def _shared_queries(all_scores: Sequence[QueryScores]) -> tuple[Integers, tuple[
     return shared, (f"Compared on the {len(shared):,} queries all cells share, of up to {most:,}.",)
 
 
-def _contestant(
+def _method_scores(
     label: str, rows: Sequence[tuple[CellView, QueryScores, QueryScores | None]], shared: Integers
 ) -> MethodScores:
     rows = sorted(rows, key=lambda row: row[0].seed)

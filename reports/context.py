@@ -33,48 +33,55 @@ _STATES = {
 class ReportContext:
     """The runs, what the statistics say of them, and where figures are drawn."""
 
-    frames: StoredRuns
-    arenas: tuple[ComparisonGroup, ...]
+    stored_runs: StoredRuns
+    groups: tuple[ComparisonGroup, ...]
     options: ComparisonOptions
     published: Published
-    studio: FigureWriter = field(default_factory=FigureWriter)
+    figure_writer: FigureWriter = field(default_factory=FigureWriter)
 
     @cached_property
-    def homes(self) -> tuple[ComparisonGroup, ...]:
-        """Arenas where methods are tested on the dataset they were trained on."""
-        return tuple(arena for arena in self.arenas if arena.place.home)
+    def same_dataset(self) -> tuple[ComparisonGroup, ...]:
+        """Groups where methods are tested on the dataset they were trained on."""
+        return tuple(group for group in self.groups if group.evaluation.same_dataset)
 
     @cached_property
-    def away(self) -> tuple[ComparisonGroup, ...]:
-        """Arenas of transfer."""
-        return tuple(arena for arena in self.arenas if not arena.place.home)
+    def transfer(self) -> tuple[ComparisonGroup, ...]:
+        """Groups of transfer."""
+        return tuple(group for group in self.groups if not group.evaluation.same_dataset)
 
-    def methods_of(self, arena: ComparisonGroup) -> tuple[str, ...]:
-        """Every method meant for an arena's training set, finished or not, in the study's order."""
+    def methods_of(self, group: ComparisonGroup) -> tuple[str, ...]:
+        """Every method meant for a group's training set, finished or not, in the study's order."""
         meant = {
-            cell.method for cell in self.frames.cells if arena.place.holds(cell) or self._planned(arena, cell)
+            cell.method
+            for cell in self.stored_runs.cells
+            if group.evaluation.holds(cell) or self._planned(group, cell)
         }
-        return tuple(name for name in self.frames.methods if name in meant)
+        return tuple(name for name in self.stored_runs.methods if name in meant)
 
-    def _planned(self, arena: ComparisonGroup, cell: CellView) -> bool:
-        return not cell.parts and (cell.preset, cell.dataset) == (arena.place.preset, arena.place.source)
-
-    def cells_of(self, arena: ComparisonGroup, method: str) -> tuple[CellView, ...]:
-        """A method's cells behind an arena, by seed, whatever their status."""
-        place = arena.place
-        return tuple(
-            cell
-            for cell in self.frames.of(method, place.source, place.preset)
-            if place.holds(cell) or not cell.parts
+    def _planned(self, group: ComparisonGroup, cell: CellView) -> bool:
+        return not cell.parts and (cell.preset, cell.dataset) == (
+            group.evaluation.preset,
+            group.evaluation.source,
         )
 
-    def link(self, arena: ComparisonGroup, method: str) -> str:
-        """Anchor of the runs behind a method's number."""
-        return runs_anchor(arena.place.preset, arena.place.source, method, arena.place.population)
+    def cells_of(self, group: ComparisonGroup, method: str) -> tuple[CellView, ...]:
+        """A method's cells behind a group, by seed, whatever their status."""
+        evaluation = group.evaluation
+        return tuple(
+            cell
+            for cell in self.stored_runs.of(method, evaluation.source, evaluation.preset)
+            if evaluation.holds(cell) or not cell.parts
+        )
 
-    def gap(self, arena: ComparisonGroup, method: str) -> TableCell:
-        """An empty place that says what became of the method's runs."""
-        return missing(why_missing(self.cells_of(arena, method)), self.link(arena, method))
+    def link(self, group: ComparisonGroup, method: str) -> str:
+        """Anchor of the runs behind a method's number."""
+        return runs_anchor(
+            group.evaluation.preset, group.evaluation.source, method, group.evaluation.population
+        )
+
+    def gap(self, group: ComparisonGroup, method: str) -> TableCell:
+        """An empty evaluation that says what became of the method's runs."""
+        return missing(why_missing(self.cells_of(group, method)), self.link(group, method))
 
 
 def runs_anchor(preset: str, source: str, method: str, population: str = "") -> str:

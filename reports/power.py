@@ -112,7 +112,7 @@ def plan(design: Design, comparisons: int = 1, by: Assumptions = Assumptions()) 
 
 
 def detectable(
-    arena: ComparisonGroup, seeds: int | None = None, people: int | None = None, comparisons: int = 1
+    group: ComparisonGroup, seeds: int | None = None, people: int | None = None, comparisons: int = 1
 ) -> float | None:
     """Detectable difference to the reference from measured variances: the median over its comparisons.
 
@@ -120,20 +120,20 @@ def detectable(
     None when no two methods have two seeds.
     """
     found = [
-        parts.detectable(seeds or own, people or arena.people, arena.options.alpha / comparisons)
-        for own, parts in _measured(arena)
+        parts.detectable(seeds or own, people or group.people, group.options.alpha / comparisons)
+        for own, parts in _measured(group)
     ]
     return float(np.median(found)) if found else None
 
 
-def comparisons(arena: ComparisonGroup) -> int:
-    """How many comparisons with the reference a table of the arena is corrected for."""
-    return max(1, len(arena.planned) // len(METRICS))
+def comparisons(group: ComparisonGroup) -> int:
+    """How many comparisons with the reference a table of the group is corrected for."""
+    return max(1, len(group.against_reference) // len(METRICS))
 
 
 def section(context: ReportContext) -> Section | None:
     """What this study could see, what more of everything would bring, and where the variance comes from."""
-    homes = [arena for arena in context.homes if arena.reference in arena.methods]
+    homes = [group for group in context.same_dataset if group.reference in group.methods]
     if not homes:
         return None
     blocks: list[Block] = [
@@ -148,27 +148,27 @@ def section(context: ReportContext) -> Section | None:
             "captions, happen to be in the test set. Choice of epoch: the spread of the test score over the "
             "epochs that validation cannot tell from the best one; it is part of what seeds differ by."
         ),
-        *(_decomposition(context, arena) for arena in homes),
+        *(_decomposition(context, group) for group in homes),
     ]
     return Section("power", "What this study could see", tuple(blocks))
 
 
-def _outlook(arenas: Sequence[ComparisonGroup]) -> Table | None:
+def _outlook(groups: Sequence[ComparisonGroup]) -> Table | None:
     """Detectable difference as the study is, corrected, and with more seeds or more people."""
-    columns = (Column("Design", "left"), *(Column(arena.place.title) for arena in arenas))
+    columns = (Column("Design", "left"), *(Column(group.evaluation.title) for group in groups))
     rows = [
-        (TableCell("this study, one comparison"), *(_size(arena) for arena in arenas)),
+        (TableCell("this study, one comparison"), *(_size(group) for group in groups)),
         (
             TableCell("this study, corrected for its comparisons"),
-            *(_size(arena, comparisons=comparisons(arena)) for arena in arenas),
+            *(_size(group, comparisons=comparisons(group)) for group in groups),
         ),
         *(
-            (TableCell(f"{seeds} seeds, one comparison"), *(_size(arena, seeds=seeds) for arena in arenas))
+            (TableCell(f"{seeds} seeds, one comparison"), *(_size(group, seeds=seeds) for group in groups))
             for seeds in (3, 5, 10)
         ),
         (
             TableCell("four times the test people, one comparison"),
-            *(_size(arena, people=4 * arena.people) for arena in arenas),
+            *(_size(group, people=4 * group.people) for group in groups),
         ),
     ]
     if all(value.sort is None for value in rows[0][1:]):
@@ -176,40 +176,40 @@ def _outlook(arenas: Sequence[ComparisonGroup]) -> Table | None:
     return Table("power", "Detectable difference, points of R1", columns, tuple(rows))
 
 
-def _size(arena: ComparisonGroup, **design: int) -> TableCell:
-    size = detectable(arena, **design)
-    link = f"table-variance-{arena.place.key}"
+def _size(group: ComparisonGroup, **design: int) -> TableCell:
+    size = detectable(group, **design)
+    link = f"table-variance-{group.evaluation.key}"
     if size is None:
         return missing("needs two methods with two seeds", link)
-    few = [one.spread.seeds for one in _trained(arena) if one.spread.seeds < FEW_SEEDS]
+    few = [one.spread.seeds for one in _trained(group) if one.spread.seeds < FEW_SEEDS]
     return TableCell(number(size), size, link, flag=plural(min(few), "seed") if few else "")
 
 
-def _trained(arena: ComparisonGroup) -> list[MethodSummary]:
-    arms = (arena.bootstrap.arms[f"R1/{method}"] for method in arena.methods)
+def _trained(group: ComparisonGroup) -> list[MethodSummary]:
+    arms = (group.bootstrap.arms[f"R1/{method}"] for method in group.methods)
     return [arm for arm in arms if not arm.spread.seedless]
 
 
-def _measured(arena: ComparisonGroup) -> list[tuple[int, Components]]:
+def _measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
     """Seeds and variances of every comparison with the reference that has seeds to tell them by."""
-    base = arena.bootstrap.arms.get(f"R1/{arena.reference}")
+    base = group.bootstrap.arms.get(f"R1/{group.reference}")
     found = []
-    for method in arena.methods:
-        other = arena.bootstrap.arms[f"R1/{method}"]
-        if base is None or method == arena.reference or arena.contestants[method].seedless:
+    for method in group.methods:
+        other = group.bootstrap.arms[f"R1/{method}"]
+        if base is None or method == group.reference or group.methods[method].untrained:
             continue
         seeds = min(base.spread.seeds, other.spread.seeds)
-        if seeds < 2 or arena.people < 2:
+        if seeds < 2 or group.people < 2:
             continue
         whole = 1e4 * float(np.var(base.profile - other.profile, ddof=1))
         spreads = (base.spread, other.spread)
-        run = 1e4 * arena.people * sum(part.interaction * part.seeds for part in spreads)
+        run = 1e4 * group.people * sum(part.interaction * part.seeds for part in spreads)
         luck = tuple(1e4 * part.seed_only * part.seeds for part in spreads)
         found.append((seeds, Components(max(0.0, whole - run / seeds), run, luck)))
     return found
 
 
-def _decomposition(context: ReportContext, arena: ComparisonGroup) -> Table:
+def _decomposition(context: ReportContext, group: ComparisonGroup) -> Table:
     """The standard error of a method's mean R1, its two parts, and what single runs differ by."""
     columns = (
         Column("Method", "left"),
@@ -219,15 +219,15 @@ def _decomposition(context: ReportContext, arena: ComparisonGroup) -> Table:
         Column("Single runs: seeds", help="standard deviation between seeds beyond noise on single people"),
         Column("Single runs: choice of epoch", help="standard deviation over epochs tied on validation"),
     )
-    rows = tuple(_uncertainty(context, arena, method) for method in arena.methods)
-    title = f"Where the uncertainty comes from on {arena.place.title}"
+    rows = tuple(_uncertainty(context, group, method) for method in group.methods)
+    title = f"Where the uncertainty comes from on {group.evaluation.title}"
     note = "Points of R1. 0.00 from seeds: they differ by no more than noise on single people explains."
-    return Table(f"variance-{arena.place.key}", title, columns, rows, (note,))
+    return Table(f"variance-{group.evaluation.key}", title, columns, rows, (note,))
 
 
-def _uncertainty(context: ReportContext, arena: ComparisonGroup, method: str) -> tuple[TableCell, ...]:
-    spread = arena.bootstrap.arms[f"R1/{method}"].spread
-    link = context.link(arena, method)
+def _uncertainty(context: ReportContext, group: ComparisonGroup, method: str) -> tuple[TableCell, ...]:
+    spread = group.bootstrap.arms[f"R1/{method}"].spread
+    link = context.link(group, method)
     people, seeds = spread.people, spread.seed_only
     few = spread.seeds < FEW_SEEDS and not spread.seedless
     whole = _points(np.sqrt(people + (seeds if spread.seeds > 1 else 0.0)), link)
@@ -244,7 +244,7 @@ def _uncertainty(context: ReportContext, arena: ComparisonGroup, method: str) ->
         of_people,
         of_seeds,
         single,
-        _epoch_choice(arena, method, link),
+        _epoch_choice(group, method, link),
     )
 
 
@@ -257,9 +257,9 @@ def _share(part: float, whole: float, link: str) -> TableCell:
     return TableCell(f"{number(root, 2)} ({number(share, 0)} %)", root, link)
 
 
-def _epoch_choice(arena: ComparisonGroup, method: str, link: str) -> TableCell:
+def _epoch_choice(group: ComparisonGroup, method: str, link: str) -> TableCell:
     widths = [
-        width for cell in arena.contestants[method].cells if (width := epoch_spread(cell.history)) is not None
+        width for cell in group.methods[method].cells if (width := epoch_spread(cell.history)) is not None
     ]
     mean = mean_of(widths)
     if mean is None:

@@ -82,7 +82,7 @@ def _protocol(entry: Mapping[str, Any]) -> str:
 
 def section(context: ReportContext) -> Section | None:
     """Where the published numbers of these datasets were read; None for datasets nobody published on."""
-    here = {*context.frames.datasets, *(arena.place.target for arena in context.arenas)}
+    here = {*context.stored_runs.datasets, *(group.evaluation.target for group in context.groups)}
     entries = [one for one in context.published.in_domain if one["dataset"] in here]
     entries += [
         one for one in context.published.transfer if {one["source_dataset"], one["target_dataset"]} <= here

@@ -33,8 +33,8 @@ class RunError(ValueError):
 
 
 @dataclass(frozen=True)
-class Place:
-    """What an arena's numbers have in common."""
+class Evaluation:
+    """What a group's numbers have in common."""
 
     preset: str
     source: str
@@ -44,27 +44,27 @@ class Place:
     """Which version of the source, when the runs used several."""
 
     @property
-    def home(self) -> bool:
+    def same_dataset(self) -> bool:
         """Whether the methods were trained where they are tested."""
         return self.source == self.target
 
     @property
     def key(self) -> str:
         """A name fit for anchors and files."""
-        parts = [self.source] if self.home else [self.source, self.target]
+        parts = [self.source] if self.same_dataset else [self.source, self.target]
         where = "-to-".join(parts) + ("" if self.preset == "clean" else f"-{self.preset}")
         return where + (f"-{self.population.replace(' ', '-').replace(',', '')}" if self.population else "")
 
     @property
     def title(self) -> str:
-        """The place in words."""
-        where = self.source if self.home else f"{self.source} → {self.target}"
+        """The evaluation in words."""
+        where = self.source if self.same_dataset else f"{self.source} → {self.target}"
         remarks = [] if self.preset == "clean" else [f"preset {self.preset}"]
         remarks += [self.population] if self.population else []
         return f"{where} ({', '.join(remarks)})" if remarks else where
 
     def holds(self, cell: CellView) -> bool:
-        """Whether a cell was trained in this place's setting."""
+        """Whether a cell was trained in this evaluation's setting."""
         return (cell.preset, cell.dataset, cell.population) == (self.preset, self.source, self.population)
 
 
@@ -139,7 +139,7 @@ class CellView:
         """Name of the cell's folder; for a planned cell a name of the same shape."""
         if self.stored is not None:
             return self.stored.name
-        return f"{self.dataset}.{self.method}.{self.seed}.planned"
+        return f"{self.dataset}.{self.method}.{self.seed}.against_reference"
 
     @cached_property
     def results(self) -> tuple[Mapping[str, Any], ...]:
@@ -169,31 +169,31 @@ class CellView:
         """Datasets it has results on."""
         return {str(row["target"]) for row in self.results if row["direction"] == direction}
 
-    def row(self, place: Place, selection: str) -> Mapping[str, Any] | None:
-        """The result for a place, or None."""
+    def row(self, evaluation: Evaluation, selection: str) -> Mapping[str, Any] | None:
+        """The result for a evaluation, or None."""
         for row in self.results:
             if (row["target"], row["direction"], row["selection"]) == (
-                place.target,
-                place.direction,
+                evaluation.target,
+                evaluation.direction,
                 selection,
             ):
                 return row
         return None
 
-    def score(self, place: Place, selection: str, metric: str) -> float | None:
+    def score(self, evaluation: Evaluation, selection: str, metric: str) -> float | None:
         """One metric in percent, or None when the cell has no such result."""
-        row = self.row(place, selection)
+        row = self.row(evaluation, selection)
         value = None if row is None else row.get(metric)
         return None if value is None or value != value else float(value)
 
-    def records_path(self, place: Place, selection: str) -> Path:
+    def records_path(self, evaluation: Evaluation, selection: str) -> Path:
         """Where the store keeps one row per query of an evaluation."""
         folder = self.run.path / "cells" / self.directory / "records"
-        return folder / f"{place.target}.{selection}.{place.direction}.parquet"
+        return folder / f"{evaluation.target}.{selection}.{evaluation.direction}.parquet"
 
-    def query_scores(self, place: Place, selection: str) -> QueryScores | None:
+    def query_scores(self, evaluation: Evaluation, selection: str) -> QueryScores | None:
         """Per-query records; None when the store has none or no query had a positive."""
-        table = self._records(place, selection, "query", "rank", "ap", "positives")
+        table = self._records(evaluation, selection, "query", "rank", "ap", "positives")
         if table is None or not (table["positives"] > 0).any():
             return None
         order = np.argsort(table["query"], kind="stable")
@@ -202,21 +202,23 @@ class CellView:
         query, rank, positives = (column.astype(np.int64) for column in (query, rank, positives))
         return QueryScores(query, rank, ap.astype(np.float64), positives)
 
-    def people(self, place: Place, selection: str) -> dict[int, str]:
+    def people(self, evaluation: Evaluation, selection: str) -> dict[int, str]:
         """The person each query belongs to."""
-        table = self._records(place, selection, "query", "person_id")
+        table = self._records(evaluation, selection, "query", "person_id")
         if table is None:
             return {}
         return dict(zip(map(int, table["query"]), map(str, table["person_id"]), strict=True))
 
-    def _records(self, place: Place, selection: str, *columns: str) -> dict[str, NDArray[Any]] | None:
+    def _records(
+        self, evaluation: Evaluation, selection: str, *columns: str
+    ) -> dict[str, NDArray[Any]] | None:
         """Some columns of an evaluation; reading its lists of gallery items would take ten times as long."""
         import pyarrow.parquet as parquet
 
-        if self.row(place, selection) is None:
+        if self.row(evaluation, selection) is None:
             return None
         try:
-            table = parquet.read_table(self.records_path(place, selection), columns=list(columns))
+            table = parquet.read_table(self.records_path(evaluation, selection), columns=list(columns))
         except (OSError, ValueError):
             return None
         return {name: table.column(name).to_numpy() for name in columns}

@@ -214,12 +214,12 @@ def detectable_differences(
         design = Design(test["captions"], test["person_ids"], len(study.seeds))
         if not design.people or not design.queries:
             continue
-        arena = earlier.get(name)
-        if arena is not None and design.seeds > 1 and detectable(arena) is not None:
+        group = earlier.get(name)
+        if group is not None and design.seeds > 1 and detectable(group) is not None:
             one, all_of_them = (
-                detectable(arena, design.seeds, design.people, count) for count in (1, comparisons)
+                detectable(group, design.seeds, design.people, count) for count in (1, comparisons)
             )
-            cells = sum(len(each.cells) for each in arena.contestants.values())
+            cells = sum(len(each.cells) for each in group.methods.values())
             variances = f"measured on {cells} finished runs in {out}"
         else:
             one, all_of_them = (plan(design, count) for count in (1, comparisons))
@@ -235,21 +235,23 @@ def _earlier_arenas(
 
     Of cells that the study asks for but for the seed: the same people, and the same settings.
     """
-    from reports.comparison import ComparisonOptions, arenas
+    from reports.comparison import ComparisonOptions, comparison_groups
     from reports.stored_runs import read
 
     try:
-        frames = read([out])
+        stored_runs = read([out])
         asked = [_but_for_the_seed(context.parts(cell)) for cell in study.cells()]
-        same = tuple(cell for cell in frames.cells if _but_for_the_seed(cell.parts) in asked)
+        same = tuple(cell for cell in stored_runs.cells if _but_for_the_seed(cell.parts) in asked)
         # The variances need no resampling.
-        found = arenas(replace(frames, cells=same), ComparisonOptions(resamples=1), away=False)
+        found = comparison_groups(
+            replace(stored_runs, cells=same), ComparisonOptions(resamples=1), transfer=False
+        )
     except FileNotFoundError:  # nothing ran there yet
         return {}
     except (OSError, ValueError, StoreError) as error:
         notes.append(f"--out {out}: finished cells cannot be read, so variances are assumed: {error}")
         return {}
-    return {one.place.source: one for one in found}
+    return {one.evaluation.source: one for one in found}
 
 
 def _but_for_the_seed(parts: Mapping[str, Any]) -> str:

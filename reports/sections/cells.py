@@ -9,7 +9,7 @@ from typing import Any
 from reports.context import ReportContext, runs_anchor, state
 from reports.document import Block, Column, Prose, Section, Table, TableCell, TemplateBlock
 from reports.formatting import number, plural
-from reports.stored_runs import ALTERED, CellView, Place
+from reports.stored_runs import ALTERED, CellView, Evaluation
 
 ALARMING = ("failed", ALTERED)
 """What a reader should look into before anything else."""
@@ -30,7 +30,7 @@ def section(context: ReportContext) -> Section:
 
 def _failures(context: ReportContext) -> Table | None:
     """Runs without a result and why."""
-    cells = [cell for cell in context.frames.cells if cell.status != "done"]
+    cells = [cell for cell in context.stored_runs.cells if cell.status != "done"]
     if not cells:
         return None
     columns = (
@@ -54,7 +54,7 @@ def _failures(context: ReportContext) -> Table | None:
 
 def _common(context: ReportContext) -> dict[str, str]:
     """Settings that all described cells have with the same value."""
-    described = [cell.settings for cell in context.frames.cells if cell.parts]
+    described = [cell.settings for cell in context.stored_runs.cells if cell.parts]
     if not described:
         return {}
     first, *others = described
@@ -67,7 +67,7 @@ def _common(context: ReportContext) -> dict[str, str]:
 
 def _groups(context: ReportContext, common: Mapping[str, str]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str, str, str], list[CellView]] = {}
-    order = context.frames
+    order = context.stored_runs
     ranked = sorted(
         order.cells, key=lambda cell: (order.datasets.index(cell.dataset), order.methods.index(cell.method))
     )
@@ -85,8 +85,8 @@ def _groups(context: ReportContext, common: Mapping[str, str]) -> list[dict[str,
 
 
 def _run(cell: CellView, common: Mapping[str, str]) -> dict[str, Any]:
-    place = Place(cell.preset, cell.dataset, cell.dataset, "t2i", cell.population)
-    row = cell.row(place, "val")
+    evaluation = Evaluation(cell.preset, cell.dataset, cell.dataset, "t2i", cell.population)
+    row = cell.row(evaluation, "val")
     own = {name: shown(value) for name, value in sorted(cell.settings.items()) if name not in common}
     facts = {
         "Identity": cell.identity or "none yet",

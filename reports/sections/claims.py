@@ -140,7 +140,7 @@ def rulings(context: ReportContext) -> list[Ruling]:
     """Every claim of the runs, judged once for each preset it was run under."""
     claims = {
         claim.id: claim
-        for run in context.frames.runs
+        for run in context.stored_runs.runs
         if (run.path / FILE).is_file()
         for claim in load_claims(run.path / FILE)
     }
@@ -148,36 +148,36 @@ def rulings(context: ReportContext) -> list[Ruling]:
 
 
 def _rule(context: ReportContext, claim: Claim) -> list[Ruling]:
-    arenas = [
-        arena
-        for arena in context.arenas
-        if arena.place.source == claim.dataset
-        and arena.place.target == (claim.target or claim.dataset)
-        and claim.preset in ("", arena.place.preset)
+    groups = [
+        group
+        for group in context.groups
+        if group.evaluation.source == claim.dataset
+        and group.evaluation.target == (claim.target or claim.dataset)
+        and claim.preset in ("", group.evaluation.preset)
     ]
-    ruled = [_judged(context, arena, claim) for arena in arenas]
+    ruled = [_judged(context, group, claim) for group in groups]
     found = [ruling for ruling in ruled if ruling.judgement != "not run"]
     if found:
         return found
     return ruled[:1] or [Ruling(claim, "not run", f"nothing was trained on {claim.dataset} and finished")]
 
 
-def _judged(context: ReportContext, arena: ComparisonGroup, claim: Claim) -> Ruling:
-    absent = [name for name in (claim.better, claim.than) if name not in arena.methods]
+def _judged(context: ReportContext, group: ComparisonGroup, claim: Claim) -> Ruling:
+    absent = [name for name in (claim.better, claim.than) if name not in group.methods]
     if absent:
         return Ruling(claim, "not run", f"no finished run of {' or '.join(absent)}")
     backbones = {
         backbone_family(str(cell.settings.get("backbone", "")))
         for name in (claim.better, claim.than)
-        for cell in arena.contestants[name].cells
+        for cell in group.methods[name].cells
     }
     if claim.backbone and backbones != {claim.backbone}:
         return Ruling(
             claim, "not run", f"ran with {', '.join(sorted(backbones))}, the claim is about {claim.backbone}"
         )
-    estimate = arena.contrast({claim.better: 1.0, claim.than: -1.0}, claim.metric)
+    estimate = group.contrast({claim.better: 1.0, claim.than: -1.0}, claim.metric)
     judgement, why = judge_claim(estimate, claim.size, claim.margin)
-    return Ruling(claim, judgement, why, arena.place.preset, estimate, context.link(arena, claim.better))
+    return Ruling(claim, judgement, why, group.evaluation.preset, estimate, context.link(group, claim.better))
 
 
 def judge_claim(estimate: Estimate, size: float | None, margin: float) -> tuple[Judgement, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from reports.context import ReportContext
 from reports.document import Figure, Prose, Section, visible
 from reports.figures import INK, PALETTE
-from reports.stored_runs import CellView, Place
+from reports.stored_runs import CellView, Evaluation
 
 _PER_ROW = 4
 _PANELS = 24
@@ -18,12 +18,12 @@ _PANELS = 24
 def section(context: ReportContext) -> Section | None:
     """One figure for each training set; None before any epoch has been validated."""
     settings = dict.fromkeys(
-        (cell.preset, cell.dataset, cell.population) for cell in context.frames.cells if cell.parts
+        (cell.preset, cell.dataset, cell.population) for cell in context.stored_runs.cells if cell.parts
     )
     figures = [
         one
         for setting in settings
-        if (one := _figure(context, Place(setting[0], setting[1], setting[1], "t2i", setting[2])))
+        if (one := _figure(context, Evaluation(setting[0], setting[1], setting[1], "t2i", setting[2])))
     ]
     if not figures:
         return None
@@ -34,13 +34,13 @@ def section(context: ReportContext) -> Section | None:
     return Section("curves", "Learning curves", (Prose(text), *figures))
 
 
-def _figure(context: ReportContext, place: Place) -> Figure | None:
+def _figure(context: ReportContext, evaluation: Evaluation) -> Figure | None:
     cells: dict[str, list[CellView]] = {}
-    for name in context.frames.methods:
+    for name in context.stored_runs.methods:
         found = [
             cell
-            for cell in context.frames.cells
-            if cell.method == name and place.holds(cell) and curve(cell.history)
+            for cell in context.stored_runs.cells
+            if cell.method == name and evaluation.holds(cell) and curve(cell.history)
         ]
         if found:
             cells[name] = found
@@ -51,28 +51,28 @@ def _figure(context: ReportContext, place: Place) -> Figure | None:
     shown = dict(list(cells.items())[:_PANELS])
     columns = min(_PER_ROW, len(shown))
     rows = -(-len(shown) // columns)
-    with context.studio.axes(
+    with context.figure_writer.axes(
         rows, columns, (0.6 + 2.1 * columns, 0.7 + 1.6 * rows), sharex=True, sharey=True
     ) as (drawing, grid):
         for axes, (name, runs) in zip(grid.flat, shown.items(), strict=False):
             for cell in runs:
-                _draw(axes, cell, place)
+                _draw(axes, cell, evaluation)
             axes.set_title(visible(name))
             axes.grid(axis="y")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         _legend(drawing, {cell.seed for runs in shown.values() for cell in runs})
         for axes in grid.flat[max(0, len(shown) - columns) : len(shown)]:
-            axes.tick_params(labelbottom=True)  # also above an empty place of the last row
+            axes.tick_params(labelbottom=True)  # also above an empty evaluation of the last row
         for axes in grid.flat[len(shown) :]:
             axes.set_visible(False)
         drawing.supxlabel("epoch", fontsize=9)
         drawing.supylabel("validation R1", fontsize=9)
         rest = len(cells) - len(shown)
-        return context.studio.finish(
+        return context.figure_writer.finish(
             drawing,
-            f"curves-{place.key}",
-            f"Validation R1 by epoch for every method and seed, trained on {place.title}",
-            f"Trained on {place.title}." + (f" {rest} more methods are not drawn." if rest else ""),
+            f"curves-{evaluation.key}",
+            f"Validation R1 by epoch for every method and seed, trained on {evaluation.title}",
+            f"Trained on {evaluation.title}." + (f" {rest} more methods are not drawn." if rest else ""),
         )
 
 
@@ -89,11 +89,11 @@ def _colour(seed: int) -> str:
     return PALETTE[seed % (len(PALETTE) - 1)]
 
 
-def _draw(axes: Any, cell: CellView, place: Place) -> None:
+def _draw(axes: Any, cell: CellView, evaluation: Evaluation) -> None:
     points = curve(cell.history)
     colour = _colour(cell.seed)
     axes.plot([epoch for epoch, _ in points], [score for _, score in points], color=colour, lw=1.1, alpha=0.9)
-    row = cell.row(place, "val")
+    row = cell.row(evaluation, "val")
     chosen = [(epoch, score) for epoch, score in points if row is not None and epoch == row.get("epoch")]
     for epoch, score in chosen:
         axes.plot([epoch], [score], "o", ms=5, color=colour, markeredgecolor=INK, markeredgewidth=0.6)

@@ -29,14 +29,14 @@ Grid = Mapping[tuple[bool, ...], str]
 def section(context: ReportContext) -> Section | None:
     """Effects and ladder for every dataset on which the grid is complete."""
     blocks: list[Block] = []
-    for arena in context.homes:
-        grid = complete_grid(arena)
+    for group in context.same_dataset:
+        grid = complete_grid(group)
         if grid is None:
             continue
         for metric in METRICS:
-            blocks.append(_effects_table(arena, grid, metric))
-        blocks.append(_figure(context, arena, grid))
-        blocks.append(_ladder(context, arena, grid))
+            blocks.append(_effects_table(group, grid, metric))
+        blocks.append(_figure(context, group, grid))
+        blocks.append(_ladder(context, group, grid))
     if not blocks:
         return None
     text = (
@@ -47,10 +47,10 @@ def section(context: ReportContext) -> Section | None:
     return Section("factorial", "What each component adds", (Prose(text), *blocks))
 
 
-def complete_grid(arena: ComparisonGroup) -> Grid | None:
+def complete_grid(group: ComparisonGroup) -> Grid | None:
     """The methods of the grid, or None when a combination has no finished run."""
     grid: dict[tuple[bool, ...], str] = {}
-    for method, one in arena.contestants.items():
+    for method, one in group.methods.items():
         settings = one.cells[0].settings
         if not all(name in settings for name in FACTORS):
             continue
@@ -60,7 +60,7 @@ def complete_grid(arena: ComparisonGroup) -> Grid | None:
     return grid if len(grid) == 2 ** len(FACTORS) else None
 
 
-def effects(arena: ComparisonGroup, grid: Grid, metric: str) -> dict[str, Finding]:
+def effects(group: ComparisonGroup, grid: Grid, metric: str) -> dict[str, Finding]:
     """Main effects, then interactions of two and of three, by name, in points."""
     names = list(FACTORS.values())
     weights = {}
@@ -70,9 +70,9 @@ def effects(arena: ComparisonGroup, grid: Grid, metric: str) -> dict[str, Findin
                 f"{metric}/{grid[levels]}": prod(1.0 if levels[factor] else -1.0 for factor in chosen) / 4
                 for levels in product((False, True), repeat=len(names))
             }
-    options = arena.options
+    options = group.options
     found = find(
-        arena.bootstrap,
+        group.bootstrap,
         list(weights.values()),
         permutations=options.resamples,
         seed=options.seed,
@@ -90,7 +90,7 @@ _WORDS: Mapping[Verdict, str] = {
 }
 
 
-def _effects_table(arena: ComparisonGroup, grid: Grid, metric: str) -> Table:
+def _effects_table(group: ComparisonGroup, grid: Grid, metric: str) -> Table:
     columns = (
         Column("Effect", "left"),
         Column(f"{metric}, points"),
@@ -98,7 +98,7 @@ def _effects_table(arena: ComparisonGroup, grid: Grid, metric: str) -> Table:
         Column("p, Holm"),
         Column("Verdict", "left"),
     )
-    link = f"table-{metric.lower()}-{arena.place.key}"  # the eight means, which lead on to their runs
+    link = f"table-{metric.lower()}-{group.evaluation.key}"  # the eight means, which lead on to their runs
     rows = tuple(
         (
             TableCell(name, name),
@@ -109,18 +109,18 @@ def _effects_table(arena: ComparisonGroup, grid: Grid, metric: str) -> Table:
                 _WORDS[one.verdict], _WORDS[one.verdict], flag=_flag(one.estimate), kind=KINDS[one.verdict]
             ),
         )
-        for name, one in effects(arena, grid, metric).items()
+        for name, one in effects(group, grid, metric).items()
     )
-    margin = arena.options.margin
+    margin = group.options.margin
     note = f"Negligible: the interval lies within ±{margin:g} points. Holm over these {len(rows)} effects."
-    key = f"effects-{metric.lower()}-{arena.place.key}"
-    return Table(key, f"Effects on {metric}, {arena.place.title}", columns, rows, (note,))
+    key = f"effects-{metric.lower()}-{group.evaluation.key}"
+    return Table(key, f"Effects on {metric}, {group.evaluation.title}", columns, rows, (note,))
 
 
-def _figure(context: ReportContext, arena: ComparisonGroup, grid: Grid) -> Figure:
-    rows = {metric: effects(arena, grid, metric) for metric in METRICS}
+def _figure(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Figure:
+    rows = {metric: effects(group, grid, metric) for metric in METRICS}
     names = list(rows["R1"])
-    with context.studio.axes(1, len(METRICS), (8.6, 0.9 + 0.34 * len(names)), sharey=True) as (
+    with context.figure_writer.axes(1, len(METRICS), (8.6, 0.9 + 0.34 * len(names)), sharey=True) as (
         drawing,
         axes_grid,
     ):
@@ -128,16 +128,16 @@ def _figure(context: ReportContext, arena: ComparisonGroup, grid: Grid) -> Figur
             estimates = [one.estimate for one in rows[metric].values()]
             values = [(estimate.value, estimate.low, estimate.high) for estimate in estimates]
             verdicts = [one.verdict for one in rows[metric].values()]
-            forest(axes, names, values, verdicts, margin=arena.options.margin, xlabel=f"{metric}, points")
-        return context.studio.finish(
+            forest(axes, names, values, verdicts, margin=group.options.margin, xlabel=f"{metric}, points")
+        return context.figure_writer.finish(
             drawing,
-            f"effects-{arena.place.key}",
-            f"Main effects and interactions on {arena.place.title}; the numbers are in the tables",
+            f"effects-{group.evaluation.key}",
+            f"Main effects and interactions on {group.evaluation.title}; the numbers are in the tables",
             "Main effects and interactions with 95 % intervals. Band: too small to matter.",
         )
 
 
-def _ladder(context: ReportContext, arena: ComparisonGroup, grid: Grid) -> Table:
+def _ladder(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Table:
     """Each component added to nothing, and removed from everything: the one-at-a-time view."""
     count = len(FACTORS)
     columns = (
@@ -153,19 +153,23 @@ def _ladder(context: ReportContext, arena: ComparisonGroup, grid: Grid) -> Table
         alone = tuple(position == place for position in range(count))
         without = tuple(position != place for position in range(count))
         steps = ((grid[alone], grid[(False,) * count]), (grid[(True,) * count], grid[without]))
-        values = [_step(context, arena, step, metric) for metric in METRICS for step in steps]
+        values = [_step(context, group, step, metric) for metric in METRICS for step in steps]
         rows.append((TableCell(name, name), *values))
     note = "One comparison of two methods each; the main effect above uses all eight."
     return Table(
-        f"ladder-{arena.place.key}", f"One at a time on {arena.place.title}", columns, tuple(rows), (note,)
+        f"ladder-{group.evaluation.key}",
+        f"One at a time on {group.evaluation.title}",
+        columns,
+        tuple(rows),
+        (note,),
     )
 
 
-def _step(context: ReportContext, arena: ComparisonGroup, step: Sequence[str], metric: str) -> TableCell:
-    estimate = arena.contrast({step[0]: 1.0, step[1]: -1.0}, metric)
+def _step(context: ReportContext, group: ComparisonGroup, step: Sequence[str], metric: str) -> TableCell:
+    estimate = group.contrast({step[0]: 1.0, step[1]: -1.0}, metric)
     text = f"{signed(estimate.value)} {interval(estimate)}"
     note = f"{step[0]} minus {step[1]}"
-    return TableCell(text, estimate.value, context.link(arena, step[0]), note, _flag(estimate))
+    return TableCell(text, estimate.value, context.link(group, step[0]), note, _flag(estimate))
 
 
 def _flag(estimate: Estimate) -> str:

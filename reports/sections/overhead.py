@@ -79,7 +79,7 @@ def section(context: ReportContext) -> Section | None:
     """One table and figure for each method that others are measured against."""
     found = [
         replace(one, link=_link(context, run, one.method))
-        for run in context.frames.runs
+        for run in context.stored_runs.runs
         for one in measurements(run.path / FILE)
     ]
     if not found:
@@ -102,7 +102,7 @@ def section(context: ReportContext) -> Section | None:
 
 
 def _link(context: ReportContext, run: Run, method: str) -> str:
-    for cell in context.frames.cells:
+    for cell in context.stored_runs.cells:
         if cell.run.path == run.path and cell.label == method:
             return runs_anchor(cell.preset, cell.dataset, cell.method, cell.population)
     return ""
@@ -154,7 +154,7 @@ def _figure(context: ReportContext, against: str, found: Sequence[Measurement]) 
     names = list(dict.fromkeys(one.method for one in shown))
     quantities = list(dict.fromkeys(one.quantity for one in shown))
     height = 0.9 + 0.3 * len(quantities) * max(1.0, 0.6 * len(names))
-    with context.studio.axes(1, 1, (7.2, height)) as (drawing, grid):
+    with context.figure_writer.axes(1, 1, (7.2, height)) as (drawing, grid):
         axes = grid[0][0]
         for place, name in enumerate(names):
             colour, marker = PALETTE[place % len(PALETTE)], "os^vDPX*"[place % 8]
@@ -172,7 +172,7 @@ def _figure(context: ReportContext, against: str, found: Sequence[Measurement]) 
         axes.grid(axis="x")
         drawing.legend(loc="outside upper left", ncols=4)
         alt = f"Cost of each method as a ratio to {against}; the numbers are in the table"
-        return context.studio.finish(
+        return context.figure_writer.finish(
             drawing,
             f"overhead-{against or 'alone'}",
             alt,

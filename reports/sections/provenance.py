@@ -29,9 +29,9 @@ UNSEALED = (
 def section(context: ReportContext) -> Section:
     """Studies and environments, one after the other."""
     blocks: list[Block] = []
-    for run in context.frames.runs:
+    for run in context.stored_runs.runs:
         blocks += certificate(run.path)
-        unsealed = sum(cell.run is run and cell.unsealed for cell in context.frames.cells)
+        unsealed = sum(cell.run is run and cell.unsealed for cell in context.stored_runs.cells)
         if unsealed:
             blocks.append(Prose(f"{plural(unsealed, 'finished run')} of {run.path.name} {UNSEALED}"))
         facts = {name: shown(value) for name, value in sorted(_flat(run.environment).items())}
@@ -118,8 +118,8 @@ def method_section(context: ReportContext) -> Section:
 def broken_images(context: ReportContext) -> str:
     """A sentence on images that were left out, or nothing."""
     parts = [
-        f"{plural(arena.skipped, 'broken image')} of {arena.place.target}"
-        for arena in context.arenas
-        if arena.skipped
+        f"{plural(group.skipped, 'broken image')} of {group.evaluation.target}"
+        for group in context.groups
+        if group.skipped
     ]
     return f"Left out: {'; '.join(dict.fromkeys(parts))}." if parts else ""

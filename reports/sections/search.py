@@ -39,7 +39,7 @@ def searches(path: Path) -> list[Search]:
 
 def section(context: ReportContext) -> Section | None:
     """Budgets first, then each search with its figures and all its trials; None when nothing was searched."""
-    found = [one for run in context.frames.runs for one in searches(run.path / FILE)]
+    found = [one for run in context.stored_runs.runs for one in searches(run.path / FILE)]
     if not found:
         return None
     blocks: list[Block] = [Prose(budget_statement(found)), _budgets(found)]
@@ -155,11 +155,11 @@ def _chapter(context: ReportContext, one: Search) -> list[Block]:
             one["space"], [trial["params"] for trial in complete], [trial["value"] for trial in complete]
         )
         drawn = [
-            history(context.studio, one, _key(one)),
-            slices(context.studio, one, _key(one)),
-            importance(context.studio, one, _key(one), shares),
-            interaction(context.studio, one, _key(one), shares),
-            parallel(context.studio, one, _key(one)),
+            history(context.figure_writer, one, _key(one)),
+            slices(context.figure_writer, one, _key(one)),
+            importance(context.figure_writer, one, _key(one), shares),
+            interaction(context.figure_writer, one, _key(one), shares),
+            parallel(context.figure_writer, one, _key(one)),
         ]
         blocks += [figure for figure in drawn if figure is not None]
         if not shares:

@@ -40,9 +40,9 @@ def _metric(search: Search) -> str:
     return f"validation {search.get('metric', 'R1')}"
 
 
-def history(studio: FigureWriter, search: Search, key: str) -> Figure:
+def history(figure_writer: FigureWriter, search: Search, key: str) -> Figure:
     """Score by number of trial, and the best so far; failed trials stand on the floor."""
-    with studio.axes(1, 1, (7.6, 2.8)) as (drawing, grid):
+    with figure_writer.axes(1, 1, (7.6, 2.8)) as (drawing, grid):
         axes = grid[0, 0]
         complete = [trial for trial in search["trials"] if trial["state"] == "complete"]
         pruned = [
@@ -71,7 +71,7 @@ def history(studio: FigureWriter, search: Search, key: str) -> Figure:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         alt = f"Optimisation history of {_named(search)}: {len(search['trials'])} trials"
         caption = "Score of every trial in the order they were drawn; of pruned ones, the last before it."
-        return studio.finish(drawing, f"search-history-{key}", alt, f"{_named(search)}. {caption}")
+        return figure_writer.finish(drawing, f"search-history-{key}", alt, f"{_named(search)}. {caption}")
 
 
 def _recipe_line(axes: Any, search: Search) -> None:
@@ -80,13 +80,13 @@ def _recipe_line(axes: Any, search: Search) -> None:
         axes.axhline(recipe["value"], color=MUTED, lw=0.9, ls="--", zorder=0, label="recipe")
 
 
-def slices(studio: FigureWriter, search: Search, key: str) -> Figure:
+def slices(figure_writer: FigureWriter, search: Search, key: str) -> Figure:
     """Score against each setting alone, with the recipe's value marked."""
     names = list(search["space"])
     columns = min(_PER_ROW, len(names))
     rows = -(-len(names) // columns)
     size = (0.6 + 2.5 * columns, 0.4 + 2.2 * rows)
-    with studio.axes(rows, columns, size, sharey=True) as (drawing, grid):
+    with figure_writer.axes(rows, columns, size, sharey=True) as (drawing, grid):
         for axes, name in zip(grid.flat, names, strict=False):
             _slice(axes, search, name)
         for axes in grid.flat[len(names) :]:
@@ -95,7 +95,7 @@ def slices(studio: FigureWriter, search: Search, key: str) -> Figure:
         alt = f"Score against each setting of {_named(search)}: {', '.join(names)}"
         recipe = ", ".join(f"{name} {_short(search['space'][name]['recipe'])}" for name in names)
         caption = f"Filled: complete; hollow: pruned. The dashed line marks the recipe's value ({recipe})."
-        return studio.finish(drawing, f"search-slices-{key}", alt, f"{_named(search)}. {caption}")
+        return figure_writer.finish(drawing, f"search-slices-{key}", alt, f"{_named(search)}. {caption}")
 
 
 def _short(value: Any) -> str:
@@ -144,11 +144,13 @@ def _scale(axes: Any, side: str, terms: Mapping[str, Any]) -> None:
             axes.set(**{f"{side}lim": (low - spare, high + spare)})
 
 
-def importance(studio: FigureWriter, search: Search, key: str, shares: Sequence[Importance]) -> Figure | None:
+def importance(
+    figure_writer: FigureWriter, search: Search, key: str, shares: Sequence[Importance]
+) -> Figure | None:
     """Shares of the variance with their intervals; None when they cannot be told."""
     if not shares:
         return None
-    with studio.axes(1, 1, (5.6, 0.7 + 0.4 * len(shares))) as (drawing, grid):
+    with figure_writer.axes(1, 1, (5.6, 0.7 + 0.4 * len(shares))) as (drawing, grid):
         axes = grid[0, 0]
         for row, one in enumerate(shares):
             axes.plot([one.low, one.high], [row, row], color=PALETTE[0], lw=1.6, solid_capstyle="butt")
@@ -161,13 +163,13 @@ def importance(studio: FigureWriter, search: Search, key: str, shares: Sequence[
         listed = ", ".join(f"{one.name} {one.share:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in shares)
         caption = "Functional ANOVA of resampled complete trials: the median, and the bar that holds 90 %."
         alt = f"Importance of the settings of {_named(search)}: {listed}"
-        return studio.finish(
+        return figure_writer.finish(
             drawing, f"search-importance-{key}", alt, f"{_named(search)}. {caption} {listed}."
         )
 
 
 def interaction(
-    studio: FigureWriter, search: Search, key: str, shares: Sequence[Importance]
+    figure_writer: FigureWriter, search: Search, key: str, shares: Sequence[Importance]
 ) -> Figure | None:
     """Two settings against each other, coloured by score: mask ratio and temperature if both are there."""
     pair = _pair(search, shares)
@@ -176,7 +178,7 @@ def interaction(
         return None
     across, up = pair
     terms = search["space"]
-    with studio.axes(1, 1, (5.2, 3.8)) as (drawing, grid):
+    with figure_writer.axes(1, 1, (5.2, 3.8)) as (drawing, grid):
         axes = grid[0, 0]
         place = [_places(terms[name]) for name in pair]
         for trial in _scored(search):
@@ -202,7 +204,7 @@ def interaction(
         drawing.colorbar(dots, ax=axes, label=_metric(search))
         alt = f"{across} against {up} of {_named(search)}, coloured by score"
         caption = "Complete trials, lighter is better; hollow ones were pruned; the cross marks the recipe."
-        return studio.finish(drawing, f"search-interaction-{key}", alt, f"{_named(search)}. {caption}")
+        return figure_writer.finish(drawing, f"search-interaction-{key}", alt, f"{_named(search)}. {caption}")
 
 
 def _pair(search: Search, shares: Sequence[Importance]) -> tuple[str, str] | None:
@@ -213,7 +215,7 @@ def _pair(search: Search, shares: Sequence[Importance]) -> tuple[str, str] | Non
     return (ranked[0], ranked[1]) if len(ranked) > 1 else None
 
 
-def parallel(studio: FigureWriter, search: Search, key: str) -> Figure | None:
+def parallel(figure_writer: FigureWriter, search: Search, key: str) -> Figure | None:
     """Every complete trial as a line through its settings to its score; None for a single setting."""
     names = list(search["space"])
     trials = sorted((t for t in _scored(search) if t["state"] == "complete"), key=lambda t: float(t["value"]))
@@ -221,7 +223,7 @@ def parallel(studio: FigureWriter, search: Search, key: str) -> Figure | None:
         return None
     low, high = trials[0]["value"], trials[-1]["value"]
     colours = _colours()
-    with studio.axes(1, 1, (1.6 + 1.5 * len(names), 3.0)) as (drawing, grid):
+    with figure_writer.axes(1, 1, (1.6 + 1.5 * len(names), 3.0)) as (drawing, grid):
         axes = grid[0, 0]
         for trial in trials[:: -(-len(trials) // _LINES)]:
             height = (trial["value"] - low) / ((high - low) or 1.0)
@@ -255,7 +257,7 @@ def parallel(studio: FigureWriter, search: Search, key: str) -> Figure | None:
         caption = (
             "One line per complete trial, lighter and thicker is better; short marks are the recipe's values."
         )
-        return studio.finish(drawing, f"search-parallel-{key}", alt, f"{_named(search)}. {caption}")
+        return figure_writer.finish(drawing, f"search-parallel-{key}", alt, f"{_named(search)}. {caption}")
 
 
 def _share(terms: Mapping[str, Any], value: Any) -> float:

@@ -24,10 +24,10 @@ PRUNED = 12
 def section(context: ReportContext) -> Section | None:
     """Sheets of the reference's retrievals at home, its restorations, and pruned captions."""
     blocks: list[Block] = []
-    for arena in context.homes:
-        method = arena.reference if arena.reference in arena.methods else arena.methods[0]
-        blocks += _retrieval(arena, arena.contestants[method].cells[0])
-        blocks += _restorations(arena.contestants[method].cells)
+    for group in context.same_dataset:
+        method = group.reference if group.reference in group.methods else next(iter(group.methods))
+        blocks += _retrieval(group, group.methods[method].cells[0])
+        blocks += _restorations(group.methods[method].cells)
     blocks += _pruned(context)
     return Section("pictures", "Pictures", tuple(blocks)) if blocks else None
 
@@ -50,11 +50,13 @@ def picture(webp: bytes | None) -> str:
     return "data:image/webp;base64," + base64.b64encode(webp).decode()
 
 
-def _retrieval(arena: ComparisonGroup, cell: CellView) -> list[Block]:
+def _retrieval(group: ComparisonGroup, cell: CellView) -> list[Block]:
     folder = cell.run.path / "pictures"
-    captions = {int(row["query"]): row for row in _read(folder / f"{arena.place.target}.queries.parquet")}
-    images = {int(row["image"]): row for row in _read(folder / f"{arena.place.target}.images.parquet")}
-    answers = _answers(arena, cell)
+    captions = {
+        int(row["query"]): row for row in _read(folder / f"{group.evaluation.target}.queries.parquet")
+    }
+    images = {int(row["image"]): row for row in _read(folder / f"{group.evaluation.target}.images.parquet")}
+    answers = _answers(group, cell)
     chosen = [query for query, row in captions.items() if row["chosen"] and query in answers]
     worst = sorted(
         (query for query in captions if query in answers and answers[query]["rank"] > 1),
@@ -62,7 +64,7 @@ def _retrieval(arena: ComparisonGroup, cell: CellView) -> list[Block]:
     )[:WORST]
     if not chosen:
         return []
-    lead = f"{cell.method}, seed {cell.seed}, on {arena.place.title}"
+    lead = f"{cell.method}, seed {cell.seed}, on {group.evaluation.title}"
     return [
         TemplateBlock(
             "sheet.html",
@@ -81,8 +83,8 @@ def _retrieval(arena: ComparisonGroup, cell: CellView) -> list[Block]:
     ]
 
 
-def _answers(arena: ComparisonGroup, cell: CellView) -> dict[int, dict[str, Any]]:
-    rows = _read(cell.records_path(arena.place, SELECTED_ON_VAL))
+def _answers(group: ComparisonGroup, cell: CellView) -> dict[int, dict[str, Any]]:
+    rows = _read(cell.records_path(group.evaluation, SELECTED_ON_VAL))
     return {int(row["query"]): row for row in rows if row["rank"] is not None and row["positives"] > 0}
 
 
@@ -141,8 +143,8 @@ def _restored(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pruned(context: ReportContext) -> list[Block]:
     blocks: list[Block] = []
-    for dataset in context.frames.datasets:
-        for run in context.frames.runs:
+    for dataset in context.stored_runs.datasets:
+        for run in context.stored_runs.runs:
             try:
                 values = json.loads((run.path / "pictures" / f"{dataset}.pruned.json").read_text("utf-8"))
                 examples = [(str(one["caption"]), str(one["pruned"])) for one in values["examples"]][:PRUNED]

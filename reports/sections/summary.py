@@ -32,8 +32,8 @@ def section(context: ReportContext) -> Section:
     """Four short answers and the table they rest on."""
     answers = [
         ("Compared", _compared(context)),
-        ("On", [_tested(arena) for arena in context.homes] or ["Nothing yet: no run has finished."]),
-        ("Who won", [line for arena in context.homes for line in _outcome(arena)] or ["Nobody yet."]),
+        ("On", [_tested(group) for group in context.same_dataset] or ["Nothing yet: no run has finished."]),
+        ("Who won", [line for group in context.same_dataset for line in _outcome(group)] or ["Nobody yet."]),
         ("How sure", _certainty(context)),
     ]
     blocks: list[Block] = [TemplateBlock("answers.html", {"answers": answers}), *_tables(context)]
@@ -42,26 +42,28 @@ def section(context: ReportContext) -> Section:
 
 def headline(context: ReportContext) -> str:
     """One sentence for the top of the page and the end of the terminal's table."""
-    decided = [line for arena in context.homes for line in _outcome(arena)]
+    decided = [line for group in context.same_dataset for line in _outcome(group)]
     return decided[0] if decided else "No run has finished yet."
 
 
 def _compared(context: ReportContext) -> list[str]:
-    frames = context.frames
+    stored_runs = context.stored_runs
     lines = [
-        f"{plural(len(frames.methods), 'method')}: {listed(frames.methods)}; "
-        f"trained on {listed(frames.datasets)}, preset {listed(frames.presets)}."
+        f"{plural(len(stored_runs.methods), 'method')}: {listed(stored_runs.methods)}; "
+        f"trained on {listed(stored_runs.datasets)}, preset {listed(stored_runs.presets)}."
     ]
-    counts = Counter(state(cell) for cell in frames.cells)
+    counts = Counter(state(cell) for cell in stored_runs.cells)
     done = counts.pop("done", 0)
     rest = "".join(f"; {count} {text}" for text, count in sorted(counts.items()))
-    lines.append(f"{done} of {plural(len(frames.cells), 'training run')} finished{rest}. {_recipe(context)}")
+    lines.append(
+        f"{done} of {plural(len(stored_runs.cells), 'training run')} finished{rest}. {_recipe(context)}"
+    )
     return [*lines, *unlike_recipes(context)]
 
 
 def left_out(context: ReportContext) -> list[str]:
     """A line for every finished run that is left out because what it left was altered; few are named."""
-    cells = [cell for cell in context.frames.cells if cell.status == ALTERED]
+    cells = [cell for cell in context.stored_runs.cells if cell.status == ALTERED]
     lines = [f"Left out: {cell.directory}: {cell.detail}." for cell in cells[:NAMED]]
     if len(cells) > NAMED:
         lines.append(f"Left out: {plural(len(cells) - NAMED, 'more run')}, for the like.")
@@ -73,7 +75,7 @@ def unlike_recipes(context: ReportContext) -> list[str]:
     than the methods (a part of a study was run again with `--set`).
     """
     found: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    for cell in context.frames.cells:
+    for cell in context.stored_runs.cells:
         if "epochs" in cell.settings:  # it trains
             for name in TrainSettings.model_fields:
                 table = (name, cell.preset, cell.dataset, cell.population)
@@ -90,36 +92,36 @@ def _recipe(context: ReportContext) -> str:
     """The recipe in a few words where all cells share it."""
     words = []
     for name, text in (("backbone", "backbone {}"), ("image_size", "images {}"), ("epochs", "{} epochs")):
-        found = {str(cell.settings[name]) for cell in context.frames.cells if name in cell.settings}
+        found = {str(cell.settings[name]) for cell in context.stored_runs.cells if name in cell.settings}
         if len(found) == 1:
             words.append(text.format(found.pop().strip("[]()").replace(", ", "×")))
     text = ", ".join(words)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _tested(arena: ComparisonGroup) -> str:
+def _tested(group: ComparisonGroup) -> str:
     return (
-        f"{arena.place.title}: {plural(arena.queries, 'caption')} of "
-        f"{plural(arena.people, 'person', 'people')} against {plural(arena.gallery, 'image')}; "
-        f"chance finds {number(arena.chance, 2)} %."
+        f"{group.evaluation.title}: {plural(group.queries, 'caption')} of "
+        f"{plural(group.people, 'person', 'people')} against {plural(group.gallery, 'image')}; "
+        f"chance finds {number(group.chance, 2)} %."
     )
 
 
-def _outcome(arena: ComparisonGroup) -> list[str]:
+def _outcome(group: ComparisonGroup) -> list[str]:
     """Who won against the reference, how well the reference does, and what is open."""
-    reference, title = arena.reference, arena.place.title
-    if reference not in arena.methods:
+    reference, title = group.reference, group.evaluation.title
+    if reference not in group.methods:
         return [f"{title}: {reference} has no finished run, so nothing can be compared with it."]
-    mean = arena.mean(reference, "R1")
+    mean = group.mean(reference, "R1")
     level = (
         f"{reference} finds the right person first (R1) for {number(mean.value)} % of captions "
         f"{interval(mean, sign=False)}."
     )
-    judged = [item for (_, metric), item in arena.planned.items() if metric == "R1"]
+    judged = [item for (_, metric), item in group.against_reference.items() if metric == "R1"]
     parts = [
         _group(judged, "better", f"Better than {reference}"),
         _group(judged, "worse", f"Worse than {reference}"),
-        _group(judged, "tied", f"Tied within ±{arena.options.margin:g}"),
+        _group(judged, "tied", f"Tied within ±{group.options.margin:g}"),
         _group(judged, "cannot tell", "Cannot tell"),
     ]
     return [" ".join([f"{title}: {_winner(judged, reference)}", level, *filter(None, parts)])]
@@ -149,14 +151,14 @@ def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
 
 def _certainty(context: ReportContext) -> list[str]:
     lines = []
-    sizes = [(arena, size) for arena in context.homes if (size := detectable(arena)) is not None]
+    sizes = [(group, size) for group in context.same_dataset if (size := detectable(group)) is not None]
     if sizes:
-        named = listed([_found(arena, size, len(sizes) > 1) for arena, size in sizes])
+        named = listed([_found(group, size, len(sizes) > 1) for group, size in sizes])
         lines.append(
             f"A true difference of {named} would be found four times out of five; smaller ones may be real "
             "and go unseen."
         )
-    trained = [one for arena in context.homes for one in arena.contestants.values() if not one.seedless]
+    trained = [one for group in context.same_dataset for one in group.methods.values() if not one.untrained]
     fewest = min((len(one.cells) for one in trained), default=FEW_SEEDS)
     if fewest < FEW_SEEDS:
         all_few = all(len(one.cells) < FEW_SEEDS for one in trained)
@@ -172,33 +174,36 @@ def _certainty(context: ReportContext) -> list[str]:
     return lines
 
 
-def _found(arena: ComparisonGroup, size: float, named: bool) -> str:
+def _found(group: ComparisonGroup, size: float, named: bool) -> str:
     """A detectable difference, alone and corrected for the table's comparisons."""
-    count = comparisons(arena)
-    corrected = number(detectable(arena, comparisons=count))
+    count = comparisons(group)
+    corrected = number(detectable(group, comparisons=count))
     text = f"{number(size)} points of R1 ({corrected} when corrected for {plural(count, 'comparison')})"
-    return f"{text} on {arena.place.title}" if named else text
+    return f"{text} on {group.evaluation.title}" if named else text
 
 
 def _tables(context: ReportContext) -> list[Table]:
     """One overview per preset: a row for each method, three columns for each dataset."""
-    return [_overview(context, preset) for preset in sorted({arena.place.preset for arena in context.homes})]
+    return [
+        _overview(context, preset)
+        for preset in sorted({group.evaluation.preset for group in context.same_dataset})
+    ]
 
 
 def _overview(context: ReportContext, preset: str) -> Table:
-    homes = [arena for arena in context.homes if arena.place.preset == preset]
+    homes = [group for group in context.same_dataset if group.evaluation.preset == preset]
     methods = [
-        name for name in context.frames.methods if any(name in context.methods_of(one) for one in homes)
+        name for name in context.stored_runs.methods if any(name in context.methods_of(one) for one in homes)
     ]
     columns = [Column("Method", "left")]
-    for arena in homes:
-        prefix = f"{arena.place.source}: " if len(homes) > 1 else ""
-        columns += [Column(f"{prefix}R1"), Column(f"to {arena.reference}", help="with its 95 % interval")]
+    for group in homes:
+        prefix = f"{group.evaluation.source}: " if len(homes) > 1 else ""
+        columns += [Column(f"{prefix}R1"), Column(f"to {group.reference}", help="with its 95 % interval")]
         columns += [Column("Verdict", "left")] if len(homes) == 1 else []
     rows = []
     for method in methods:
-        kind = "strong" if method == context.frames.reference else ""
-        cells = [value for arena in homes for value in _places(context, arena, method, len(homes) > 1)]
+        kind = "strong" if method == context.stored_runs.reference else ""
+        cells = [value for group in homes for value in _places(context, group, method, len(homes) > 1)]
         rows.append((TableCell(method, method, context.link(homes[0], method), kind=kind), *cells))
     title = "R1, chosen on validation" + ("" if preset == "clean" else f", preset {preset}")
     notes = ("▲ better, ▼ worse, = tied, ? cannot tell.",) if len(homes) > 1 else ()
@@ -206,18 +211,18 @@ def _overview(context: ReportContext, preset: str) -> Table:
 
 
 def _places(
-    context: ReportContext, arena: ComparisonGroup, method: str, together: bool
+    context: ReportContext, group: ComparisonGroup, method: str, together: bool
 ) -> tuple[TableCell, ...]:
     """Score, difference and verdict; difference and verdict in one place when they stand ``together``."""
-    link = context.link(arena, method)
-    if method not in arena.methods:
-        gap = context.gap(arena, method)
+    link = context.link(group, method)
+    if method not in group.methods:
+        gap = context.gap(group, method)
         return (gap, gap) if together else (gap, gap, TableCell(gap.note, kind="missing"))
-    score = seeds_value(arena.means(method, "R1"), link, trains=not arena.contestants[method].seedless)
-    if method == arena.reference or (method, "R1") not in arena.planned:
-        reference = TableCell("reference" if method == arena.reference else "", kind="quiet")
+    score = seeds_value(group.means(method, "R1"), link, trains=not group.methods[method].untrained)
+    if method == group.reference or (method, "R1") not in group.against_reference:
+        reference = TableCell("reference" if method == group.reference else "", kind="quiet")
         return (score, reference) if together else (score, reference, TableCell(""))
-    item = arena.planned[method, "R1"]
+    item = group.against_reference[method, "R1"]
     if together:
         return score, judged_difference(item, link)
-    return score, difference_value(item, link), verdict_value(item, arena.options.margin)
+    return score, difference_value(item, link), verdict_value(item, group.options.margin)

@@ -15,7 +15,7 @@ from reports.figures import INK
 from reports.formatting import interval, missing, number, plural
 from reports.sections.ablation import judged
 from reports.statistics import Estimate, Sample, drop, retention
-from reports.stored_runs import Place
+from reports.stored_runs import Evaluation
 
 LEAKAGE_FILE = "leakage.json"
 """A list of ``{"source", "target", **LeakageReport.as_dict()}`` that a run with transfer leaves."""
@@ -24,21 +24,21 @@ _PER_ROW = 3
 
 def section(context: ReportContext) -> Section | None:
     """Leakage first, then heat-maps and the numbers; None without a result away from home."""
-    if not context.away:
+    if not context.transfer:
         return None
     blocks: list[Block] = [_leakage(context)]
-    for preset in sorted({arena.place.preset for arena in context.away}):
-        arenas = [arena for arena in context.arenas if arena.place.preset == preset]
-        blocks += [_heat_map(context, arenas, metric, preset) for metric in METRICS]
-    for arena in context.away:
-        blocks += [_table(context, arena, metric) for metric in METRICS]
+    for preset in sorted({group.evaluation.preset for group in context.transfer}):
+        groups = [group for group in context.groups if group.evaluation.preset == preset]
+        blocks += [_heat_map(context, groups, metric, preset) for metric in METRICS]
+    for group in context.transfer:
+        blocks += [_table(context, group, metric) for metric in METRICS]
     return Section("transfer", "Transfer", tuple(blocks))
 
 
 def _leakage(context: ReportContext) -> Block:
     """Pictures that a model has seen in its own training set and meets again in a target's test split."""
     found: list[Mapping[str, Any]] = []
-    for run in context.frames.runs:
+    for run in context.stored_runs.runs:
         try:
             entries = json.loads((run.path / LEAKAGE_FILE).read_text("utf-8"))
         except (OSError, ValueError):
@@ -81,11 +81,15 @@ def _leakage_row(entry: Mapping[str, Any]) -> tuple[TableCell, ...]:
     )
 
 
-def _home_of(context: ReportContext, place: Place) -> ComparisonGroup | None:
-    for arena in context.homes:
-        one = arena.place
-        if (one.preset, one.source, one.population) == (place.preset, place.source, place.population):
-            return arena
+def _home_of(context: ReportContext, evaluation: Evaluation) -> ComparisonGroup | None:
+    for group in context.same_dataset:
+        one = group.evaluation
+        if (one.preset, one.source, one.population) == (
+            evaluation.preset,
+            evaluation.source,
+            evaluation.population,
+        ):
+            return group
     return None
 
 
@@ -95,7 +99,7 @@ def _samples(
     """The scores of the models that were tested in both places, seed by seed."""
     if method not in home.methods or method not in away.methods:
         return None
-    here, there = home.contestants[method], away.contestants[method]
+    here, there = home.methods[method], away.methods[method]
     seeds = [cell.seed for cell in here.cells]
     others = [cell.seed for cell in there.cells]
     shared = [seed for seed in seeds if seed in others]
@@ -103,12 +107,12 @@ def _samples(
         return None
     rows = [seeds.index(seed) for seed in shared], [others.index(seed) for seed in shared]
     return (
-        Sample(here.scores[metric][rows[0]], home.person, here.seedless),
-        Sample(there.scores[metric][rows[1]], away.person, there.seedless),
+        Sample(here.scores[metric][rows[0]], home.person, here.untrained),
+        Sample(there.scores[metric][rows[1]], away.person, there.untrained),
     )
 
 
-def _table(context: ReportContext, arena: ComparisonGroup, metric: str) -> Table:
+def _table(context: ReportContext, group: ComparisonGroup, metric: str) -> Table:
     """Score, loss and retention of every method on one pair of datasets."""
     columns = (
         Column("Method", "left"),
@@ -116,27 +120,27 @@ def _table(context: ReportContext, arena: ComparisonGroup, metric: str) -> Table
         Column("At home"),
         Column("Drop", help="at home minus away, with its 95 % interval"),
         Column("Retention", help="away ÷ at home, with its 95 % interval"),
-        Column(f"to {arena.reference}"),
+        Column(f"to {group.reference}"),
         Column("Verdict", "left"),
         Column("Published"),
     )
-    rows = tuple(_row(context, arena, method, metric) for method in context.methods_of(arena))
-    key = f"transfer-{metric.lower()}-{arena.place.key}"
-    return Table(key, f"{metric}, {arena.place.title}", columns, rows, arena.notes)
+    rows = tuple(_row(context, group, method, metric) for method in context.methods_of(group))
+    key = f"transfer-{metric.lower()}-{group.evaluation.key}"
+    return Table(key, f"{metric}, {group.evaluation.title}", columns, rows, group.notes)
 
 
-def _row(context: ReportContext, arena: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:
-    link = context.link(arena, method)
-    cells = context.cells_of(arena, method)
+def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:
+    link = context.link(group, method)
+    cells = context.cells_of(group, method)
     base = cells[0].base if cells else method
-    published = context.published.transferred(base, arena.place.source, arena.place.target, metric)
-    name = TableCell(method, method, link, kind="strong" if method == arena.reference else "")
-    if method not in arena.methods:
-        gap = context.gap(arena, method)
+    published = context.published.transferred(base, group.evaluation.source, group.evaluation.target, metric)
+    name = TableCell(method, method, link, kind="strong" if method == group.reference else "")
+    if method not in group.methods:
+        gap = context.gap(group, method)
         return (name, *([gap] * 5), TableCell(gap.note, kind="missing"), published)
-    mean = arena.mean(method, metric)
-    home = _home_of(context, arena.place)
-    samples = _samples(home, arena, method, metric) if home is not None else None
+    mean = group.mean(method, metric)
+    home = _home_of(context, group.evaluation)
+    samples = _samples(home, group, method, metric) if home is not None else None
     lost, kept, at_home = (missing("no result at home", link),) * 3
     if samples is not None:
         at_home = TableCell(number(100 * samples[0].mean), 100 * samples[0].mean, link)
@@ -149,7 +153,7 @@ def _row(context: ReportContext, arena: ComparisonGroup, method: str, metric: st
         at_home,
         lost,
         kept,
-        *judged(arena, method, metric, link),
+        *judged(group, method, metric, link),
         published,
     )
 
@@ -159,21 +163,23 @@ def _estimate_value(estimate: Estimate, digits: int, link: str, unit: str = "") 
     return TableCell(text, estimate.value, link)
 
 
-def _heat_map(context: ReportContext, arenas: Sequence[ComparisonGroup], metric: str, preset: str) -> Figure:
+def _heat_map(context: ReportContext, groups: Sequence[ComparisonGroup], metric: str, preset: str) -> Figure:
     """One panel per method: rows are training sets, columns test sets, with the interval's half width."""
-    sources = list(dict.fromkeys(arena.place.source for arena in arenas))
+    sources = list(dict.fromkeys(group.evaluation.source for group in groups))
     targets = [
-        name for name in context.frames.datasets if any(name == arena.place.target for arena in arenas)
+        name
+        for name in context.stored_runs.datasets
+        if any(name == group.evaluation.target for group in groups)
     ]
-    targets += sorted({arena.place.target for arena in arenas} - set(targets))
-    methods = [name for name in context.frames.methods if any(name in arena.methods for arena in arenas)]
+    targets += sorted({group.evaluation.target for group in groups} - set(targets))
+    methods = [name for name in context.stored_runs.methods if any(name in group.methods for group in groups)]
     columns = min(_PER_ROW, len(methods))
     rows = -(-len(methods) // columns)
     size = (1.2 + columns * (0.55 + 0.62 * len(targets)), rows * (0.75 + 0.5 * len(sources)))
-    panels = {name: _panel(arenas, name, metric, sources, targets) for name in methods}
+    panels = {name: _panel(groups, name, metric, sources, targets) for name in methods}
     measured = np.concatenate([values[np.isfinite(values)] for values, _ in panels.values()])
     low, top = float(measured.min()), float(measured.max())
-    with context.studio.axes(rows, columns, size, sharex=True, sharey=True) as (drawing, grid):
+    with context.figure_writer.axes(rows, columns, size, sharex=True, sharey=True) as (drawing, grid):
         for axes, name in zip(grid.flat, methods, strict=False):
             _draw_panel(axes, *panels[name], low, top)
             axes.set_title(visible(name))
@@ -186,7 +192,7 @@ def _heat_map(context: ReportContext, arenas: Sequence[ComparisonGroup], metric:
         for axes in grid.flat[len(methods) :]:
             axes.set_visible(False)
         key = f"transfer-{metric.lower()}" + ("" if preset == "clean" else f"-{preset}")
-        return context.studio.finish(
+        return context.figure_writer.finish(
             drawing,
             key,
             (
@@ -200,7 +206,7 @@ def _heat_map(context: ReportContext, arenas: Sequence[ComparisonGroup], metric:
 
 
 def _panel(
-    arenas: Sequence[ComparisonGroup],
+    groups: Sequence[ComparisonGroup],
     method: str,
     metric: str,
     sources: Sequence[str],
@@ -208,10 +214,10 @@ def _panel(
 ) -> tuple[Any, Any]:
     values = np.full((len(sources), len(targets)), np.nan)
     widths = values.copy()
-    for arena in arenas:
-        if method in arena.methods:
-            at = sources.index(arena.place.source), targets.index(arena.place.target)
-            mean = arena.mean(method, metric)
+    for group in groups:
+        if method in group.methods:
+            at = sources.index(group.evaluation.source), targets.index(group.evaluation.target)
+            mean = group.mean(method, metric)
             values[at], widths[at] = mean.value, (mean.high - mean.low) / 2
     return values, widths
 

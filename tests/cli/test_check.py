@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from harness.cli.verbs import app
 from harness.launch.context import Context
 from harness.study.study import load_study
-from reports.comparison import ComparisonOptions, arenas
+from reports.comparison import ComparisonOptions, comparison_groups
 from reports.power import Design, detectable, plan
 from reports.stored_runs import read
 
@@ -74,8 +74,8 @@ def test_finished_cells_in_the_output_folder_replace_the_assumptions(
     out = tmp_path / "out"
     ran(monkeypatch, out)
     found = seen(write_study(tmp_path, seeds=5), out)
-    (arena,) = arenas(read([out]), ComparisonOptions(resamples=1))
-    assert found["points"] == pytest.approx(detectable(arena, seeds=5, people=3))
+    (group,) = comparison_groups(read([out]), ComparisonOptions(resamples=1))
+    assert found["points"] == pytest.approx(detectable(group, seeds=5, people=3))
     assert found["points"] != pytest.approx(plan(Design(12, 3, 5)))
     assert found["variances"] == f"measured on 6 finished runs in {out}"
 

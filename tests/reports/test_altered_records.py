@@ -17,7 +17,7 @@ import reports
 from harness.cli.verbs import app
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
-from reports.comparison import ComparisonOptions, arenas
+from reports.comparison import ComparisonOptions, comparison_groups
 from reports.stored_runs import read
 
 QUICK = ComparisonOptions(resamples=300)
@@ -72,9 +72,9 @@ def test_a_run_whose_record_was_altered_is_left_out_with_its_reason(
 ) -> None:
     run = store.cells()[0]
     damage(record_of(run))
-    frames = read([store.directory])
-    (arena,) = arenas(frames, QUICK)
-    assert {name: [cell.seed for cell in one.cells] for name, one in arena.contestants.items()} == {
+    stored_runs = read([store.directory])
+    (group,) = comparison_groups(stored_runs, QUICK)
+    assert {name: [cell.seed for cell in one.cells] for name, one in group.methods.items()} == {
         "uit": [0, 1],
         "baseline": [1],
     }

@@ -8,15 +8,15 @@ import pytest
 import stores
 from stores import Truth
 
-from reports.comparison import ComparisonGroup, ComparisonOptions, arenas
+from reports.comparison import ComparisonGroup, ComparisonOptions, comparison_groups
 from reports.stored_runs import read
 
 
 def judged(folder: Path, truth: Truth) -> ComparisonGroup:
-    """The one arena of a planted study."""
+    """The one group of a planted study."""
     stores.write(folder, truth)
-    (arena,) = arenas(read([folder]), ComparisonOptions(resamples=2000))
-    return arena
+    (group,) = comparison_groups(read([folder]), ComparisonOptions(resamples=2000))
+    return group
 
 
 def small(r1: dict[str, float], people: int = 1500, **bent: object) -> Truth:
@@ -25,7 +25,7 @@ def small(r1: dict[str, float], people: int = 1500, **bent: object) -> Truth:
 
 
 def test_a_real_difference_of_3_points_is_found(tmp_path: Path) -> None:
-    found = judged(tmp_path, small({"uit": 60.0, "uit-no-tir": 57.0, "better": 63.0})).planned
+    found = judged(tmp_path, small({"uit": 60.0, "uit-no-tir": 57.0, "better": 63.0})).against_reference
     assert found["uit-no-tir", "R1"].verdict == "worse"
     assert found["better", "R1"].verdict == "better"
     assert found["better", "R1"].estimate.low < 3.0 < found["better", "R1"].estimate.high
@@ -35,14 +35,16 @@ def test_no_difference_is_tied_when_the_test_set_is_large_and_undecided_when_it_
     tmp_path: Path,
 ) -> None:
     truth = {"uit": 60.0, "same": 60.0}
-    large = judged(tmp_path / "large", small(truth, people=6000, seed_sd=0.05)).planned["same", "R1"]
-    little = judged(tmp_path / "small", small(truth, people=100)).planned["same", "R1"]
+    large = judged(tmp_path / "large", small(truth, people=6000, seed_sd=0.05)).against_reference[
+        "same", "R1"
+    ]
+    little = judged(tmp_path / "small", small(truth, people=100)).against_reference["same", "R1"]
     assert (large.verdict, little.verdict) == ("tied", "cannot tell")
 
 
 def test_a_difference_through_one_lucky_seed_convinces_nobody(tmp_path: Path) -> None:
-    arena = judged(tmp_path, small({"uit": 60.0, "lucky": 60.0}, lucky={("lucky", 1): 9.0}))
-    found = arena.planned["lucky", "R1"]
+    group = judged(tmp_path, small({"uit": 60.0, "lucky": 60.0}, lucky={("lucky", 1): 9.0}))
+    found = group.against_reference["lucky", "R1"]
     assert found.estimate.value > 2
     assert found.p_permutation < 0.01
     assert found.verdict == "cannot tell"
@@ -51,18 +53,20 @@ def test_a_difference_through_one_lucky_seed_convinces_nobody(tmp_path: Path) ->
 def test_a_method_better_only_on_test_selected_epochs_is_not_better_and_its_gap_shows(
     tmp_path: Path,
 ) -> None:
-    arena = judged(
+    group = judged(
         tmp_path,
         small({"uit": 60.0, "optimist": 60.0}, optimism={"optimist": 3.0}, selections=("val", "test")),
     )
-    assert arena.planned["optimist", "R1"].verdict in ("tied", "cannot tell")
-    gap = arena.mean("optimist", "R1 gap")
+    assert group.against_reference["optimist", "R1"].verdict in ("tied", "cannot tell")
+    gap = group.mean("optimist", "R1 gap")
     assert gap.low > 1.5
-    assert arena.mean("uit", "R1 gap").value == pytest.approx(0.0, abs=1e-9)
+    assert group.mean("uit", "R1 gap").value == pytest.approx(0.0, abs=1e-9)
 
 
 def test_one_seed_gives_no_verdict_however_large_the_difference(tmp_path: Path) -> None:
-    found = judged(tmp_path, small({"uit": 60.0, "worse": 30.0}, people=200, seeds=1)).planned["worse", "R1"]
+    found = judged(tmp_path, small({"uit": 60.0, "worse": 30.0}, people=200, seeds=1)).against_reference[
+        "worse", "R1"
+    ]
     assert found.verdict == "cannot tell"
     assert found.few_seeds
 
@@ -71,15 +75,19 @@ def test_two_datasets_and_two_presets_never_share_a_table(tmp_path: Path) -> Non
     common = {"r1": {"uit": 60.0, "baseline": 55.0}, "people": 40, "seeds": 2, "directions": ("t2i",)}
     stores.write(tmp_path / "clean", Truth(**common, datasets=("rendered-plaza", "rendered-station")))
     stores.write(tmp_path / "released", Truth(**common, preset="released"))
-    found = arenas(read([tmp_path / "clean", tmp_path / "released"]), ComparisonOptions(resamples=200))
-    assert [(one.place.preset, one.place.source) for one in found] == [
+    found = comparison_groups(
+        read([tmp_path / "clean", tmp_path / "released"]), ComparisonOptions(resamples=200)
+    )
+    assert [(one.evaluation.preset, one.evaluation.source) for one in found] == [
         ("clean", "rendered-plaza"),
         ("clean", "rendered-station"),
         ("released", "rendered-plaza"),
     ]
-    for arena in found:
-        cells = [cell for one in arena.contestants.values() for cell in one.cells]
-        assert {(cell.preset, cell.dataset) for cell in cells} == {(arena.place.preset, arena.place.source)}
+    for group in found:
+        cells = [cell for one in group.methods.values() for cell in one.cells]
+        assert {(cell.preset, cell.dataset) for cell in cells} == {
+            (group.evaluation.preset, group.evaluation.source)
+        }
 
 
 def test_a_method_that_ran_in_another_folder_joins_the_table(tmp_path: Path) -> None:
@@ -88,5 +96,5 @@ def test_a_method_that_ran_in_another_folder_joins_the_table(tmp_path: Path) -> 
         tmp_path / "one", Truth(r1={"uit": 60.0, "baseline": 50.0}, **common), unstarted=frozenset({"uit"})
     )
     stores.write(tmp_path / "two", Truth(r1={"uit": 60.0}, **common))
-    (arena,) = arenas(read([tmp_path / "one", tmp_path / "two"]), ComparisonOptions(resamples=200))
-    assert set(arena.methods) == {"uit", "baseline"}
+    (group,) = comparison_groups(read([tmp_path / "one", tmp_path / "two"]), ComparisonOptions(resamples=200))
+    assert set(group.methods) == {"uit", "baseline"}

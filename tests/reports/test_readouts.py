@@ -21,17 +21,17 @@ from reports.published import backbone_family, published
 from reports.sections import claims, factorial, overhead, transfer
 from reports.sections.claims import ClaimsError, judge_claim, load_claims
 from reports.statistics import Estimate
-from reports.stored_runs import CellView, Place, Run, StoredRuns
+from reports.stored_runs import CellView, Evaluation, Run, StoredRuns
 
-HOME = Place("clean", "cuhk-pedes", "cuhk-pedes")
+HOME = Evaluation("clean", "cuhk-pedes", "cuhk-pedes")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def arena(
+def group(
     r1: Mapping[str, float],
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     *,
-    place: Place = HOME,
+    evaluation: Evaluation = HOME,
     people: int = 400,
     seeds: int = 3,
     folder: Path = Path("nowhere"),
@@ -39,24 +39,24 @@ def arena(
     """Methods whose expected R1 is as given, with independent hits, on 4 captions a person."""
     person = np.repeat(np.arange(people), 4)
     run = Run(folder, {}, {})
-    contestants = {}
+    methods = {}
     for number, (name, percent) in enumerate(r1.items()):
-        rng = np.random.default_rng([number, people, seeds, len(place.target)])
+        rng = np.random.default_rng([number, people, seeds, len(evaluation.target)])
         hits = (rng.random((seeds, len(person))) < percent / 100).astype(float)
         parts = {"settings": {"backbone": "ViT-B-16-quickgelu", **(settings or {}).get(name, {})}}
         cells = tuple(
-            CellView(run, name, name, name, place.source, seed, place.preset, "done", parts=parts)
+            CellView(run, name, name, name, evaluation.source, seed, evaluation.preset, "done", parts=parts)
             for seed in range(seeds)
         )
-        contestants[name] = MethodScores(name, cells, {"R1": hits, "mAP": hits * 0.8})
-    return ComparisonGroup(place, "uit", contestants, person, 800, ComparisonOptions(resamples=500))
+        methods[name] = MethodScores(name, cells, {"R1": hits, "mAP": hits * 0.8})
+    return ComparisonGroup(evaluation, "uit", methods, person, 800, ComparisonOptions(resamples=500))
 
 
-def context(*arenas: ComparisonGroup, folder: Path = Path("nowhere")) -> ReportContext:
-    """A context of these arenas alone."""
-    cells = tuple(cell for one in arenas for each in one.contestants.values() for cell in each.cells)
+def context(*groups: ComparisonGroup, folder: Path = Path("nowhere")) -> ReportContext:
+    """A context of these groups alone."""
+    cells = tuple(cell for one in groups for each in one.methods.values() for cell in each.cells)
     return ReportContext(
-        StoredRuns((Run(folder, {}, {}),), cells), arenas, ComparisonOptions(resamples=500), published()
+        StoredRuns((Run(folder, {}, {}),), cells), groups, ComparisonOptions(resamples=500), published()
     )
 
 
@@ -118,8 +118,8 @@ def test_a_claim_is_judged_within_its_dataset_its_backbone_and_one_preset(tmp_pa
         "  - {id: other-data, better: uit, than: irra, dataset: rstpreid}\n"
         "  - {id: other-method, better: uit, than: clip-itc, dataset: cuhk-pedes}\n"
     )
-    clean = arena({"uit": 70.0, "irra": 60.0}, people=20_000)
-    released = arena({"uit": 70.0}, place=Place("released", "cuhk-pedes", "cuhk-pedes"))
+    clean = group({"uit": 70.0, "irra": 60.0}, people=20_000)
+    released = group({"uit": 70.0}, evaluation=Evaluation("released", "cuhk-pedes", "cuhk-pedes"))
     ruled = claims.rulings(context(clean, released, folder=tmp_path))
     assert [(one.claim.id, one.preset, one.judgement) for one in ruled] == [
         ("same", "clean", "reproduced"),
@@ -151,7 +151,7 @@ def grid(effect: Mapping[str, float]) -> ComparisonGroup:
         name = "uit" if tir and cmt and pruning else f"m{tir:d}{cmt:d}{pruning:d}"
         r1[name] = 50 + effect["TIR"] * tir + effect["CMT"] * cmt + effect["both"] * (tir and cmt)
         settings[name] = {"tir": tir, "cmt": cmt, "text_pruning": pruning, "mlm": False}
-    return arena(r1, settings, people=2000)
+    return group(r1, settings, people=2000)
 
 
 def test_main_effects_and_interactions_are_those_that_were_planted() -> None:
@@ -173,7 +173,7 @@ def test_main_effects_and_interactions_are_those_that_were_planted() -> None:
 def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
     found = grid({"TIR": 6.0, "CMT": 1.0, "both": 0.0})
     cells = factorial.complete_grid(found) or {}
-    mean = {levels: found.contestants[name].scores["R1"].mean() * 100 for levels, name in cells.items()}
+    mean = {levels: found.methods[name].scores["R1"].mean() * 100 for levels, name in cells.items()}
     tir = np.mean([value for levels, value in mean.items() if levels[0]]) - np.mean(
         [value for levels, value in mean.items() if not levels[0]]
     )
@@ -186,8 +186,8 @@ def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
 
 def test_an_incomplete_grid_has_no_effects() -> None:
     found = grid({"TIR": 1.0, "CMT": 1.0, "both": 0.0})
-    rest = {name: one for name, one in found.contestants.items() if name != "m010"}
-    partial = ComparisonGroup(found.place, "uit", rest, found.person, 800, found.options)
+    rest = {name: one for name, one in found.methods.items() if name != "m010"}
+    partial = ComparisonGroup(found.evaluation, "uit", rest, found.person, 800, found.options)
     assert factorial.complete_grid(partial) is None
     assert factorial.section(context(partial)) is None
 
@@ -196,8 +196,8 @@ def test_an_incomplete_grid_has_no_effects() -> None:
 
 
 def test_transfer_shows_drop_retention_and_the_published_number(tmp_path: Path) -> None:
-    home = arena({"uit": 60.0, "irra": 58.0})
-    away = arena({"uit": 30.0, "irra": 24.0}, place=Place("clean", "cuhk-pedes", "rstpreid"))
+    home = group({"uit": 60.0, "irra": 58.0})
+    away = group({"uit": 30.0, "irra": 24.0}, evaluation=Evaluation("clean", "cuhk-pedes", "rstpreid"))
     entry = {
         "source": "cuhk-pedes",
         "target": "rstpreid",
@@ -219,8 +219,8 @@ def test_transfer_shows_drop_retention_and_the_published_number(tmp_path: Path) 
 
 
 def test_transfer_without_a_check_for_shared_pictures_says_so() -> None:
-    home = arena({"uit": 60.0})
-    away = arena({"uit": 30.0}, place=Place("clean", "cuhk-pedes", "rstpreid"))
+    home = group({"uit": 60.0})
+    away = group({"uit": 30.0}, evaluation=Evaluation("clean", "cuhk-pedes", "rstpreid"))
     section = transfer.section(context(home, away))
     assert section is not None
     assert "was not checked" in section.blocks[0].text  # type: ignore[union-attr]
@@ -262,8 +262,8 @@ def test_the_assumed_standard_error_is_that_of_a_simulation_under_the_assumption
 
 
 def test_the_detectable_difference_of_a_study_follows_its_measured_standard_error() -> None:
-    found = arena({"uit": 60.0, "baseline": 58.0})
-    item = found.planned["baseline", "R1"].estimate
+    found = group({"uit": 60.0, "baseline": 58.0})
+    item = found.against_reference["baseline", "R1"].estimate
     expected = detectable_difference(item.se, item.df)
     assert detectable(found) == pytest.approx(expected, rel=0.1)
     assert (detectable(found, people=4 * found.people) or 9) < expected
