@@ -12,11 +12,12 @@ from pathlib import Path
 from harness.machine.files import atomic_write
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
-from reports import html, power, published, tables
+from reports import html, tables
 from reports.comparison import ComparisonOptions, comparison_groups
 from reports.context import ReportContext
 from reports.document import Section, Table
 from reports.figures import FigureWriter
+from reports.published import published as published_numbers
 from reports.sections import (
     ablation,
     cells,
@@ -24,7 +25,9 @@ from reports.sections import (
     curves,
     factorial,
     overhead,
+    power,
     provenance,
+    published,
     search,
     sheets,
     summary,
@@ -75,7 +78,7 @@ def build(
         stored_runs,
         tuple(comparison_groups(stored_runs, chosen)),
         chosen,
-        published.published(),
+        published_numbers(),
         FigureWriter(beside / "figures"),
     )
     sections = _sections(context)

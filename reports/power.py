@@ -9,17 +9,13 @@ strictest step of Holm's rule.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from reports.comparison import METRICS, ComparisonGroup
-from reports.context import ReportContext
-from reports.document import Block, Column, Prose, Section, Table, TableCell
-from reports.formatting import mean_of, missing, number, plural
-from reports.statistics import ALPHA, FEW_SEEDS, MethodSummary
+from reports.statistics import ALPHA
 
 POWER = 0.8
 
@@ -101,14 +97,14 @@ def assumed(design: Design, by: Assumptions = Assumptions()) -> Components:
     return Components(half, half, (by.seed**2, by.seed**2))
 
 
-def plan(design: Design, comparisons: int = 1, by: Assumptions = Assumptions()) -> float | None:
+def plan(design: Design, comparisons: int = 1) -> float | None:
     """Detectable difference in points of R1 before anything was measured (what ``check`` prints).
 
     ``comparisons`` are corrected for. None with a single seed, which allows no verdict.
     """
     if design.seeds < 2:
         return None
-    return assumed(design, by).detectable(design.seeds, design.people, ALPHA / comparisons)
+    return assumed(design).detectable(design.seeds, design.people, ALPHA / comparisons)
 
 
 def detectable(
@@ -131,65 +127,6 @@ def comparisons(group: ComparisonGroup) -> int:
     return max(1, len(group.against_reference) // len(METRICS))
 
 
-def section(context: ReportContext) -> Section | None:
-    """What this study could see, what more of everything would bring, and where the variance comes from."""
-    homes = [group for group in context.same_dataset if group.reference in group.methods]
-    if not homes:
-        return None
-    blocks: list[Block] = [
-        Prose(
-            "Detectable difference: the true difference in R1 that a comparison with these seeds and this "
-            "test set would call significant in four studies out of five. From the variances these runs "
-            "measured; the median over the comparisons with the reference."
-        ),
-        *([outlook] if (outlook := _outlook(homes)) is not None else []),
-        Prose(
-            "Where the uncertainty of one method’s R1 comes from. Test people: which people, with their "
-            "captions, happen to be in the test set. Choice of epoch: the spread of the test score over the "
-            "epochs that validation cannot tell from the best one; it is part of what seeds differ by."
-        ),
-        *(_decomposition(context, group) for group in homes),
-    ]
-    return Section("power", "What this study could see", tuple(blocks))
-
-
-def _outlook(groups: Sequence[ComparisonGroup]) -> Table | None:
-    """Detectable difference as the study is, corrected, and with more seeds or more people."""
-    columns = (Column("Design", "left"), *(Column(group.evaluation.title) for group in groups))
-    rows = [
-        (TableCell("this study, one comparison"), *(_size(group) for group in groups)),
-        (
-            TableCell("this study, corrected for its comparisons"),
-            *(_size(group, comparisons=comparisons(group)) for group in groups),
-        ),
-        *(
-            (TableCell(f"{seeds} seeds, one comparison"), *(_size(group, seeds=seeds) for group in groups))
-            for seeds in (3, 5, 10)
-        ),
-        (
-            TableCell("four times the test people, one comparison"),
-            *(_size(group, people=4 * group.people) for group in groups),
-        ),
-    ]
-    if all(value.sort is None for value in rows[0][1:]):
-        return None
-    return Table("power", "Detectable difference, points of R1", columns, tuple(rows))
-
-
-def _size(group: ComparisonGroup, **design: int) -> TableCell:
-    size = detectable(group, **design)
-    link = f"table-variance-{group.evaluation.key}"
-    if size is None:
-        return missing("needs two methods with two seeds", link)
-    few = [one.spread.seeds for one in _trained(group) if one.spread.seeds < FEW_SEEDS]
-    return TableCell(number(size), size, link, flag=plural(min(few), "seed") if few else "")
-
-
-def _trained(group: ComparisonGroup) -> list[MethodSummary]:
-    arms = (group.bootstrap.arms[f"R1/{method}"] for method in group.methods)
-    return [arm for arm in arms if not arm.spread.seedless]
-
-
 def _measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
     """Seeds and variances of every comparison with the reference that has seeds to tell them by."""
     base = group.bootstrap.arms.get(f"R1/{group.reference}")
@@ -207,89 +144,3 @@ def _measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
         luck = tuple(1e4 * part.seed_only * part.seeds for part in spreads)
         found.append((seeds, Components(max(0.0, whole - run / seeds), run, luck)))
     return found
-
-
-def _decomposition(context: ReportContext, group: ComparisonGroup) -> Table:
-    """The standard error of a method's mean R1, its two parts, and what single runs differ by."""
-    columns = (
-        Column("Method", "left"),
-        Column("Standard error", help="of the mean R1 over all seeds, everything together"),
-        Column("from test people", help="and its share of the variance"),
-        Column("from seeds", help="and its share of the variance"),
-        Column("Single runs: seeds", help="standard deviation between seeds beyond noise on single people"),
-        Column("Single runs: choice of epoch", help="standard deviation over epochs tied on validation"),
-    )
-    rows = tuple(_uncertainty(context, group, method) for method in group.methods)
-    title = f"Where the uncertainty comes from on {group.evaluation.title}"
-    note = "Points of R1. 0.00 from seeds: they differ by no more than noise on single people explains."
-    return Table(f"variance-{group.evaluation.key}", title, columns, rows, (note,))
-
-
-def _uncertainty(context: ReportContext, group: ComparisonGroup, method: str) -> tuple[TableCell, ...]:
-    spread = group.bootstrap.arms[f"R1/{method}"].spread
-    link = context.link(group, method)
-    people, seeds = spread.people, spread.seed_only
-    few = spread.seeds < FEW_SEEDS and not spread.seedless
-    whole = _points(np.sqrt(people + (seeds if spread.seeds > 1 else 0.0)), link)
-    if spread.seedless or spread.seeds < 2:
-        why = "does not train" if spread.seedless else "one seed tells nothing about seeds"
-        of_people, of_seeds, single = _points(np.sqrt(people), link), missing(why, link), missing(why, link)
-    else:
-        of_people, of_seeds = (_share(part, people + seeds, link) for part in (people, seeds))
-        single = _points(np.sqrt(seeds * spread.seeds), link)
-    flagged = TableCell(whole.text, whole.sort, link, flag=plural(spread.seeds, "seed") if few else "")
-    return (
-        TableCell(method, method, link),
-        flagged,
-        of_people,
-        of_seeds,
-        single,
-        _epoch_choice(group, method, link),
-    )
-
-
-def _points(fraction: float, link: str) -> TableCell:
-    return TableCell(number(100 * fraction, 2), 100 * fraction, link)
-
-
-def _share(part: float, whole: float, link: str) -> TableCell:
-    root, share = 100 * float(np.sqrt(part)), 100 * part / whole if whole > 0 else 0.0
-    return TableCell(f"{number(root, 2)} ({number(share, 0)} %)", root, link)
-
-
-def _epoch_choice(group: ComparisonGroup, method: str, link: str) -> TableCell:
-    widths = [
-        width for cell in group.methods[method].cells if (width := epoch_spread(cell.history)) is not None
-    ]
-    mean = mean_of(widths)
-    if mean is None:
-        return missing("the history holds no test scores for several epochs tied on validation", link)
-    return TableCell(number(mean, 2), mean, link, f"mean over {plural(len(widths), 'run')}")
-
-
-def epoch_spread(history: Sequence[Mapping[str, object]]) -> float | None:
-    """Standard deviation of test R1 over the epochs whose validation R1 is within a standard error of the
-    best.
-
-    The standard error is the binomial one of the validation queries; without their number, one point is
-    taken. None when fewer than two epochs qualify.
-    """
-    pairs = [(_score(line, "val"), _score(line, "test"), line.get("val")) for line in history]
-    both = [(val, test, of) for val, test, of in pairs if val is not None and test is not None]
-    if not both:
-        return None
-    best = max(val for val, _, _ in both)
-    queries = next((of.get("queries") for _, _, of in both if isinstance(of, Mapping)), None)
-    width = (
-        float(np.sqrt(max(best * (100 - best), 1.0) / queries))
-        if isinstance(queries, int) and queries
-        else 1.0
-    )
-    tied = [test for val, test, _ in both if val >= best - width]
-    return float(np.std(tied, ddof=1)) if len(tied) > 1 else None
-
-
-def _score(line: Mapping[str, object], split: str) -> float | None:
-    scores = line.get(split)
-    value = scores.get("R1") if isinstance(scores, Mapping) else None
-    return float(value) if isinstance(value, (int, float)) and value == value else None

@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from reports.document import Column, Prose, Section, Table, TableCell
-from reports.formatting import NOTHING, missing, number
-
-if TYPE_CHECKING:
-    from reports.context import ReportContext
+from reports.document import TableCell
+from reports.formatting import NOTHING, number
 
 KEY = "published"
-_METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 
 EMBEDDED = "rendered-"
 """Datasets of this project, on which nobody published anything."""
@@ -66,57 +62,20 @@ class Published:
 
 
 def _quoted(found: list[Mapping[str, Any]], metric: str) -> TableCell:
-    remarks = [f"{number(entry[metric], 2)}: {_source(entry)}; {_protocol(entry)}" for entry in found]
+    remarks = [f"{number(entry[metric], 2)}: {source_of(entry)}; {protocol_of(entry)}" for entry in found]
     shown = " / ".join(number(entry[metric], 2) for entry in found)
     return TableCell(shown, float(found[0][metric]), f"table-{KEY}", "; ".join(remarks), kind="quiet")
 
 
-def _source(entry: Mapping[str, Any]) -> str:
+def source_of(entry: Mapping[str, Any]) -> str:
+    """Where an entry was read."""
     second_hand = " (second hand)" if entry.get("second_hand", "source_dataset" in entry) else ""
     return f"{entry.get('source', 'arXiv 2601.18625, Table 2')}{second_hand}"
 
 
-def _protocol(entry: Mapping[str, Any]) -> str:
+def protocol_of(entry: Mapping[str, Any]) -> str:
+    """How an entry's epoch was chosen."""
     return str(entry.get("protocol") or "epoch chosen on the test split")
-
-
-def section(context: ReportContext) -> Section | None:
-    """Where the published numbers of these datasets were read; None for datasets nobody published on."""
-    here = {*context.stored_runs.datasets, *(group.evaluation.target for group in context.groups)}
-    entries = [one for one in context.published.in_domain if one["dataset"] in here]
-    entries += [
-        one for one in context.published.transfer if {one["source_dataset"], one["target_dataset"]} <= here
-    ]
-    if not entries:
-        return None
-    labels = ("Method", "Backbone", "Trained on", "Tested on")
-    columns = (
-        *(Column(label, "left") for label in labels),
-        *(Column(metric) for metric in _METRICS),
-        Column("Protocol", "text"),
-        Column("Source", "text"),
-    )
-    rows = tuple(_row(entry) for entry in entries)
-    note = f"Nobody of this project has read: {'; '.join(context.published.unread)}. Those places stay empty."
-    table = Table(KEY, "Numbers others published, in percent", columns, rows, (note,), folded=True)
-    text = "Quoted beside our numbers, never used in a verdict."
-    return Section("published-numbers", "Published numbers", (Prose(text), table))
-
-
-def _row(entry: Mapping[str, Any]) -> tuple[TableCell, ...]:
-    named = (
-        entry["method"],
-        entry.get("backbone", NOTHING),
-        entry.get("source_dataset", entry.get("dataset")),
-        entry.get("target_dataset", entry.get("dataset")),
-    )
-    scores = (entry.get(metric) for metric in _METRICS)
-    return (
-        *(TableCell(str(name), str(name)) for name in named),
-        *(missing("not given") if score is None else TableCell(number(score, 2), score) for score in scores),
-        TableCell(_protocol(entry), _protocol(entry)),
-        TableCell(_source(entry), _source(entry), kind="quiet"),
-    )
 
 
 def backbone_family(backbone: str) -> str:

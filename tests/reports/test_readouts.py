@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports import power
 from reports.comparison import ComparisonGroup, ComparisonOptions, MethodScores
 from reports.context import ReportContext
 from reports.document import Table
 from reports.power import Assumptions, Design, assumed, detectable, detectable_difference, plan
 from reports.published import backbone_family, published
-from reports.sections import claims, factorial, overhead, transfer
+from reports.sections import claims, factorial, overhead, power, transfer
 from reports.sections.claims import ClaimsError, judge_claim, load_claims
 from reports.statistics import Estimate
 from reports.stored_runs import CellView, Evaluation, Run, StoredRuns
