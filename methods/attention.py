@@ -1,7 +1,7 @@
-"""Attention as every encoder and decoder here computes it: open_clip's, with fewer copies on the way.
+"""Attention of every encoder and decoder: open_clip's results with fewer copies.
 
-torch's own module splits the joint projection of query, key and value by copying it, and puts its gradient
-together from zeros. What that costs: `tests/benchmarks/test_training_speed.py`.
+torch's own module splits the joint projection of query, key and value by copying it, and builds its gradient
+from zeros. What that costs: `tests/benchmarks/test_training_speed.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 
 class Attention(nn.MultiheadAttention):
-    """`nn.MultiheadAttention` with `batch_first` and without dropout: the same weights under the same names,
-    the same result. Of its arguments only those are understood that CLIP's blocks give.
+    """`nn.MultiheadAttention` with `batch_first` and without dropout: same weight names, same result.
+
+    It takes only those arguments that CLIP's blocks pass.
     """
 
     def forward(  # type: ignore[override]  # a subset of the arguments
@@ -26,10 +27,17 @@ class Attention(nn.MultiheadAttention):
         need_weights: bool = False,
         attn_mask: Tensor | None = None,
     ) -> tuple[Tensor, None]:
-        """Tokens [batch, queries, width] gathered from `key` and `value`, one tensor [batch, tokens, width].
+        """Tokens [batch, queries, width] gathered from `value` [batch, tokens, width]; None for the weights.
 
-        `attn_mask` [queries, tokens] is added to the scores. Raises ValueError when key and value differ, or
-        for `need_weights`: the weights are never there as a whole.
+        Args:
+            query: [batch, queries, width].
+            key: [batch, tokens, width], the same tensor as `value`.
+            value: [batch, tokens, width].
+            need_weights: must be false; the weights are never computed as a whole.
+            attn_mask: [queries, tokens], added to the scores.
+
+        Raises:
+            ValueError: key and value differ, or weights are wanted.
         """
         if key is not value or need_weights:
             raise ValueError("key and value must be the same tensor, and no weights are returned")
@@ -50,15 +58,16 @@ class Attention(nn.MultiheadAttention):
         return heads.permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def take_over(module: nn.Module) -> None:
-    """Make every `nn.MultiheadAttention` inside `module` an `Attention`; its weights stay where they are.
+def use_fast_attention(module: nn.Module) -> None:
+    """Make every `nn.MultiheadAttention` inside `module` an `Attention`; weights and names stay.
 
-    Raises ValueError for one that an `Attention` would compute otherwise.
+    Raises:
+        ValueError: one has a feature that `Attention` lacks.
     """
     for part in module.modules():
         if type(part) is nn.MultiheadAttention:
             if not part.batch_first or part.dropout or part.in_proj_bias is None or part.bias_k is not None:
-                raise ValueError("only attention with batch_first, biases and no dropout can be taken over")
+                raise ValueError("only attention with batch_first, biases and no dropout can be replaced")
             part.__class__ = Attention
 
 
@@ -76,6 +85,6 @@ def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
 
 
 def full_precision(device_type: str) -> AbstractContextManager[None]:
-    """A context in which autocast, where the device knows it, does not lower the precision."""
-    # Told by name: asking torch what it knows would cut a compiled step in two.
+    """A context in which autocast does not lower the precision."""
+    # By name: asking torch what it knows would cut a compiled step in two.
     return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)

@@ -1,8 +1,8 @@
 """What every method is: a batch goes in, named losses come out, and features for retrieval.
 
-The training loop knows nothing but this page.  A method never draws random numbers in `forward`: whatever a
-step needs is drawn beforehand by `draw` and handed in, so a step is a pure function of (weights, batch,
-noise).
+The training loop uses nothing but this interface. A method never draws random numbers in `forward`:
+whatever a step needs is drawn beforehand by `draw_noise` and passed in, so a step is a pure function of
+(weights, batch, noise).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 Noise = dict[str, Tensor]
 
-# Parameter names that mark newly initialised heads in the released recipe (they learn at five times the
-# rate).
 HEADS = ("cross", "classifier", "mlm_head")
-# ... and those among them whose biases keep the head's rate instead of the bias rate.
+"""Parts of parameter names that mark new heads in the released recipe; they learn at five times the rate."""
 HEADS_WITH_BIASES = ("classifier", "mlm_head")
+"""Those among `HEADS` whose biases keep the head's rate instead of the bias rate."""
 
 
 @dataclass
@@ -41,15 +40,18 @@ class Batch:
 
 
 def keep_local(tensor: Tensor) -> Tensor:
-    """Gather of a single process: the batch is already whole."""
+    """Return `tensor` as it is: the gather of a single process, whose batch is already whole."""
     return tensor
 
 
 class Method(nn.Module):
     """Base of everything that can be trained and evaluated.
 
-    `gather` concatenates a tensor over all processes along dimension 0, in rank order and with gradients.
-    Every process then computes the whole global loss, so averaging gradients over processes is exact.
+    Attributes:
+        trains: whether there is anything to train.
+        embed_dim: width of the features.
+        gather: concatenates a tensor over all processes along dimension 0, in rank order and with gradients.
+            Every process then computes the whole global loss, so averaging gradients over processes is exact.
     """
 
     trains: ClassVar[bool] = True
@@ -60,12 +62,12 @@ class Method(nn.Module):
         super().__init__()
         self.gather = keep_local
 
-    def draw(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
-        """All randomness of one step for `size` pairs, each tensor with first dimension `size`."""
+    def draw_noise(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
+        """All randomness of one step for `size` pairs, each tensor [size, …]."""
         return {}
 
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """Named scalar losses, weights applied; their sum is what is minimised."""
+        """Named scalar losses of `batch`, weights applied; their sum is minimised."""
         raise NotImplementedError
 
     def encode_image(self, images: Tensor) -> Tensor:

@@ -1,5 +1,4 @@
-"""Building blocks: cross-attention and a small stack of CLIP's own transformer blocks, which TIR and MLM
-share, and a transformer of which one token is wanted."""
+"""Building blocks that methods share: cross-attention, CLIP's blocks, and one token of a stack."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from typing import Any
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
-from methods.attention import Attention, take_over
+from methods.attention import Attention, use_fast_attention
 
 HEAD_WIDTH = 64
 
@@ -32,24 +31,29 @@ def attend(attention: Attention, query: Tensor, context: Tensor) -> Tensor:
     return attended
 
 
-def at(position: Tensor, tokens: Tensor) -> Tensor:
+def token_at(position: Tensor, tokens: Tensor) -> Tensor:
     """The token [batch, 1, width] at `position` [batch] of each row of `tokens` [batch, tokens, width]."""
     return tokens.gather(1, position[:, None, None].expand(-1, 1, tokens.shape[-1]))
 
 
-def one_token(stack: Any, tokens: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
-    """What open_clip's transformer `stack` makes of one token of each row, [batch, width].
+def encode_one_token(stack: Any, tokens: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Output [batch, width] of open_clip's transformer `stack` for one token of each row.
 
-    The last block reads all tokens and computes that one alone, which saves most of the block. `mask`
-    [tokens, tokens] is added to the scores.
+    The last block reads all tokens and computes that one alone, which saves most of the block.
+
+    Args:
+        stack: `open_clip.transformer.Transformer`.
+        tokens: [batch, tokens, width].
+        position: [batch] int64, which token is wanted.
+        mask: [tokens, tokens], added to the scores.
     """
     *blocks, last = stack.resblocks
     for block in blocks:
         tokens = block(tokens, attn_mask=mask)
     context = last.ln_1(tokens)
     seen = None if mask is None else mask[position][:, None, None].to(context.dtype)
-    attended, _ = last.attn(at(position, context), context, context, attn_mask=seen)
-    token = at(position, tokens) + last.ls_1(attended)
+    attended, _ = last.attn(token_at(position, context), context, context, attn_mask=seen)
+    token = token_at(position, tokens) + last.ls_1(attended)
     computed: Tensor = token + last.ls_2(last.mlp(last.ln_2(token)))
     return computed.squeeze(1)
 
@@ -61,7 +65,7 @@ def transformer(width: int, depth: int) -> nn.Sequential:
 
 def _block(width: int, depth: int) -> Any:
     block = ResidualAttentionBlock(width, heads_of(width), act_layer=QuickGELU)
-    take_over(block)
+    use_fast_attention(block)
     nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
     nn.init.normal_(block.attn.out_proj.weight, std=_residual_std(width, depth))
     nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)

@@ -1,5 +1,4 @@
-"""The dual encoder everything is built on: open_clip's CLIP, with all tokens of both sides in the joint
-space."""
+"""The dual encoder every method is built on: open_clip's CLIP, with all tokens in the joint space."""
 
 from __future__ import annotations
 
@@ -13,10 +12,10 @@ from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.attention import full_precision, take_over
+from methods.attention import full_precision, use_fast_attention
 from methods.backbones import BackboneConfig, backbone_config, backbone_names, config_from_raw
 from methods.base import Batch, Method, Noise
-from methods.blocks import at, one_token
+from methods.blocks import encode_one_token, token_at
 from methods.pretrained import WeightsNotFoundError, find_weights, read_state
 from methods.tokenizer import Tokenizer
 
@@ -45,7 +44,7 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
             CLIPTextCfg(**raw["text_cfg"]),
             quick_gelu=raw.get("quick_gelu", False),
         )
-        take_over(self)
+        use_fast_attention(self)
         self.config, self.image_size = replace(config, raw=raw), image_size
         self.logit_scale.requires_grad_(False)  # the temperature is a setting here, never learned
 
@@ -72,8 +71,7 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         return Tokenizer(self.config.vocab_size, self.config.context_length)
 
     def _embed_patches(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Tokens [batch, 1 + visible, width] before the transformer: the class token, then the (visible)
-        patches."""
+        """Tokens [batch, 1 + visible, width] before the transformer: class token, then (visible) patches."""
         visual = self.visual
         patches = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
         positions = visual.positional_embedding.to(patches.dtype)
@@ -91,7 +89,7 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         return tokens
 
     def _causal(self, captions: Tensor) -> Tensor:
-        """What is added to the scores [tokens, tokens] of words: each sees those before it."""
+        """Causal mask [tokens, tokens] that is added to the scores of words."""
         mask: Tensor = self.attn_mask[: captions.shape[1], : captions.shape[1]]
         return mask
 
@@ -121,19 +119,19 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         """Features [batch, embed_dim] of images [batch, 3, height, width]."""
         tokens = self._embed_patches(image)
         first = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
-        features = self._project_image(one_token(self.visual.transformer, tokens, first))
+        features = self._project_image(encode_one_token(self.visual.transformer, tokens, first))
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Features [batch, embed_dim] of token ids [batch, tokens]: the state at the end-of-text token."""
         tokens, end = self._embed_words(text), text.argmax(dim=-1)
-        features = self._project_text(one_token(self.transformer, tokens, end, self._causal(text)))
+        features = self._project_text(encode_one_token(self.transformer, tokens, end, self._causal(text)))
         return F.normalize(features, dim=-1) if normalize else features
 
 
 def at_end_of_text(tokens: Tensor, captions: Tensor) -> Tensor:
     """The token [batch, width] at the end-of-text position of each caption, which has the highest id."""
-    return at(captions.argmax(dim=-1), tokens).squeeze(1)
+    return token_at(captions.argmax(dim=-1), tokens).squeeze(1)
 
 
 class DualEncoder(Method):
@@ -163,14 +161,17 @@ class DualEncoder(Method):
         return self.clip.encode_text(captions)
 
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """Named losses of the whole (global) batch."""
+        """Named scalar losses of the whole (global) batch."""
         images, captions = self.encode_image(batch.images), self.encode_text(batch.captions)
         return self.global_losses(batch, images, captions, noise)
 
     def global_losses(
         self, batch: Batch, image_features: Tensor, text_features: Tensor, noise: Noise
     ) -> dict[str, Tensor]:
-        """`losses` of the features of all processes, in float32 whatever the precision of the encoders."""
+        """`losses` of the features of all processes, in float32 whatever the encoders' precision.
+
+        `image_features` and `text_features` [batch, embed_dim] are this process's share.
+        """
         images, captions = self.gather(image_features.float()), self.gather(text_features.float())
         whole = replace(batch, person_ids=self.gather(batch.person_ids))
         with full_precision(images.device.type):
@@ -179,11 +180,11 @@ class DualEncoder(Method):
     def losses(
         self, batch: Batch, image_features: Tensor, text_features: Tensor, noise: Noise
     ) -> dict[str, Tensor]:
-        """Named scalar losses from float32 features [global batch, embed_dim] and `batch.person_ids` of all
-        processes.
+        """Named scalar losses from float32 features [global batch, embed_dim].
 
-        The rest of `batch` is this process's share; bring anything computed from it together with
-        `self.gather`.
+        `batch.person_ids` [global batch] is that of all processes.
+
+        The rest of `batch` is this process's share; join anything computed from it by `self.gather`.
         """
         raise NotImplementedError
 

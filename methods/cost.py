@@ -1,6 +1,4 @@
-"""What a method costs: parameters it trains, and floating-point operations for one pair, counted and not
-timed.
-"""
+"""What a method costs: parameters it trains, and floating-point operations for one pair, counted."""
 
 from __future__ import annotations
 
@@ -13,23 +11,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.registry import method as find_method
 from methods.backbones import backbone_config
-from methods.base import Batch
+from methods.base import Batch, Noise
 from methods.clip import Backbone, DualEncoder
-from methods.restoration import grey, plan_patches
-from methods.uit import UIT
 
-TRAINING_PERSONS = 11_003  # CUHK-PEDES; only the classifier's size depends on it
-PAIRS = 128  # counted together and divided: MLM scores a number of words that is set per batch
+TRAINING_PERSONS = 11_003
+"""Of CUHK-PEDES; only the classifier's size depends on it."""
+PAIRS = 128
+"""Counted together and divided, because MLM scores a number of words that is set per batch."""
 
 
 def parameters(module: nn.Module) -> int:
     """Number of weights that are trained."""
     return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-
-
-def built_in_vain(width: int) -> int:
-    """Weights of TIR that the released code builds and never uses: two cross-attentions and two norms."""
-    return 2 * (4 * width * width + 4 * width) + 2 * (2 * width)
 
 
 def gflop(run: Callable[[], Any]) -> float:
@@ -55,11 +48,17 @@ def build_on_meta(
 
 
 def pairs_on_meta(method: DualEncoder, pairs: int) -> Batch:
-    """A batch of so many pairs on the meta device."""
+    """A batch of so many pairs on the meta device, images [pairs, 3, height, width]."""
     with torch.device("meta"):
         tokens = torch.zeros(pairs, method.clip.config.context_length, dtype=torch.int64)
         images, persons = torch.zeros(pairs, 3, *method.image_size), torch.zeros(pairs, dtype=torch.int64)
         return Batch(images, tokens, tokens, tokens.bool(), persons)
+
+
+def noise_on_meta(method: DualEncoder, pairs: int) -> Noise:
+    """The randomness of a step of so many pairs, on the meta device."""
+    drawn = method.draw_noise(pairs, torch.Generator(), "cpu")
+    return {name: tensor.to("meta") for name, tensor in drawn.items()}
 
 
 def pass_gflop(
@@ -76,7 +75,9 @@ def pass_gflop(
     batch = pairs_on_meta(method, pairs)
     if not backward:
         return gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions))) / pairs
-    noise = {key: value.to("meta") for key, value in method.draw(pairs, torch.Generator(), "cpu").items()}
+    noise = {
+        key: value.to("meta") for key, value in method.draw_noise(pairs, torch.Generator(), "cpu").items()
+    }
 
     def step() -> None:
         total = torch.stack(list(method(batch, noise).values())).sum()
@@ -85,29 +86,14 @@ def pass_gflop(
     return gflop(step) / pairs
 
 
-def part_costs(method: UIT) -> dict[str, float]:
-    """Forward GFLOP per pair of each part of UIT: `image`, `text`, `masked_image`, `decoder` (the last two:
-    TIR), each with all its tokens.
-    """
-    batch, clip, settings = pairs_on_meta(method, 1), method.clip, method.settings
-    noise = torch.zeros(1, clip.patches, device="meta")
-    plan = plan_patches(noise, settings.mask_ratio, settings.loss_mask_off_by_one)
-    visible = torch.zeros(1, 1 + plan.visible.shape[1], clip.embed_dim, device="meta")
-    words = torch.zeros(1, clip.config.context_length, clip.embed_dim, device="meta")
-    return {
-        "image": gflop(lambda: clip.image_tokens(batch.images)),
-        "text": gflop(lambda: clip.text_tokens(batch.captions)),
-        "masked_image": gflop(lambda: clip.image_tokens(grey(batch.images), plan.visible)),
-        "decoder": gflop(lambda: method.restoration(visible, words, plan)),
-    }
-
-
 def cost(name: str, backbone: str, image_size: tuple[int, int]) -> dict[str, Any]:
     """One row of `cost_table`."""
     method = build_on_meta(name, backbone, image_size)
     batch, parts = pairs_on_meta(method, PAIRS), dict(method.named_children())
     inference = gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions)))
-    noise = {key: value.to("meta") for key, value in method.draw(PAIRS, torch.Generator(), "cpu").items()}
+    noise = {
+        key: value.to("meta") for key, value in method.draw_noise(PAIRS, torch.Generator(), "cpu").items()
+    }
     training = gflop(lambda: method(batch, noise)) if method.trains else 0.0
     millions = {part: parameters(module) / 1e6 for part, module in parts.items()}
     return {

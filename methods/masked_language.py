@@ -1,4 +1,4 @@
-"""Masked language modelling with the help of the image (IRRA's auxiliary task), and the masking itself."""
+"""Masked language modelling with the help of the image (IRRA's auxiliary task), and its masking."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def mask_captions(
     words = is_word(captions, vocab_size)
     # The likeliest word is always chosen: where others are, it would be anyway.
     readiness = (noise["mask_choice"] / rate).masked_fill(~words, math.inf)
-    places = torch.arange(captions.shape[1], device=captions.device)
-    chosen = words & ((readiness < 1) | (places == readiness.argmin(dim=1, keepdim=True)))
+    positions = torch.arange(captions.shape[1], device=captions.device)
+    chosen = words & ((readiness < 1) | (positions == readiness.argmin(dim=1, keepdim=True)))
     random_words = 1 + (noise["mask_word"] * (vocab_size - 4)).long()
     replaced = torch.where(noise["mask_kind"] < AS_MASK + AS_RANDOM, random_words, captions)
     replaced = replaced.masked_fill(noise["mask_kind"] < AS_MASK, vocab_size - 3)
@@ -54,15 +54,15 @@ def mask_captions(
 def most_chosen(captions: int, tokens: int, masking: Masking) -> int:
     """A bound on the tokens chosen in a batch: the mean if all were words, four deviations, one per caption.
 
-    A fixed number keeps shapes static (no waiting for the device) while the large vocabulary is scored at few
-    places; a caption that long and that unlucky loses nothing but a term of the loss.
+    A fixed number keeps shapes static (no waiting for the device) while the large vocabulary is scored for
+    few tokens. In the very rare batch with more, the last ones are missing from the loss.
     """
     slots, rate = captions * tokens, CONTENT_RATE if masking == "by_tag" else UNIFORM_RATE
     return min(slots, math.ceil(slots * rate + 4 * math.sqrt(slots * rate)) + captions)
 
 
 class Head(nn.Module):
-    """From a token to scores over the vocabulary."""
+    """Scores over the vocabulary from a token."""
 
     def __init__(self, width: int, vocab_size: int, depth: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Head(nn.Module):
 
 
 class MaskedLanguage(nn.Module):
-    """Words of a masked caption from the caption's rest and the image."""
+    """Predicts the words of a masked caption from its other words and the image."""
 
     def __init__(self, width: int, vocab_size: int, depth: int) -> None:
         super().__init__()
@@ -100,8 +100,8 @@ class MaskedLanguage(nn.Module):
         mixed = attend(self.cross_attention, self.norm_text(text_tokens), self.norm_image(image_tokens))
         mixed = self.norm_words(self.cross_blocks(mixed)).flatten(0, 1)
         chosen = chosen.flatten()
-        places = chosen.byte().argsort(descending=True, stable=True)[:limit]
-        scores = self.mlm_head(mixed[places]).float()
-        counted = chosen[places]
-        loss = F.cross_entropy(scores, captions.flatten()[places], reduction="none") * counted
+        positions = chosen.byte().argsort(descending=True, stable=True)[:limit]
+        scores = self.mlm_head(mixed[positions]).float()
+        counted = chosen[positions]
+        loss = F.cross_entropy(scores, captions.flatten()[positions], reduction="none") * counted
         return loss.sum().reshape(1), counted.sum().float().reshape(1)

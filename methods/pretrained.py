@@ -1,4 +1,4 @@
-"""Pretrained weights: where they are on this machine, and reading them without running code from the file."""
+"""Pretrained weights: finding them on this machine, and reading them without running code of the file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from safetensors.torch import load_file
 from torch import Tensor
 
-PATIENCE_SECONDS = 5.0
-"""For an answer of the server that has weights."""
-SHIPPED = Path(__file__).with_name("weights")
+TIMEOUT_SECONDS = 5.0
+"""How long a server of weights may take to answer."""
+SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
 HUB_FILES = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -42,9 +42,9 @@ def find_weights(name: str, pretrained: str) -> Path:
     Downloads a tag that is not here yet, unless HARNESS_OFFLINE is set.  Raises `WeightsNotFoundError`.
     """
     if pretrained == "rendered":
-        file = SHIPPED / f"{name}-rendered.safetensors"
+        file = SHIPPED_WEIGHTS / f"{name}-rendered.safetensors"
     elif pretrained in (tags := open_clip.list_pretrained_tags_by_model(name)):
-        return _tagged(name, pretrained)
+        return _find_tag(name, pretrained)
     else:
         file = Path(pretrained).expanduser()
     if file.is_file():
@@ -57,14 +57,14 @@ def find_weights(name: str, pretrained: str) -> Path:
     )
 
 
-def _tagged(name: str, tag: str) -> Path:
+def _find_tag(name: str, tag: str) -> Path:
     source: Mapping[str, Any] = get_pretrained_cfg(name, tag)
     for file in _cached(source):
         return file
     reason = "HARNESS_OFFLINE is set"
     if os.environ.get("HARNESS_OFFLINE", "0") in ("", "0"):
         server = constants.ENDPOINT if source.get("hf_hub") else str(source.get("url"))
-        silence = unanswered(server)
+        silence = why_unreachable(server)
         if silence:
             reason = f"{server} was not reached: {silence}; HARNESS_OFFLINE=1 avoids the wait"
         else:
@@ -79,30 +79,30 @@ def _tagged(name: str, tag: str) -> Path:
     )
 
 
-def unanswered(address: str, seconds: float = PATIENCE_SECONDS) -> str:
-    """Why nobody answers at a web address, asked through the proxies of the environment; empty if one does.
+def why_unreachable(address: str, seconds: float = TIMEOUT_SECONDS) -> str:
+    """Why a web address does not answer, empty if it does; proxies of the environment are used.
 
-    Asked once, in a thread of its own: the hub's library tries six times for each of three files, which takes
-    minutes, and to look up a name has no time limit.
+    It is asked once, in its own thread: the hub's library tries six times for each of three files, which
+    takes minutes, and looking up a host name has no time limit.
     """
-    found: list[str] = []
+    answers: list[str] = []
 
     def ask() -> None:
         try:
             request = urllib.request.Request(address, method="HEAD")
             urllib.request.urlopen(request, timeout=seconds).close()
-            found.append("")
+            answers.append("")
         except urllib.error.HTTPError:  # an answer, if not a friendly one
-            found.append("")
+            answers.append("")
         except (OSError, ValueError) as error:
             cause = getattr(error, "reason", error)
             # Certificates are for the library that downloads to judge; it may know others.
-            found.append("" if isinstance(cause, ssl.SSLError) else str(cause))
+            answers.append("" if isinstance(cause, ssl.SSLError) else str(cause))
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(2 * seconds)
-    return found[0] if found else f"no answer within {2 * seconds:.0f} seconds"
+    return answers[0] if answers else f"no answer within {2 * seconds:.0f} seconds"
 
 
 def _url_cache(source: Mapping[str, Any]) -> Path:
@@ -113,9 +113,9 @@ def _cached(source: Mapping[str, Any]) -> Iterator[Path]:
     """Files of `source` that earlier downloads left here."""
     repository, _, filename = source.get("hf_hub", "").rpartition("/")
     for candidate in [filename] if filename else HUB_FILES:
-        found = try_to_load_from_cache(repository, candidate) if repository else None
-        if isinstance(found, str):
-            yield Path(found)
+        cached = try_to_load_from_cache(repository, candidate) if repository else None
+        if isinstance(cached, str):
+            yield Path(cached)
     if source.get("url") and _url_cache(source).is_file():
         yield _url_cache(source)
 

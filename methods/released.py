@@ -24,27 +24,6 @@ from methods.pretrained import read_state
 from methods.restoration import sincos_positions
 from methods.uit import ZeroShot
 
-# The released name of each of our parameters starts with what stands on the left.
-_PREFIXES = {
-    "base_model.": "clip.",
-    "classifier.": "classifier.",
-    "mask_token": "restoration.mask_token",
-    "decoder_embed.": "restoration.embed.",
-    "decoder_pred.": "restoration.pixels.",
-    "cross_attn_Text.": "restoration.cross_attention.",
-    "cross_modal_transformer_mae.resblocks.": "restoration.cross_blocks.",
-    "norm_1.": "restoration.norm_image.",
-    "norm_2.": "restoration.norm_text.",
-    "norm_4.": "restoration.norm_slots.",
-    "norm_6.": "restoration.norm_blocks.",
-    "norm_7.": "restoration.norm_pixels.",
-    "cross_attn_mlm.": "masked_language.cross_attention.",
-    "cross_modal_transformer_mlm.resblocks.": "masked_language.cross_blocks.",
-    "ln_pre_t.": "masked_language.norm_text.",
-    "ln_pre_i.": "masked_language.norm_image.",
-    "ln_post.": "masked_language.norm_words.",
-    "mlm_head.": "masked_language.mlm_head.",
-}
 # Built by the released code, in its checkpoints, and used by nothing; positions are fixed and computed anew.
 _NEVER_USED = ("cross_attn_TextImage.", "cross_attn_Image.", "norm_3.", "norm_5.", "decoder_pos_embed")
 # Shapes of a grid of patches worth trying, rows per column; people are upright, three to one as published.
@@ -68,24 +47,6 @@ class ReleasedCheckpoint:
 def is_released(state: Mapping[str, Tensor]) -> bool:
     """Whether weights by name follow the released UIT/SEN or IRRA layout."""
     return "base_model.visual.conv1.weight" in state
-
-
-def our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a released checkpoint under the names of `methods.uit.UIT`, without those never used."""
-    renamed = {}
-    for name, value in state.items():
-        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
-        if prefix is not None:
-            renamed[_PREFIXES[prefix] + name.removeprefix(prefix)] = value
-    return renamed
-
-
-def released_name(name: str) -> str:
-    """The released name of one of our parameters; raises KeyError for one that it does not have."""
-    for released, ours in _PREFIXES.items():
-        if name.startswith(ours):
-            return released + name.removeprefix(ours)
-    raise KeyError(name)
 
 
 def infer_sizes(

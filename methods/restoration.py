@@ -1,5 +1,4 @@
-"""Text-guided image restoration (TIR): hidden patches of a grey image are restored, in colour, with the
-caption."""
+"""Text-guided image restoration (TIR): hidden patches of a grey image are restored in colour."""
 
 from __future__ import annotations
 
@@ -18,8 +17,11 @@ GREY = (0.2989, 0.5870, 0.1140)
 class PatchPlan:
     """Which patches of each image are hidden.
 
-    `visible` [batch, kept] int64 patch numbers; `order` [batch, patches] int64, where the token of each patch
-    stands among (visible …, hidden …); `in_loss` [batch, patches] bool; `lossy` how many of them per image.
+    Attributes:
+        visible: [batch, kept] int64 patch numbers.
+        order: [batch, patches] int64, position of each patch's token among (visible …, hidden …).
+        in_loss: [batch, patches] bool.
+        lossy: how many patches of an image are in the loss.
     """
 
     visible: Tensor
@@ -56,25 +58,29 @@ def grey(images: Tensor) -> Tensor:
 
 
 def to_patches(images: Tensor, size: int) -> Tensor:
-    """Images [batch, 3, height, width] as [batch, patches, size·size·3], ordered (row, column, channel)
-    within."""
+    """Images [batch, 3, height, width] as patches [batch, patches, size·size·3].
+
+    Within a patch the order is (row, column, channel).
+    """
     batch, channels, height, width = images.shape
     grid = images.reshape(batch, channels, height // size, size, width // size, size)
     return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, size * size * channels)
 
 
 def sincos_positions(width: int, grid: tuple[int, int]) -> Tensor:
-    """Fixed 2-D sine–cosine positions [1 + rows·columns, width]: columns in the first half, zeros for the
-    class."""
+    """Fixed 2-D sine–cosine positions [1 + rows·columns, width].
+
+    The columns' are in the first half; the class token has zeros.
+    """
     frequencies = 1 / 10000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))
     rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
-    angles = [place.reshape(-1, 1) * frequencies for place in (columns, rows)]
+    angles = [axis.reshape(-1, 1) * frequencies for axis in (columns, rows)]
     positions = torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=1)
     return torch.cat([torch.zeros(1, width, dtype=torch.float64), positions]).float()
 
 
 class Restoration(nn.Module):
-    """Decoder of TIR: image slots ask the caption for what is missing, then restore their pixels."""
+    """Decoder of TIR: image slots attend to the caption, then restore their pixels."""
 
     positions: Tensor
 
@@ -99,13 +105,13 @@ class Restoration(nn.Module):
         """
         slots = self._fill(self.embed(self.norm_image(image_tokens)), plan)
         slots = self.norm_slots(slots + self.positions.to(slots.dtype))
-        asked = attend(self.cross_attention, slots, self.norm_text(text_tokens))
-        restored = self.norm_pixels(self.cross_blocks(self.norm_blocks(asked)))
+        attended = attend(self.cross_attention, slots, self.norm_text(text_tokens))
+        restored = self.norm_pixels(self.cross_blocks(self.norm_blocks(attended)))
         predicted: Tensor = self.pixels(restored[:, 1:])
         return predicted
 
     def _fill(self, tokens: Tensor, plan: PatchPlan) -> Tensor:
-        """Tokens [batch, 1 + patches, width] with mask tokens in the places of hidden patches."""
+        """Tokens [batch, 1 + patches, width] with mask tokens where patches are hidden."""
         batch, patches = plan.order.shape
         hidden = self.mask_token.to(tokens.dtype).expand(batch, patches - tokens.shape[1] + 1, -1)
         patch_tokens = torch.cat([tokens[:, 1:], hidden], dim=1)
@@ -113,8 +119,10 @@ class Restoration(nn.Module):
         return torch.cat([tokens[:, :1], patch_tokens.gather(1, order)], dim=1)
 
     def loss(self, predicted: Tensor, images: Tensor, plan: PatchPlan) -> Tensor:
-        """Squared error [batch] against the colour `images`, mean over the patches in the loss of each
-        image."""
+        """Squared error [batch], mean over the patches in the loss of each image.
+
+        `predicted` [batch, patches, size·size·3]; `images` [batch, 3, height, width] in colour.
+        """
         target = to_patches(images, self.patch_size).float()
         error = (predicted.float() - target).square().mean(dim=-1)
         return (error * plan.in_loss).sum(dim=1) / max(plan.lossy, 1)

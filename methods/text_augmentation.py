@@ -35,7 +35,7 @@ def draw_augmentation(
 def augment_captions(
     batch: Batch, noise: Noise, kind: Augmentation, probability: float, vocab_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Captions and content flags of `batch`, each caption augmented with `probability`."""
+    """Captions and content flags of `batch`, both [batch, tokens], each augmented with `probability`."""
     if kind == "pruning":
         # What is left of a pruned caption is nearly all nouns and adjectives.
         changed, content = batch.pruned, is_word(batch.pruned, vocab_size)
@@ -51,24 +51,24 @@ def augment_captions(
 
 
 def delete_words(captions: Tensor, content: Tensor, noise: Noise, vocab_size: int) -> tuple[Tensor, Tensor]:
-    """Every word disappears with probability 0.1 and the rest closes up; one word always stays."""
+    """Delete every word with probability 0.1 and close the gaps; one word stays. All [batch, tokens]."""
     words = is_word(captions, vocab_size)
     survivor = noise["augment_words"].masked_fill(~words, -1).argmax(dim=1, keepdim=True)
-    places = torch.arange(captions.shape[1], device=captions.device)
-    gone = words & (noise["augment_words"] < DELETED) & (places != survivor)
-    order = torch.where(gone, captions.shape[1], 0).add(places).argsort(dim=1)
+    positions = torch.arange(captions.shape[1], device=captions.device)
+    gone = words & (noise["augment_words"] < DELETED) & (positions != survivor)
+    order = torch.where(gone, captions.shape[1], 0).add(positions).argsort(dim=1)
     kept = (~gone).gather(1, order)
     return captions.gather(1, order) * kept, content.gather(1, order) & kept
 
 
 def swap_words(captions: Tensor, content: Tensor, noise: Noise, vocab_size: int) -> tuple[Tensor, Tensor]:
-    """Two random words change places, twice."""
+    """Exchange two random words, twice. All [batch, tokens]."""
     words = is_word(captions, vocab_size)
-    # Numbers of the words' places, words first, so that a random fraction picks one of them.
-    places = words.byte().argsort(dim=1, descending=True, stable=True)
+    # Positions with the words' first, so that a random fraction picks a word.
+    positions = words.byte().argsort(dim=1, descending=True, stable=True)
     count = words.sum(dim=1, keepdim=True)
     for pair in noise["augment_swaps"].unbind(dim=1):
-        first, second = places.gather(1, (pair * count).long()).chunk(2, dim=1)
+        first, second = positions.gather(1, (pair * count).long()).chunk(2, dim=1)
         captions, content = _swap(captions, first, second), _swap(content, first, second)
     return captions, content
 

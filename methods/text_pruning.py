@@ -85,8 +85,7 @@ def tagger(name: Literal["auto", "textblob", "nltk"] = "auto") -> Tagger:
 
 
 def prune(caption: str, tagger: Tagger) -> str:
-    """`caption` with only the words whose tag starts with PRP, NN or JJ; unchanged when none would be
-    left."""
+    """`caption` with only the words tagged PRP, NN or JJ; unchanged when none would be left."""
     kept = [word for word, tag in tagger.tag(caption) if tag.startswith(KEPT_TAGS)]
     return " ".join(kept) if kept else caption
 

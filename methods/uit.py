@@ -13,9 +13,10 @@ from methods import losses
 from methods.base import Batch, Noise
 from methods.clip import Backbone, DualEncoder, at_end_of_text
 from methods.masked_language import MaskedLanguage, draw_masking, mask_captions, most_chosen
+from methods.mining import MiningOptions, mining_loss
 from methods.restoration import PatchPlan, Restoration, grey, plan_patches
+from methods.settings import Masking, UITSettings
 from methods.text_augmentation import augment_captions, draw_augmentation
-from methods.variants import Masking, UITSettings
 
 
 class ZeroShot(DualEncoder):
@@ -47,9 +48,11 @@ class UIT(DualEncoder):
         if settings.mlm:
             self.masked_language = MaskedLanguage(width, self.vocab_size, depth)
 
-    def draw(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
-        """All randomness of a step, the same for every variant: switching a part off changes no other's
-        noise."""
+    def draw_noise(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
+        """All randomness of a step, each tensor [size, …].
+
+        It is the same for every variant: switching a part off changes no other part's noise.
+        """
         shape = (size, self.clip.config.context_length)
         return {
             **draw_augmentation(shape, generator, device),
@@ -58,7 +61,7 @@ class UIT(DualEncoder):
         }
 
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """Named losses, weights applied."""
+        """Named scalar losses of `batch`, weights applied."""
         settings, clip = self.settings, self.clip
         captions, content = self.augmented(batch, noise)
         masked, chosen = mask_captions(captions, content, noise, self.vocab_size, self.masking)
@@ -70,24 +73,33 @@ class UIT(DualEncoder):
         text_tokens = clip.text_tokens(seen) if settings.tir and settings.text_pass == "reused" else None
         text = clip.encode_text(seen) if text_tokens is None else at_end_of_text(text_tokens, seen)
 
-        found = self.global_losses(batch, image, text, noise)
+        computed = self.global_losses(batch, image, text, noise)
         if settings.tir:
             context = clip.text_tokens(seen) if text_tokens is None else text_tokens
-            found["tir"] = settings.restoration_weight * self.restoration_loss(batch.images, context, noise)
+            computed["tir"] = settings.restoration_weight * self.restoration_loss(
+                batch.images, context, noise
+            )
         if image_tokens is not None:
             loss = self.masked_language_loss(captions, masked, chosen, image_tokens)
-            found["mlm"] = settings.mlm_weight * loss
-        return found
+            computed["mlm"] = settings.mlm_weight * loss
+        return computed
 
     def restoration_loss(self, images: Tensor, text_tokens: Tensor, noise: Noise) -> Tensor:
-        """TIR: mean squared error of the hidden patches, over all processes."""
+        """TIR: mean squared error of the hidden patches over all processes, a scalar.
+
+        `images` [batch, 3, height, width] in colour, `text_tokens` [batch, tokens, embed_dim].
+        """
         predicted, plan = self.restore(images, text_tokens, noise)
         return self.gather(self.restoration.loss(predicted, images, plan)).mean()
 
     def masked_language_loss(
         self, captions: Tensor, masked: Tensor, chosen: Tensor, image_tokens: Tensor
     ) -> Tensor:
-        """MLM: mean cross-entropy of the chosen words, over all processes."""
+        """MLM: mean cross-entropy of the chosen words over all processes, a scalar.
+
+        `captions` [batch, tokens] the true words, `masked` [batch, tokens] what the encoder sees, `chosen`
+        [batch, tokens] bool, `image_tokens` [batch, 1 + patches, embed_dim].
+        """
         words = self.clip.text_tokens(masked)
         limit = most_chosen(len(captions), captions.shape[1], self.masking)
         total, count = self.masked_language(words, image_tokens, captions, chosen, limit)
@@ -100,7 +112,7 @@ class UIT(DualEncoder):
         return self.settings.mlm_masking if corruption == "off" else corruption
 
     def augmented(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Captions of a training step and which of their tokens are nouns or adjectives."""
+        """Captions of a training step, and which of their tokens are nouns or adjectives: [batch, tokens]."""
         if not self.settings.text_pruning:
             return batch.captions, batch.content
         kind, probability = self.settings.text_augmentation, self.settings.augmentation_probability
@@ -113,33 +125,27 @@ class UIT(DualEncoder):
         return self.restoration(visible, text_tokens, plan), plan
 
     def classify(self, features: Tensor) -> Tensor:
-        """Scores [batch, identities] of features, in their precision whatever that of the weights."""
+        """Scores [batch, identities] of features [batch, embed_dim], in the precision of the features."""
         weight, bias = self.classifier.weight, self.classifier.bias
         return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
 
     def losses(
         self, batch: Batch, image_features: Tensor, text_features: Tensor, noise: Noise
     ) -> dict[str, Tensor]:
-        """The losses between features, weights applied."""
+        """The losses between features [global batch, embed_dim], weights applied."""
         settings, people = self.settings, batch.person_ids
         pair, temperature = (image_features, text_features), settings.temperature
-        found: dict[str, Tensor] = {}
+        computed: dict[str, Tensor] = {}
         if settings.sdm:
-            found["sdm"] = settings.sdm_weight * losses.sdm(*pair, people, temperature)
+            computed["sdm"] = settings.sdm_weight * losses.sdm(*pair, people, temperature)
         if settings.identity:
             logits = self.classify(image_features), self.classify(text_features)
-            found["identity"] = settings.identity_weight * losses.identity(*logits, people)
+            computed["identity"] = settings.identity_weight * losses.identity(*logits, people)
         if settings.cmt:
-            found["cmt"] = settings.cmt_weight * losses.hard_mining(
-                *pair,
-                people,
-                mining=settings.cmt_mining,
-                positive=settings.cmt_positive,
-                margin=settings.margin,
-                temperature=temperature,
-            )
+            options = MiningOptions(settings.cmt_positive, settings.margin, temperature)
+            computed["cmt"] = settings.cmt_weight * mining_loss(*pair, people, settings.cmt_mining, options)
         if settings.itc:
-            found["itc"] = settings.itc_weight * losses.itc(*pair, temperature)
+            computed["itc"] = settings.itc_weight * losses.itc(*pair, temperature)
         if settings.cmpm:
-            found["cmpm"] = settings.cmpm_weight * losses.cmpm(*pair, people)
-        return found
+            computed["cmpm"] = settings.cmpm_weight * losses.cmpm(*pair, people)
+        return computed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,51 @@ from torch import Tensor
 
 from methods.base import Batch
 from methods.clip import Backbone
-from methods.released import infer_sizes, our_names
+from methods.released import infer_sizes
+from methods.settings import RELEASED, UITSettings
 from methods.uit import UIT
-from methods.variants import RELEASED, UITSettings
+
+# The released name of each of our parameters starts with what stands on the left.
+_PREFIXES = {
+    "base_model.": "clip.",
+    "classifier.": "classifier.",
+    "mask_token": "restoration.mask_token",
+    "decoder_embed.": "restoration.embed.",
+    "decoder_pred.": "restoration.pixels.",
+    "cross_attn_Text.": "restoration.cross_attention.",
+    "cross_modal_transformer_mae.resblocks.": "restoration.cross_blocks.",
+    "norm_1.": "restoration.norm_image.",
+    "norm_2.": "restoration.norm_text.",
+    "norm_4.": "restoration.norm_slots.",
+    "norm_6.": "restoration.norm_blocks.",
+    "norm_7.": "restoration.norm_pixels.",
+    "cross_attn_mlm.": "masked_language.cross_attention.",
+    "cross_modal_transformer_mlm.resblocks.": "masked_language.cross_blocks.",
+    "ln_pre_t.": "masked_language.norm_text.",
+    "ln_pre_i.": "masked_language.norm_image.",
+    "ln_post.": "masked_language.norm_words.",
+    "mlm_head.": "masked_language.mlm_head.",
+}
 
 DEFAULT = Path(__file__).parent / "golden" / "sen_small"
+
+
+def our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a released checkpoint under the names of `methods.uit.UIT`, without those never used."""
+    renamed = {}
+    for name, value in state.items():
+        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
+        if prefix is not None:
+            renamed[_PREFIXES[prefix] + name.removeprefix(prefix)] = value
+    return renamed
+
+
+def released_name(name: str) -> str:
+    """The released name of one of our parameters; raises KeyError for one that it does not have."""
+    for released, ours in _PREFIXES.items():
+        if name.startswith(ours):
+            return released + name.removeprefix(ours)
+    raise KeyError(name)
 
 
 def golden_dir() -> Path:

@@ -34,7 +34,7 @@ class Heavy(Method):
     def encode_text(self, captions: Tensor) -> Tensor:
         return self.text(captions).mean(1)
 
-    def draw(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
+    def draw_noise(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
         return {}
 
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:

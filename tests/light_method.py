@@ -31,7 +31,7 @@ class Light(Method):
     def encode_text(self, captions: Tensor) -> Tensor:
         return self.text(captions).mean(1)
 
-    def draw(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
+    def draw_noise(self, size: int, generator: torch.Generator, device: torch.device | str) -> Noise:
         return {"weight": torch.rand(size, generator=generator).to(device)}
 
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ class Linear(Method):
         self.classifier = nn.Linear(width, 64)
         self.unused = nn.Linear(2, 2)
 
-    def draw(self, size, generator, device):
+    def draw_noise(self, size, generator, device):
         return {"jitter": torch.rand(size, 1, generator=generator, device=device)}
 
     def encode_image(self, images):

@@ -64,4 +64,4 @@ def toy_batch(size: int = 6, seed: int = 0) -> Batch:
 
 def toy_noise(method: UIT, size: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:
     """The noise of one step."""
-    return method.draw(size, torch.Generator().manual_seed(seed), "cpu")
+    return method.draw_noise(size, torch.Generator().manual_seed(seed), "cpu")

@@ -153,7 +153,7 @@ class ReferenceStep:
 
     def step(self, batch: Batch) -> None:
         """Forward, backward and update, nothing compiled or fused."""
-        noise = self.method.draw(len(batch.images), self._generator, self.device)
+        noise = self.method.draw_noise(len(batch.images), self._generator, self.device)
         self.optimiser.zero_grad()
         total = torch.stack(list(self.method(batch, noise).values())).sum()
         total.backward()  # type: ignore[no-untyped-call]

@@ -390,7 +390,7 @@ class _Checker:
 
 
 def _preset_settings(preset: Preset, fixed: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    from methods.variants import preset_settings
+    from methods.settings import preset_settings
 
     return {name: value for name, value in preset_settings(preset, fixed).items() if name in fields}
 

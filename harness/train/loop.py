@@ -259,7 +259,7 @@ class Trainer:
         batch = self.data.train.batch(indices[share], _rows(draws, share))
         self.epoch_stats.data_seconds += time.perf_counter() - start
         generator = self._generator("noise", epoch, step)
-        noise = self.method.draw(len(indices), generator, self.fabric.device)
+        noise = self.method.draw_noise(len(indices), generator, self.fabric.device)
         # Only a plugin draws from the global generators; seeded here, it too continues as if never killed.
         devices.seed_everything(self.seed, "global", epoch, step, self.fabric.global_rank)
         return batch, _rows(noise, share)

@@ -30,7 +30,7 @@ from harness.speed.reference_step import ReferenceStep, on_device, plain_loader
 from harness.study.cell import Cell
 from harness.study.study import load_study
 from methods import losses
-from methods.attention import take_over
+from methods.attention import use_fast_attention
 
 SUBSET = int(os.environ.get("TRAINING_SUBSET", "100"))
 CPU = torch.device("cpu")
@@ -75,7 +75,7 @@ def test_a_block_of_the_image_encoder_beside_one_with_torchs_own_attention(
     torch.set_num_threads(1)
     theirs = ResidualAttentionBlock(128, 4, mlp_ratio=2.0)
     ours = copy.deepcopy(theirs)
-    take_over(ours)
+    use_fast_attention(ours)
     tokens = torch.randn(32, 49, 128, requires_grad=True)
 
     def run(block: torch.nn.Module) -> dict[str, float]:

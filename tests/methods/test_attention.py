@@ -7,7 +7,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
-from methods.attention import Attention, take_over
+from methods.attention import Attention, use_fast_attention
 from methods.blocks import transformer
 
 
@@ -21,7 +21,7 @@ def test_values_and_gradients_are_those_of_torchs_own_module(heads: int, mask: s
     torch.manual_seed(0)
     theirs = nn.MultiheadAttention(12, heads, batch_first=True, dtype=torch.float64)
     ours = copy.deepcopy(theirs)
-    take_over(ours)
+    use_fast_attention(ours)
     assert type(ours) is Attention
     added = masks(5)[mask]
     results = []
@@ -58,7 +58,7 @@ def test_in_bfloat16_it_stays_near_what_float32_gives() -> None:
 def test_every_attention_inside_a_module_is_taken_over_and_its_state_dict_keeps_its_names() -> None:
     block = ResidualAttentionBlock(16, 2)
     names = list(block.state_dict())
-    take_over(block)
+    use_fast_attention(block)
     assert type(block.attn) is Attention
     assert list(block.state_dict()) == names
     assert all(type(block.attn) is Attention for block in transformer(64, 2))
@@ -74,5 +74,5 @@ def test_a_key_that_is_not_the_value_is_refused_and_so_is_asking_for_weights() -
 
 @pytest.mark.parametrize("other", [{"batch_first": False}, {"dropout": 0.1}, {"bias": False}])
 def test_attention_of_another_kind_is_not_taken_over(other: dict) -> None:
-    with pytest.raises(ValueError, match="taken over"):
-        take_over(nn.MultiheadAttention(8, 2, **{"batch_first": True, **other}))
+    with pytest.raises(ValueError, match="can be replaced"):
+        use_fast_attention(nn.MultiheadAttention(8, 2, **{"batch_first": True, **other}))

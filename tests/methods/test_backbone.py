@@ -162,7 +162,7 @@ def test_a_failed_download_gives_the_same_advice(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("HARNESS_OFFLINE", raising=False)
     monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr(pretrained, "unanswered", lambda _: "")
+    monkeypatch.setattr(pretrained, "why_unreachable", lambda _: "")
     monkeypatch.setattr(pretrained, "download_pretrained", fail)
     with pytest.raises(WeightsNotFoundError, match=r"no route to host.*put the file at"):
         load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
@@ -197,13 +197,13 @@ def test_a_network_that_is_not_reached_is_tried_once_and_said_with_the_way_round
 
 
 def test_a_server_that_takes_the_call_and_says_nothing_is_not_waited_for(port: socket.socket) -> None:
-    assert "timed out" in pretrained.unanswered(address(port), seconds=0.2)
+    assert "timed out" in pretrained.why_unreachable(address(port), seconds=0.2)
 
 
 def test_a_name_that_is_looked_up_forever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() and [])
-    assert "no answer within" in pretrained.unanswered("http://weights.invalid", seconds=0.1)
+    assert "no answer within" in pretrained.why_unreachable("http://weights.invalid", seconds=0.1)
     over.set()
 
 
@@ -215,7 +215,7 @@ def test_an_answer_of_any_kind_is_an_answer(port: socket.socket) -> None:
 
     answering = threading.Thread(target=answer)
     answering.start()
-    assert pretrained.unanswered(address(port)) == ""
+    assert pretrained.why_unreachable(address(port)) == ""
     answering.join()
 
 

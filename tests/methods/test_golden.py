@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from golden_case import GoldenCase, golden_dir
+from golden_case import GoldenCase, golden_dir, released_name
 from torch import Tensor
 
 from harness.evaluate.metrics import query_records, ranks, summarise
 from harness.train.optimiser import schedule
 from methods.clip import at_end_of_text
 from methods.masked_language import mask_captions
-from methods.released import infer_sizes, released_name
+from methods.released import infer_sizes
 from methods.restoration import sincos_positions
 from methods.uit import UIT
 

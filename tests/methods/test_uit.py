@@ -15,8 +15,8 @@ from methods.base import Batch, Noise, learning_rate_factor
 from methods.build import build_method
 from methods.clip import DualEncoder
 from methods.masked_language import mask_captions
+from methods.settings import CLEAN, RELEASED
 from methods.uit import UIT
-from methods.variants import CLEAN, RELEASED
 
 TRAINED = [name for name, entry in methods().items() if entry.trains]
 
@@ -290,7 +290,7 @@ def test_a_method_of_ones_own_needs_only_its_losses() -> None:
     optimiser = torch.optim.Adam(method.parameter_groups(1e-3, 0.0))
     totals = []
     for _ in range(5):
-        loss = method(toy_batch(), method.draw(6, torch.Generator(), "cpu"))["pull"]
+        loss = method(toy_batch(), method.draw_noise(6, torch.Generator(), "cpu"))["pull"]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

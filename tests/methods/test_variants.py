@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.registry import method, methods
-from methods.variants import CLEAN, RELEASED, UITSettings, preset_settings
+from methods.settings import CLEAN, RELEASED, UITSettings, preset_settings
 
 PARTS = ("sdm", "identity", "tir", "cmt", "text_pruning", "mlm", "itc", "cmpm")
 

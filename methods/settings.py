@@ -1,0 +1,143 @@
+"""The switches and hyper-parameters of UIT, and what the two presets set them to.
+
+Torch is not imported here, so listing and validating methods is instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Masking = Literal["uniform", "by_tag"]
+
+
+class UITSettings(BaseModel):
+    """Switches and hyper-parameters of UIT and of everything built from its parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    sdm: bool = True
+    """Similarity distribution matching between images and captions."""
+    identity: bool = True
+    """Person identity classification with one classifier for both modalities."""
+    tir: bool = True
+    """Text-guided image restoration: masked patches are restored with the help of the caption."""
+    cmt: bool = True
+    """Cross-modal triplet loss with hard mining."""
+    text_pruning: bool = True
+    """Text augmentation: a caption is sometimes cut down (see `text_augmentation`)."""
+    mlm: bool = False
+    """Masked language modelling with the help of the image (IRRA's auxiliary task)."""
+    itc: bool = False
+    """InfoNCE between the pairs of a batch, as CLIP was trained."""
+    cmpm: bool = False
+    """Cross-modal projection matching."""
+
+    temperature: float = Field(0.02, gt=0)
+    """Divides cosine similarities in SDM, ITC and the soft mining losses; fixed, never learned."""
+    margin: float = Field(0.05, ge=0)
+    """Margin of the triplet losses, in cosine distance."""
+    mask_ratio: float = Field(0.7, gt=0, lt=1)
+    """Share of image patches hidden from TIR."""
+    augmentation_probability: float = Field(0.2, ge=0, le=1)
+    """Probability that a training caption is augmented."""
+    decoder_depth: int = Field(4, ge=1)
+    """Self-attention blocks behind the cross-attention of TIR and of MLM."""
+
+    sdm_weight: float = Field(1.0, ge=0)
+    """Weight of the SDM loss."""
+    identity_weight: float = Field(1.0, ge=0)
+    """Weight of the identity loss."""
+    restoration_weight: float = Field(10.0, ge=0)
+    """Weight of the TIR loss."""
+    cmt_weight: float = Field(10.0, ge=0)
+    """Weight of the triplet loss, or of the mining loss that stands in for it."""
+    mlm_weight: float = Field(1.0, ge=0)
+    """Weight of the MLM loss."""
+    itc_weight: float = Field(1.0, ge=0)
+    """Weight of the ITC loss."""
+    cmpm_weight: float = Field(1.0, ge=0)
+    """Weight of the CMPM loss."""
+
+    cmt_mining: Literal["triplet", "batch_hard", "semi_hard", "max_hinge", "all_negatives", "info_nce"] = (
+        "triplet"
+    )
+    """Hard mining: the paper's triplet, or an alternative to compare it with."""
+    cmt_positive: Literal["weakest", "own_pair"] = "weakest"
+    """Positive of the triplet: the least similar item of the same person, or the anchor's own pair
+    (released)."""
+    text_augmentation: Literal["pruning", "deletion", "swap", "masking"] = "pruning"
+    """What augmenting a caption does: keep pronouns, nouns and adjectives; or drop, swap or mask random
+    tokens."""
+    mlm_masking: Masking = "uniform"
+    """Which tokens MLM hides: 15 % of all, or 30 % of nouns and adjectives and 5 % of the rest."""
+    caption_corruption: Literal["off", "uniform", "by_tag"] = "off"
+    """Released bug: masked captions overwrite the originals, so every loss sees them."""
+    loss_mask_off_by_one: bool = False
+    """Released bug: one hidden patch is missing from the TIR loss and one fewer is visible."""
+    text_pass: Literal["reused", "twice"] = "reused"
+    """Whether TIR reuses the encoded caption or encodes it again (released; same numbers, more compute)."""
+
+    def active(self) -> frozenset[str]:
+        """Names of the settings that can change a number of this variant; switches always can."""
+        names = {name for name, field in type(self).model_fields.items() if field.annotation is bool}
+        names |= {"caption_corruption"}
+        for switch, dependents in DEPENDENTS.items():
+            if getattr(self, switch):
+                names |= set(dependents)
+        soft_mining = self.cmt and self.cmt_mining in ("all_negatives", "info_nce")
+        if self.sdm or self.itc or soft_mining:
+            names.add("temperature")
+        if self.cmt and self.cmt_mining == "info_nce":
+            names.discard("margin")
+        if self.cmt and self.cmt_mining != "triplet":
+            names.discard("cmt_positive")
+        if not self.tir:
+            names.discard("loss_mask_off_by_one")
+        return frozenset(names)
+
+
+DEPENDENTS: Mapping[str, tuple[str, ...]] = {
+    "sdm": ("sdm_weight",),
+    "identity": ("identity_weight",),
+    "tir": ("mask_ratio", "restoration_weight", "decoder_depth", "loss_mask_off_by_one", "text_pass"),
+    "cmt": ("cmt_weight", "margin", "cmt_mining", "cmt_positive"),
+    "text_pruning": ("augmentation_probability", "text_augmentation"),
+    "mlm": ("mlm_weight", "mlm_masking", "decoder_depth"),
+    "itc": ("itc_weight",),
+    "cmpm": ("cmpm_weight",),
+}
+
+CLEAN: Mapping[str, Any] = MappingProxyType(
+    {
+        "caption_corruption": "off",
+        "loss_mask_off_by_one": False,
+        "cmt_positive": "weakest",
+        "text_pass": "reused",
+    }
+)
+"""Method-side switches of the clean experiment."""
+
+RELEASED: Mapping[str, Any] = MappingProxyType(
+    {
+        "caption_corruption": "by_tag",
+        "loss_mask_off_by_one": True,
+        "cmt_positive": "own_pair",
+        "text_pass": "twice",
+    }
+)
+"""Method-side switches of the authors' code, bugs included."""
+
+
+def preset_settings(preset: Literal["clean", "released"], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Method-side switches of a preset for a variant whose own switches are `fixed`.
+
+    In the released code captions are corrupted exactly when TIR is on, so there the two go together.
+    """
+    switches = dict(RELEASED if preset == "released" else CLEAN)
+    if not {"tir": True, **fixed}["tir"]:
+        switches["caption_corruption"] = "off"
+    return switches

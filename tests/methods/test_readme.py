@@ -1,0 +1,59 @@
+"""The example of methods/README.md works as it is printed there, and its table of switches is complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from toy import IMAGE_SIZE, PERSONS, toy_backbone, toy_batch
+
+from harness import registry
+from methods.build import build_method
+from methods.settings import UITSettings
+
+README = (Path(__file__).parents[2] / "methods" / "README.md").read_text("utf-8")
+
+
+def test_the_example_of_a_method_of_ones_own_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_methods", dict(registry.methods()))
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    plugin = tmp_path / "my_method.py"
+    plugin.write_text(example, "utf-8")
+    registry.load_plugin(plugin)
+    entry = registry.method("max-hinge")
+    method = build_method(
+        entry, entry.resolve(), backbone=toy_backbone(), identities=PERSONS, image_size=IMAGE_SIZE, seed=0
+    )
+    optimiser = torch.optim.Adam(method.parameter_groups(1e-3, 0.0))
+    totals = []
+    for _ in range(5):
+        (loss,) = method(toy_batch(), {}).values()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        totals.append(loss.item())
+    assert totals[-1] < totals[0]
+
+
+def test_its_setting_is_no_other_methods_setting() -> None:
+    names = re.findall(r"^    (\w+): float = Field", README, re.MULTILINE)
+    taken = {name for entry in registry.methods().values() for name in entry.settings.model_fields}
+    assert names
+    assert not set(names) & taken
+
+
+def test_the_table_of_switches_names_every_switch_with_its_default_and_other_values() -> None:
+    table = README.partition("## Switches")[2]
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")]
+    for name, field in UITSettings.model_fields.items():
+        choices = getattr(field.annotation, "__args__", (True, False) if field.annotation is bool else ())
+        if not choices:
+            continue
+        (row,) = [row for row in rows if f"`{name}`" in row[0]]
+        words = {True: "on", False: "off"}
+        shown = re.findall(r"[a-z_]+", re.sub(r"\(.*?\)", "", row[1] + row[2]))
+        assert shown == [
+            words.get(v, v) for v in (field.default, *(c for c in choices if c != field.default))
+        ]
