@@ -261,12 +261,10 @@ def _but_for_the_seed(parts: Mapping[str, Any]) -> str:
 
 
 def _states(cells: list[Cell], context: Context, out: Path) -> dict[str, str]:
-    from harness.study.cell import fingerprint
-
     store, states = RunStore(out), dict[str, str]()
     for cell in cells:
         try:
-            path = store.path_of(cell, fingerprint(context.parts(cell)))
+            path = store.path_of(cell, context.identity(cell))
             states[cell.key] = store.cell(path.name).status.state
         except (StoreError, UnknownNameError):
             continue

@@ -126,7 +126,7 @@ def ask(
     context.dataset(dataset, subset)
     model = open_model(checkpoint, backbone=backbone)
     device = make_fabric(model.precision, device=machine.device).device
-    data = context.split(dataset, model.lens(subset), split, device)
+    data = context.split(dataset, model.input_spec(subset), split, device)
     to_precision(model.method.to(device), model.precision)
     model.method.eval()
     with torch.inference_mode(), autocast(device, model.precision):

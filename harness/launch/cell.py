@@ -50,7 +50,7 @@ def run_cell(
     `DataError` when the dataset cannot even be read, and OSError when the machine fails (a full disk), which
     is no failure of the cell: it stays queued.
     """
-    run = store.open(cell, context.parts(cell), **runtime_record(context))
+    run = context.open_run(store, cell, **runtime_record(context))
     if not is_finished(run, cell, context):
         try:
             with run.lock():
@@ -85,8 +85,8 @@ def _missing(run: CellRun, cell: Cell, context: Context) -> list[str]:
     ]
 
 
-def _mend(run: CellRun) -> bool:
-    """Set aside what of a finished cell is not as it was when it finished; whether training must mend it.
+def _set_aside_altered(run: CellRun) -> bool:
+    """Set aside what of a finished cell is not as it was when it finished; whether it must be trained again.
 
     Models and history come back from the last checkpoint, or from training again where that is gone too.
     """
@@ -102,7 +102,7 @@ def _mend(run: CellRun) -> bool:
 
 def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None) -> None:
     was_finished = run.was_finished
-    to_train = _mend(run) or not was_finished
+    to_train = _set_aside_altered(run) or not was_finished
     rows = run.results if was_finished else []
     run.set_status("running")
     run.describe(**runtime_record(context))
@@ -196,7 +196,7 @@ def _trained_on(run: CellRun, fabric: Fabric) -> dict[str, Any]:
 
 
 class _TrainingReporter:
-    """Passes training's reports on, keeps the cell's status, and ends a run that takes too long."""
+    """Forwards training's reports, keeps the cell's status, and ends a run that takes too long."""
 
     def __init__(self, cell: Cell, run: CellRun, progress: Progress, after_epoch: AfterEpoch | None) -> None:
         self._limit = cell.timeout_minutes
@@ -255,14 +255,14 @@ def _evaluated(
     from harness.machine.devices import to_precision
 
     device = context.fabric(cell).device
-    lens = InputSpec.of(cell)
-    data = context.split(target, lens, "test", device)
+    spec = InputSpec.of(cell)
+    data = context.split(target, spec, "test", device)
     to_precision(method.to(device), cell.train.precision)
     found = evaluate(method, data, precision=cell.train.precision, tie_order=cell.tie_order)
     beside = {
         "fingerprint": context.data_fingerprint(target, cell),
         "skipped": context.dataset(target, cell.subset).skipped
-        + len(context.images(target, lens, "test").broken),
+        + len(context.images(target, spec, "test").broken),
     }
     for direction, records in found.items():
         frame = records_frame(records, data.split, direction)

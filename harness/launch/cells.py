@@ -17,6 +17,7 @@ from harness.launch.cell import is_finished, run_cell, runtime_record
 from harness.launch.changes import reasons_not_reused, reproduced
 from harness.launch.context import Context, prepare_process
 from harness.launch.launchers import Resources, WorkerDied, open_launcher
+from harness.launch.plugin_files import keep_plugins
 from harness.machine import environment
 from harness.machine.environment import Machine
 from harness.machine.errors import is_of_the_machine, reason_of
@@ -24,7 +25,7 @@ from harness.machine.files import atomic_json
 from harness.store.cell_run import CellRun, Status
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
-from harness.study.cell import Cell, fingerprint
+from harness.study.cell import Cell
 from harness.study.study import Study
 
 RESULTS_SECONDS = 10.0
@@ -72,7 +73,7 @@ def run_cells(
 
     `results.csv` is kept up to date as cells end. Raises `Stopped` when asked to stop; the store resumes.
     """
-    opened = [(cell, store.open(cell, context.parts(cell), **runtime_record(context))) for cell in cells]
+    opened = [(cell, context.open_run(store, cell, **runtime_record(context))) for cell in cells]
     store.make_current(opened)
     left = [(cell, run) for cell, run in opened if not is_finished(run, cell, context)]
     context.progress.begin_study(len(opened), len(opened) - len(left))
@@ -103,20 +104,20 @@ def _on_launcher(
     cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
 ) -> Iterator[Status | None]:
     launcher = open_launcher(options.launcher, options.resources)
-    flying: dict[Future[Status], Cell] = {}
+    running: dict[Future[Status], Cell] = {}
     deaths: Counter[str] = Counter()
     waiting = list(reversed(cells))
     try:
-        while waiting or flying:
-            while waiting and len(flying) < getattr(launcher, "slots", 1):
+        while waiting or running:
+            while waiting and len(running) < getattr(launcher, "slots", 1):
                 cell = waiting.pop()
-                identity = fingerprint(context.parts(cell))
+                identity = context.identity(cell)
                 work = launcher.submit(_in_worker, cell, identity, store.directory, context.machine)
-                flying[work] = cell
-            landed, _ = wait(flying, return_when=FIRST_COMPLETED)
-            for future in landed:
-                cell = flying.pop(future)
-                yield _landed(future, cell, deaths, waiting, store, context)
+                running[work] = cell
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                cell = running.pop(future)
+                yield _status_of(future, cell, deaths, waiting, store, context)
         launcher.shutdown()
     except BaseException:
         launcher.shutdown(wait=False, cancel_futures=True)
@@ -126,7 +127,7 @@ def _on_launcher(
 DEATHS_ALLOWED = 3
 
 
-def _landed(
+def _status_of(
     future: Future[Status],
     cell: Cell,
     deaths: Counter[str],
@@ -135,7 +136,7 @@ def _landed(
     context: Context,
 ) -> Status | None:
     """A cell's status; one whose worker was killed is queued again, and fails when that happens too often."""
-    run = store.open(cell, context.parts(cell))
+    run = context.open_run(store, cell)
     try:
         status = future.result()
     except WorkerDied as death:
@@ -169,7 +170,7 @@ def _in_worker(cell: Cell, identity: str, directory: Path, machine: Machine) -> 
         prepare_process(machine)
         _contexts[machine] = Context(machine, WorkerProgress())
     context = _contexts[machine]
-    if fingerprint(context.parts(cell)) != identity:
+    if context.identity(cell) != identity:
         raise RuntimeError("code, data or weights changed while the study was running; run it again")
     return run_cell(cell, RunStore(directory), context)
 
@@ -205,6 +206,7 @@ def failed(cells: Iterable[tuple[Cell, CellRun]]) -> list[CellRun]:
 def prepare_study(study: Study, store: RunStore, context: Context) -> None:
     """Write down what is about to run, on which files. Raises OSError when the folder cannot be written."""
     store.write_study(study)
+    keep_plugins(store.directory, context.machine.plugins)
     for name in study.targets:
         dataset = context.dataset(name, study.file.subset)
         store.keep_files(dataset.fingerprint, file_list(dataset))

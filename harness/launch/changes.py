@@ -17,7 +17,7 @@ from harness.study.cell import Cell
 Files = Sequence[Mapping[str, Any]] | None
 
 
-NAMED = 5
+FILES_NAMED = 5
 """Files named in a sentence; the others are counted."""
 
 
@@ -30,7 +30,7 @@ class Change:
 
 
 class Words(NamedTuple):
-    """How a difference is told: of values on both sides, of one that came, of one that went."""
+    """How a difference is said: of values on both sides, of one that came, of one that went."""
 
     both: str
     came: str
@@ -59,33 +59,35 @@ def changes_between(
 
 def _changed_values(then: Mapping[str, Any], now: Mapping[str, Any], words: Words) -> Iterator[Change]:
     for part, word in (("method", "method"), ("settings", "setting"), ("protocol", "protocol")):
-        before, after = _mapping(then, part), _mapping(now, part)
+        before, after = mapping_in(then, part), mapping_in(now, part)
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
-                yield Change(part, f"{word} {name}: {_moved(before, after, name, words)}")
+                yield Change(part, f"{word} {name}: {value_change(before, after, name, words)}")
     if then.get("seed") != now.get("seed"):
-        yield Change("seed", f"seed: {_moved(then, now, 'seed', words)}")
+        yield Change("seed", f"seed: {value_change(then, now, 'seed', words)}")
 
 
-def _mapping(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def mapping_in(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A mapping by its name in an identity's parts; empty where it is missing or of another kind."""
     found = parts.get(name)
     return found if isinstance(found, Mapping) else {}
 
 
-def _moved(
+def value_change(
     before: Mapping[str, Any], after: Mapping[str, Any], name: str, words: Words = THEN_AND_NOW
 ) -> str:
-    told = words.came if name not in before else words.went if name not in after else words.both
-    return told.format(before.get(name), after.get(name))
+    """How the value called `name` differs, in words."""
+    said = words.came if name not in before else words.went if name not in after else words.both
+    return said.format(before.get(name), after.get(name))
 
 
 def _changed_data(
     then: Mapping[str, Any], now: Mapping[str, Any], files: tuple[Files, Files], words: Words
 ) -> Iterator[Change]:
-    before, after = _mapping(then, "dataset"), _mapping(now, "dataset")
+    before, after = mapping_in(then, "dataset"), mapping_in(now, "dataset")
     for name in ("name", "subset"):
         if before.get(name) != after.get(name):
-            yield Change("data", f"dataset {name}: {_moved(before, after, name, words)}")
+            yield Change("data", f"dataset {name}: {value_change(before, after, name, words)}")
     if before.get("fingerprint") != after.get("fingerprint") and before.get("name") == after.get("name"):
         yield Change("data", f"the data of {before.get('name')} changed: {changed_files(*files)}")
 
@@ -106,31 +108,31 @@ def changed_files(then: Files, now: Files) -> str:
         "with other captions": [key[1] for key in both if before[key]["captions"] != after[key]["captions"]],
         "of another person": [key[1] for key in both if before[key]["person"] != after[key]["person"]],
     }
-    told = [f"{len(paths):,} {kind} ({_some(paths)})" for kind, paths in kinds.items() if paths]
-    if not told and any("sha256" not in row for row in (*then, *now)):
+    said = [f"{len(paths):,} {kind} ({_some(paths)})" for kind, paths in kinds.items() if paths]
+    if not said and any("sha256" not in row for row in (*then, *now)):
         return "the same names, sizes and captions, but an older version did not look into the pictures"
-    return "; ".join(told) or "the same files in another order"
+    return "; ".join(said) or "the same files in another order"
 
 
 def _replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether a picture was replaced by one that only its content tells apart."""
+    """Whether a picture was replaced by one that differs only in its content."""
     known = "sha256" in before and "sha256" in after
     return known and before["bytes"] == after["bytes"] and before["sha256"] != after["sha256"]
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+    return ", ".join(names[:FILES_NAMED]) + (", …" if len(names) > FILES_NAMED else "")
 
 
 def _changed_code(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    before, after = _mapping(then, "code"), _mapping(now, "code")
-    for room in sorted({*before, *after}):
-        if before.get(room) != after.get(room):
-            where = ", ".join(fingerprints.rooms().get(room, ()))
-            yield Change("code", f"the code of {room} changed" + (f" ({where})" if where else ""))
+    before, after = mapping_in(then, "code"), mapping_in(now, "code")
+    for component in sorted({*before, *after}):
+        if before.get(component) != after.get(component):
+            where = ", ".join(fingerprints.COMPONENTS.get(component, ()))
+            yield Change("code", f"the code of {component} changed" + (f" ({where})" if where else ""))
 
 
-def _changed_targets(run: CellRun, cell: Cell, context: Context) -> Iterator[str]:
+def changed_targets(run: CellRun, cell: Cell, context: Context) -> Iterator[str]:
     """Targets whose data changed since they were evaluated; the cell is evaluated again, not trained."""
     kept = {str(row.get("target")): row.get("fingerprint") for row in run.results}
     for target in cell.targets:
@@ -143,7 +145,7 @@ def _changed_targets(run: CellRun, cell: Cell, context: Context) -> Iterator[str
             yield f"the data of the target {target} changed: it is evaluated again"
 
 
-def _unfinished(run: CellRun) -> Iterator[str]:
+def unfinished_work(run: CellRun) -> Iterator[str]:
     """What is not done yet, or damaged."""
     altered = run.altered()
     yield from (f"{name} {what}: it is made again" for name, what in altered.items())
@@ -153,15 +155,17 @@ def _unfinished(run: CellRun) -> Iterator[str]:
         yield f"it is {status.state}{why if status.reason or status.detail else ''}: it is run"
 
 
-def _parts(run: CellRun) -> dict[str, Any]:
+def identity_parts(run: CellRun) -> dict[str, Any]:
+    """What a stored cell's identity is made of. Raises `StoreError` when its description does not say."""
     parts = run.description.get("parts")
     if not isinstance(parts, dict):
         raise StoreError(f"{run.directory / 'cell.json'}: says nothing about the cell's identity")
     return parts
 
 
-def _data_of(parts: Mapping[str, Any]) -> str:
-    return str(_mapping(parts, "dataset").get("fingerprint"))
+def data_fingerprint_of(parts: Mapping[str, Any]) -> str:
+    """The fingerprint of the training dataset in an identity's parts."""
+    return str(mapping_in(parts, "dataset").get("fingerprint"))
 
 
 def reasons_not_reused(store: RunStore, left: Iterable[CellRun]) -> list[str]:
@@ -186,7 +190,7 @@ def reproduced(left: Iterable[tuple[Cell, CellRun]], context: Context) -> list[s
     reasons: dict[str, list[str]] = {}
     for cell, run in left:
         if run.was_finished:
-            found = [*_changed_targets(run, cell, context), *_unfinished(run)]
+            found = [*changed_targets(run, cell, context), *unfinished_work(run)]
             reasons.setdefault(_first_of(found), []).append(run.name)
     return [_sentence("made again", names, reason) for reason, names in reasons.items() if reason]
 
@@ -198,10 +202,10 @@ def _key(run: CellRun) -> str:
 
 def _in_one_line(store: RunStore, then: CellRun, now: CellRun) -> str:
     try:
-        before, after = _parts(then), _parts(now)
+        before, after = identity_parts(then), identity_parts(now)
     except StoreError as error:
         return str(error)
-    files = store.files_of(_data_of(before)), store.files_of(_data_of(after))
+    files = store.files_of(data_fingerprint_of(before)), store.files_of(data_fingerprint_of(after))
     found = [change.text for change in changes_between(before, after, files)]
     return _first_of(found)
 

@@ -20,6 +20,7 @@ from harness.machine.environment import Machine
 from harness.machine.progress import Progress
 from harness.machine.seeds import seed_for
 from harness.store.cell_run import CellRun
+from harness.store.runs import RunStore
 from harness.study.cell import Cell, fingerprint
 from harness.study.study import TrainSettings
 
@@ -59,7 +60,7 @@ class InputSpec:
 
     @classmethod
     def of(cls, cell: Cell) -> InputSpec:
-        """The lens of a cell's backbone."""
+        """What a cell's backbone reads."""
         from methods.backbones import backbone_config
 
         config = backbone_config(cell.train.backbone)
@@ -92,10 +93,6 @@ class Context:
             )
         return self._datasets[key]
 
-    def forget_datasets(self) -> None:
-        """Read every dataset from disk again the next time it is asked for."""
-        self._datasets.clear()
-
     def data_fingerprint(self, name: str, cell: Cell) -> str:
         """The fingerprint of a dataset as this cell would use it, less the images that cannot be decoded."""
         found = self.dataset(name, cell.subset)
@@ -109,10 +106,19 @@ class Context:
 
         Raises `DataError` and `methods.pretrained.WeightsNotFoundError`.
         """
-        code = fingerprints.code_of(registry.method(cell.base), registry.dataset(cell.dataset))
+        method, dataset = registry.method(cell.base), registry.dataset(cell.dataset)
+        code = fingerprints.code_fingerprint(method.plugin, dataset.plugin)
         weights = fingerprints.weights_fingerprint(cell.train.backbone, cell.train.pretrained)
         tagger = f"{self.tagger.name} {self.tagger.version}"
         return cell.parts(self.data_fingerprint(cell.dataset, cell), code, weights, tagger)
+
+    def identity(self, cell: Cell) -> str:
+        """The identity of a cell: cells with the same one have the same numbers. Raises as `parts` does."""
+        return fingerprint(self.parts(cell))
+
+    def open_run(self, store: RunStore, cell: Cell, **recorded: Any) -> CellRun:
+        """The cell's place in a store under its identity on this machine, made when it is not there yet."""
+        return store.open(cell, self.parts(cell), **recorded)
 
     @cached_property
     def tagger(self) -> Tagger:
@@ -123,14 +129,14 @@ class Context:
 
     # -- tensors ----------------------------------------------------------------------------------
 
-    def images(self, name: str, lens: InputSpec, split: str) -> ImageCache:
-        """The decoded images of a split at the lens's size, built at first use."""
-        found = self.dataset(name, lens.subset)
-        key = (name, lens.subset, split, lens.image_size)
+    def images(self, name: str, input_spec: InputSpec, split: str) -> ImageCache:
+        """The decoded images of a split at the input spec's size, built at first use."""
+        found = self.dataset(name, input_spec.subset)
+        key = (name, input_spec.subset, split, input_spec.image_size)
         if key not in self._caches:
             self._caches[key] = image_cache(
                 found.splits[split],
-                lens.image_size,
+                input_spec.image_size,
                 paths.cache_dir(),
                 fingerprint=found.fingerprint,
                 digests=found.digests[split],
@@ -139,20 +145,20 @@ class Context:
             )
         return self._caches[key]
 
-    def split(self, name: str, lens: InputSpec, split: str, device: Any) -> DeviceData:
+    def split(self, name: str, input_spec: InputSpec, split: str, device: Any) -> DeviceData:
         """A split on the device, with its captions tokenised."""
         from harness.data.captions import caption_tokens
         from harness.data.loader import DeviceData
         from methods.tokenizer import Tokenizer
 
-        key = (name, split, lens, str(device))
+        key = (name, split, input_spec, str(device))
         if key in self._ready:
             self._ready.move_to_end(key)
             return self._ready[key]
-        cache = self.images(name, lens, split)
+        cache = self.images(name, input_spec, split)
         tokens = caption_tokens(
             cache.split.captions,
-            Tokenizer(lens.vocab_size, lens.context_length),
+            Tokenizer(input_spec.vocab_size, input_spec.context_length),
             self.tagger,
             paths.cache_dir(),
             progress=self._watch(f"tagging {name} {split}"),
@@ -170,8 +176,8 @@ class Context:
         from harness.data.sampler import IdentityBatches
         from harness.train.loop import TrainingData
 
-        lens, splits = InputSpec.of(cell), ("train", "val", "test")
-        train, val, test = (self.split(cell.dataset, lens, split, device) for split in splits)
+        input_spec, splits = InputSpec.of(cell), ("train", "val", "test")
+        train, val, test = (self.split(cell.dataset, input_spec, split, device) for split in splits)
         seed = seed_for(cell.seed, cell.dataset, "batches")
         rule = cell.train.sampler
         batches = IdentityBatches(train.split.caption_person, cell.train.batch_size, seed, rule)

@@ -1,70 +1,110 @@
-"""Fingerprints of code and weights: what makes a stored result reusable."""
+"""Fingerprints of code and weights: what makes a stored result reusable.
+
+The code that counts is the code that was imported, wherever it lies: a copy of `methods` that stands before
+ours on the import path gives other identities than ours.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
 import hashlib
+import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.machine.environment import ROOT
-from harness.registry import DatasetEntry, MethodEntry
+from harness.launch.plugin_files import plugin_files
 
-# Files that no number of a training run passes through: checks only read, costs are measured apart, released
-# checkpoints are never trained. (Rendering is left out too: the pictures themselves are fingerprinted.)
-_APART = (
-    "harness/data/missing_images.py",
-    "harness/data/leakage.py",
-    "methods/cost.py",
-    "methods/released.py",
-)
-
-
-_ROOMS = {
+COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "data": ("harness/data/*.py",),
     "train": ("harness/train/*.py",),
     "evaluate": ("harness/evaluate/*.py",),
     "launch": ("harness/launch/cell.py", "harness/launch/context.py"),
-    "machine": ("harness/machine/devices.py", "harness/machine/memory.py", "harness/machine/seeds.py"),
-    "methods": ("methods/*.py", "methods/configs/*.json"),
+    "machine": ("harness/machine/devices.py", "harness/machine/seeds.py"),
+    "methods": ("methods/**/*.py", "methods/configs/*.json"),
 }
+"""The parts of the code that can change a number of a cell, as patterns below the two packages."""
+
+NOT_COUNTED: Mapping[str, str] = {
+    "harness/data/missing_images.py": "lists files that are not there; a run is refused before it starts",
+    "harness/data/leakage.py": "reports near duplicates; nothing is left out for it",
+    "harness/data/image_hashes.py": "hashes pictures for the search for near duplicates",
+    "harness/data/rendering/*": "draws the embedded datasets, whose pictures are fingerprinted themselves",
+    "methods/cost.py": "counts operations for the report",
+    "methods/released.py": "opens checkpoints of other code, of which no cell is trained",
+    "harness/__init__.py": "empty",
+    "harness/registry.py": "resolves settings, which are in the identity",
+    "harness/study/*": "expands a study into cells, whose settings are in the identity",
+    "harness/store/*": "keeps bytes under checksums; computes no score",
+    "harness/launch/__init__.py": "empty",
+    "harness/launch/cells.py": "chooses the process a cell runs in",
+    "harness/launch/changes.py": "explains identities",
+    "harness/launch/fingerprints.py": "makes identities",
+    "harness/launch/plugin_files.py": "makes identities",
+    "harness/launch/launchers.py": "chooses the process a cell runs in",
+    "harness/launch/local.py": "chooses the process a cell runs in",
+    "harness/machine/__init__.py": "empty",
+    "harness/machine/environment.py": "records what a cell ran on",
+    "harness/machine/errors.py": "words for errors",
+    "harness/machine/files.py": "writes bytes safely",
+    "harness/machine/memory.py": "measures memory, and keeps freed memory for the next step",
+    "harness/machine/passwords.py": "masks passwords in what is recorded",
+    "harness/machine/paths.py": "where data and caches lie",
+    "harness/machine/progress.py": "shows progress",
+}
+"""Files a run may pass through that no number depends on, each with the reason; the others all count."""
 
 
 @functools.cache
 def code_fingerprint(method: Path | None = None, dataset: Path | None = None) -> dict[str, str]:
-    """One fingerprint per room of the code that can change a number, and of the plugins a cell uses.
+    """One SHA-256 per component of the code that can change a number, and of the plugins a cell uses.
 
     Comments, docstrings, layout and the Python version do not count: only what is executed does.
+
+    Args:
+        method: the plugin that registered the cell's method; it counts with every module it imports.
+        dataset: the same of the cell's dataset.
     """
-    rooms = {name: _digest(_files(patterns)) for name, patterns in _ROOMS.items()}
+    components = {name: _digest(component_files(name)) for name in COMPONENTS}
     for name, plugin in (("plugin (method)", method), ("plugin (dataset)", dataset)):
         if plugin is not None:
-            rooms[name] = _digest([plugin])
-    return rooms
+            components[name] = _digest(plugin_files(plugin))
+    return components
 
 
-def code_of(method: MethodEntry, dataset: DatasetEntry) -> dict[str, str]:
-    """The code fingerprints of a cell that uses this method and this dataset."""
-    return code_fingerprint(method.plugin, dataset.plugin)
+def package_folder(package: str) -> Path:
+    """The folder from which `harness` or `methods` was imported."""
+    file = importlib.import_module(package).__file__
+    if file is None:
+        raise ImportError(f"{package} was imported from no file")
+    return Path(file).resolve().parent
 
 
-def _files(patterns: tuple[str, ...]) -> list[Path]:
-    found = {path for pattern in patterns for path in ROOT.glob(pattern)}
-    return sorted(path for path in found if path.relative_to(ROOT).as_posix() not in _APART)
+def component_files(name: str) -> list[Path]:
+    """The imported files of a component, sorted, without those that `NOT_COUNTED` names."""
+    found: dict[str, Path] = {}
+    for pattern in COMPONENTS[name]:
+        package, _, below = pattern.partition("/")
+        folder = package_folder(package)
+        found |= {f"{package}/{path.relative_to(folder).as_posix()}": path for path in folder.glob(below)}
+    return [found[name] for name in sorted(found) if name not in NOT_COUNTED]
 
 
 def _digest(paths: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        text = path.read_text("utf-8")
-        meaning = (
-            source_meaning(text) if path.suffix == ".py" else json.dumps(json.loads(text), sort_keys=True)
-        )
-        digest.update(f"{path.name}\0{meaning}\0".encode())
+        digest.update(f"{path.name}\0{_meaning_of(path)}\0".encode())
     return digest.hexdigest()
+
+
+def _meaning_of(path: Path) -> str:
+    if path.suffix == ".py":
+        return source_meaning(path.read_text("utf-8"))
+    if path.suffix == ".json":
+        return json.dumps(json.loads(path.read_text("utf-8")), sort_keys=True)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def source_meaning(text: str) -> str:
@@ -111,8 +151,3 @@ def weights_fingerprint(backbone: str, pretrained: str) -> str:
 def _file_sha256(path: str, size: int, changed: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def rooms() -> dict[str, tuple[str, ...]]:
-    """Which files each room of the code fingerprint is made of, as patterns below the project's folder."""
-    return dict(_ROOMS)

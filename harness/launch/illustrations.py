@@ -51,9 +51,9 @@ def illustrate(runs: Runs, store: RunStore, context: Context) -> None:
 
 
 def _galleries(done: Runs, store: RunStore, context: Context) -> None:
-    lenses = {target: InputSpec.of(cell) for cell, _ in done for target in cell.targets}
-    for target, lens in lenses.items():
-        write_gallery(store, target, context.images(target, lens, "test").split)
+    specs = {target: InputSpec.of(cell) for cell, _ in done for target in cell.targets}
+    for target, spec in specs.items():
+        write_gallery(store, target, context.images(target, spec, "test").split)
 
 
 def _pruned_captions(done: Runs, store: RunStore, context: Context) -> None:

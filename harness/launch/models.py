@@ -39,7 +39,7 @@ class OpenedModel:
     notes: tuple[str, ...] = ()
     """What was left out while loading."""
 
-    def lens(self, subset: int | None = None) -> InputSpec:
+    def input_spec(self, subset: int | None = None) -> InputSpec:
         """How it sees a dataset."""
         config = self.backbone.config
         return InputSpec(subset, self.image_size, config.vocab_size, config.context_length)
@@ -183,7 +183,7 @@ def evaluate_checkpoint(
     loaded = context.dataset(dataset, subset)
     model = open_model(checkpoint, backbone=backbone)
     device = make_fabric(model.precision, device=machine.device).device
-    data = context.split(dataset, model.lens(subset), split, device)
+    data = context.split(dataset, model.input_spec(subset), split, device)
     to_precision(model.method.to(device), model.precision)
     found = evaluate(model.method, data, precision=model.precision, tie_order=model.tie_order)
     return {

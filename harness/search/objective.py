@@ -37,9 +37,9 @@ class TrialContext(Context):
     them, or the next person to read a trial's history would choose by them.
     """
 
-    def split(self, name: str, lens: InputSpec, split: str, device: Any) -> Any:
+    def split(self, name: str, input_spec: InputSpec, split: str, device: Any) -> Any:
         """A split on the device, never that of the test."""
-        return super().split(name, lens, "val" if split == "test" else split, device)
+        return super().split(name, input_spec, "val" if split == "test" else split, device)
 
 
 class TrialProgress(Progress):
@@ -83,7 +83,7 @@ class CellObjective:
         """The best validation score over the epochs, in percent."""
         context = _context(self.machine)
         cell, store = self.cell(settings), RunStore(self.directory / FOLDER)
-        run = store.open(cell, context.parts(cell))
+        run = context.open_run(store, cell)
         reported: set[int] = set()
 
         def after_epoch(epoch: int, scores: Mapping[str, float]) -> None:

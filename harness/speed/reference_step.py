@@ -119,18 +119,18 @@ class ReferenceStep:
         self.method = context.method(twice).to(self.device)
         leave_to_open_clip(self.method)
         to_precision(self.method, "released" if self.device.type == "cuda" else "fp32")
-        train, lens = cell.train, InputSpec.of(cell)
+        train, spec = cell.train, InputSpec.of(cell)
         groups = self.method.parameter_groups(train.lr, train.weight_decay)
         self.optimiser = torch.optim.Adam(groups, lr=train.lr, eps=train.adam_eps)
-        split = context.images(cell.dataset, lens, "train").split
-        encode = Tokenizer(lens.vocab_size, lens.context_length)
+        split = context.images(cell.dataset, spec, "train").split
+        encode = Tokenizer(spec.vocab_size, spec.context_length)
         self.pairs = ReferencePairs(split, train, encode, context.tagger)
         self._batches, self._workers, self.steps = list(batches), workers, 0
         self._generator = torch.Generator(self.device).manual_seed(cell.seed)
 
     def _upcoming(self, steps: int) -> Iterator[Sequence[Tensor]]:
-        places = range(self.steps, self.steps + steps)
-        batches = [self._batches[place % len(self._batches)] for place in places]
+        numbers = range(self.steps, self.steps + steps)
+        batches = [self._batches[number % len(self._batches)] for number in numbers]
         self.steps += steps
         yield from plain_loader(self.pairs, batches, self._workers)
 

@@ -80,9 +80,9 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
     return Ratio(*(float(np.exp(value)) for value in (mean, mean - half, mean + half)))
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, *, side: int | None = None) -> float:
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """The most floating-point operations a second that a product of square matrices reaches here."""
-    side = side or (8192 if device.type == "cuda" else 1536)
+    side = 8192 if device.type == "cuda" else 1536
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(left)
     at_once, seconds = (20 if device.type == "cuda" else 1), []

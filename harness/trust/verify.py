@@ -261,9 +261,9 @@ def _run_again(
         scratch = RunStore(Path(folder))
         try:
             if evaluate_only:
-                _lend_models(run, scratch.open(cell, context.parts(cell)))
+                _lend_models(run, context.open_run(scratch, cell))
             status = run_cell(cell, scratch, context)
-            repeated = scratch.open(cell, context.parts(cell))
+            repeated = context.open_run(scratch, cell)
         except DataError as error:
             checked.differences += [f"cannot be run again: {problem}" for problem in error.problems]
             return checked

@@ -16,13 +16,13 @@ from harness.launch.changes import (
     THEN_AND_NOW,
     Change,
     Words,
-    _changed_targets,
-    _data_of,
-    _mapping,
-    _moved,
-    _parts,
-    _unfinished,
+    changed_targets,
     changes_between,
+    data_fingerprint_of,
+    identity_parts,
+    mapping_in,
+    unfinished_work,
+    value_change,
 )
 from harness.launch.context import Context
 from harness.machine import environment
@@ -83,8 +83,10 @@ def why(name: str, other: str | None, machine: Machine) -> IdentityComparison:
         return _against_study(run, Path(other), machine)
     second = find_cell(other)
     stores = store_of(run), store_of(second)
-    then, now = (_parts(each) for each in (run, second))
-    files = tuple(store.files_of(_data_of(parts)) for store, parts in zip(stores, (then, now), strict=True))
+    then, now = (identity_parts(each) for each in (run, second))
+    files = tuple(
+        store.files_of(data_fingerprint_of(parts)) for store, parts in zip(stores, (then, now), strict=True)
+    )
     changes = changes_between(then, now, (files[0], files[1]), HERE_AND_THERE)
     beside = list(_environment_changes(recorded(run), recorded(second), HERE_AND_THERE))
     return IdentityComparison(run.name, list(_made_of(run)), changes, [], beside, second.name)
@@ -105,7 +107,7 @@ def _against_study(run: CellRun, path: Path, machine: Machine) -> IdentityCompar
 
 def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> IdentityComparison:
     context = Context(machine_of(run, machine))
-    then = _parts(run)
+    then = identity_parts(run)
     beside = list(_environment_changes(recorded(run), _present(context, cell, run)))
     try:
         now = context.parts(cell)
@@ -113,25 +115,25 @@ def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> IdentityC
     except DataError as error:
         unreadable = Change("data", f"the data of {cell.dataset} cannot be read now: {error.problems[0]}")
         return IdentityComparison(run.name, list(_made_of(run)), [unreadable], [], beside, what)
-    listed = store_of(run).files_of(_data_of(then))
+    listed = store_of(run).files_of(data_fingerprint_of(then))
     changes = changes_between(then, now, (listed, files))
     if any(change.part == "code" for change in changes):
         beside += _compare_commits(run, then, now)
-    again = [] if changes else [*_changed_targets(run, cell, context), *_unfinished(run)]
+    again = [] if changes else [*changed_targets(run, cell, context), *unfinished_work(run)]
     return IdentityComparison(run.name, list(_made_of(run)), changes, again, beside, what)
 
 
 def _made_of(run: CellRun) -> Iterator[str]:
-    parts = _parts(run)
-    method, dataset = _mapping(parts, "method"), _mapping(parts, "dataset")
+    parts = identity_parts(run)
+    method, dataset = mapping_in(parts, "method"), mapping_in(parts, "dataset")
     yield f"identity  {run.description.get('identity')}"
     yield f"method    {method.get('label')} (registered as {method.get('base')})"
     subset = f", {dataset['subset']} identities per split" if dataset.get("subset") else ""
     yield f"dataset   {dataset.get('name')}{subset}, fingerprint {str(dataset.get('fingerprint'))[:12]}"
     yield f"seed      {parts.get('seed')}"
     for part in ("settings", "protocol"):
-        yield from _one_a_line(part, _mapping(parts, part))
-    yield from _one_a_line("code", {room: digest[:8] for room, digest in _mapping(parts, "code").items()})
+        yield from _one_a_line(part, mapping_in(parts, part))
+    yield from _one_a_line("code", {name: digest[:8] for name, digest in mapping_in(parts, "code").items()})
 
 
 def _one_a_line(part: str, values: Mapping[str, Any]) -> Iterator[str]:
@@ -157,19 +159,19 @@ def _present(context: Context, cell: Cell, run: CellRun) -> dict[str, Any]:
 def _environment_changes(
     then: Mapping[str, Any], now: Mapping[str, Any], words: Words = THEN_AND_NOW
 ) -> Iterator[str]:
-    before, after = _mapping(then, "trained_on"), _mapping(now, "trained_on")
-    packages = _mapping(before, "packages"), _mapping(after, "packages")
+    before, after = mapping_in(then, "trained_on"), mapping_in(now, "trained_on")
+    packages = mapping_in(before, "packages"), mapping_in(after, "packages")
     for old, new, names in ((before, after, ("device", "processor", "threads")), (*packages, packages[0])):
         for name in names:
             if old and new and old.get(name) != new.get(name):
-                yield f"environment: {name}: {_moved(old, new, name, words)}"
+                yield f"environment: {name}: {value_change(old, new, name, words)}"
 
 
 def _compare_commits(run: CellRun, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     commit = str(recorded(run).get("commit") or "").rstrip("+")
-    before, after = _mapping(then, "code"), _mapping(now, "code")
-    rooms = [room for room in sorted({*before, *after}) if before.get(room) != after.get(room)]
-    where = [pattern for room in rooms for pattern in fingerprints.rooms().get(room, ())]
+    before, after = mapping_in(then, "code"), mapping_in(now, "code")
+    changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    where = [pattern for name in changed for pattern in fingerprints.COMPONENTS.get(name, ())]
     if commit and where:
         yield f"to see the code's changes: git diff {commit[:12]} -- {shlex.join(where)}"
 

@@ -16,7 +16,7 @@ import search_stub as stub
 import stores
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.launch.launchers import InProcess
+from harness.launch.local import InProcess
 from harness.search.preparing import prepare
 from harness.search.record import write_record
 from harness.search.run import run_searches

@@ -54,7 +54,7 @@ def cosine(first: torch.Tensor, second: torch.Tensor) -> float:
 def test_people_come_in_the_order_of_a_plain_cosine(machine: Machine) -> None:
     sentence = "a woman in a red coat"
     model, context = open_model(MODEL), Context(machine)
-    data = context.split("cuhk-pedes", model.lens(), "test", "cpu")
+    data = context.split("cuhk-pedes", model.input_spec(), "test", "cpu")
     model.method.eval()
     config = model.backbone.config
     with torch.inference_mode():

@@ -14,16 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.launch import launchers
-from harness.launch.launchers import (
-    InProcess,
-    LauncherError,
-    LocalWorkers,
-    RayCluster,
-    Resources,
-    Slurm,
-    WorkerDied,
-)
+from harness.launch import local
+from harness.launch.launchers import LauncherError, Resources, WorkerDied, open_launcher
+from harness.launch.local import InProcess, LocalWorkers
+from harness.launch.ray import RayCluster
+from harness.launch.slurm import Slurm
 
 
 def square(number: int) -> int:
@@ -64,7 +59,7 @@ def two_workers():
 
 
 def test_one_slot_runs_in_this_process() -> None:
-    launcher = launchers.open_launcher("local", Resources(workers=1))
+    launcher = open_launcher("local", Resources(workers=1))
     assert isinstance(launcher, InProcess)
     assert launcher.submit(process_id).result() == os.getpid()
 
@@ -102,7 +97,7 @@ def test_each_local_worker_sees_its_own_device_only(two_workers: LocalWorkers, t
     waiting.result()
     assert seen <= {"3", "5"}
     shared = Resources(devices=("3", "5"), per_device=2)
-    environments = [launchers._environment(slot, shared) for slot in range(4)]
+    environments = [local.worker_environment(slot, shared) for slot in range(4)]
     assert [each["CUDA_VISIBLE_DEVICES"] for each in environments] == ["3", "5", "3", "5"]
 
 
@@ -136,7 +131,8 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = f"""
 import sys, time
 sys.path[:0] = [{str(Path(__file__).parents[2])!r}, {str(Path(__file__).parent)!r}]
-from harness.launch.launchers import LocalWorkers, Resources
+from harness.launch.launchers import Resources
+from harness.launch.local import LocalWorkers
 from test_launchers import process_id, wait_for
 if __name__ == "__main__":
     workers = LocalWorkers(Resources(workers=1))
@@ -168,7 +164,7 @@ def test_slots_follow_the_devices_and_how_many_share_one() -> None:
 
 def test_an_unknown_launcher_names_the_known_ones() -> None:
     with pytest.raises(LauncherError, match=r"'kubernetes'.*local, ray, slurm"):
-        launchers.open_launcher("kubernetes", Resources())
+        open_launcher("kubernetes", Resources())
 
 
 def test_slurm_without_slurm_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -261,6 +257,6 @@ def test_a_worker_that_may_have_no_thread_ends_with_a_word(monkeypatch: pytest.M
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    monkeypatch.setattr(launchers.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(local.signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit, match="cannot begin its work: can't start new thread"):
-        launchers._work(None, {})
+        local.work(None, {})

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import search_stub as stub
 
-from harness.launch.launchers import InProcess
+from harness.launch.local import InProcess
 from harness.search.preparing import prepare
 from harness.search.run import run_searches
 

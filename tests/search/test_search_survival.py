@@ -18,7 +18,10 @@ import postgres_server
 import pytest
 import search_stub as stub
 
-from harness.launch.launchers import LocalWorkers, RayCluster, Resources, Slurm
+from harness.launch.launchers import Resources
+from harness.launch.local import LocalWorkers
+from harness.launch.ray import RayCluster
+from harness.launch.slurm import Slurm
 from harness.search.preparing import prepare
 from harness.search.record import search_record
 from harness.search.run import run_searches
@@ -29,7 +32,8 @@ import json, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 import search_stub as stub
-from harness.launch.launchers import LocalWorkers, Resources
+from harness.launch.launchers import Resources
+from harness.launch.local import LocalWorkers
 from harness.search.preparing import prepare
 from harness.search.run import run_searches
 

@@ -20,7 +20,7 @@ import search_stub as stub
 import sqlalchemy
 
 from harness.data.dataset import DataError
-from harness.launch.launchers import InProcess
+from harness.launch.local import InProcess
 from harness.search import storage
 from harness.search.preparing import prepare
 from harness.search.record import best, search_record, write_record

@@ -145,7 +145,7 @@ def test_run_says_what_of_a_finished_cell_it_makes_again(copy: Path) -> None:
 
 def test_changed_code_names_its_room_and_files(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = dict(fingerprints.code_fingerprint())
-    monkeypatch.setattr(fingerprints, "code_of", lambda *_: {**code, "train": "0" * 64})
+    monkeypatch.setattr(fingerprints, "code_fingerprint", lambda *_: {**code, "train": "0" * 64})
     texts = [change.text for change in asked(copy).changes if "train" in change.text]
     assert len(texts) == 1
     assert "harness/train/*.py" in texts[0]

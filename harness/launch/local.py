@@ -1,0 +1,185 @@
+"""Units of work on this machine: in this process, or in workers of which each has its own device."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from harness.launch.launchers import Resources, WorkerDied
+
+T = TypeVar("T")
+
+
+class InProcess(Executor):
+    """Runs each unit at once in this process: nothing to start, nothing to pickle."""
+
+    slots = 1
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run `fn` now; the future is done when this returns."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class LocalWorkers(Executor):
+    """Processes of this machine, each with its own device; one that is killed is replaced alone.
+
+    `concurrent.futures.ProcessPoolExecutor` gives up all its workers when one of them dies, which is the one
+    thing that a search with a trial too large for the memory must survive.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self.slots = resources.slots
+        self._work: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
+        self._context = multiprocessing.get_context("spawn")
+        self._closed = False
+        self._workers: dict[int, Any] = {}
+        self._threads = [
+            threading.Thread(
+                target=self._serve, args=(slot, worker_environment(slot, resources)), daemon=True
+            )
+            for slot in range(self.slots)
+        ]
+        for thread in self._threads:
+            thread.start()
+        # A program that forgets to shut down, or dies of an error, must not wait for its workers for ever.
+        atexit.register(self.shutdown, wait=False, cancel_futures=True)
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Queue `fn` for the next free worker. The future raises `WorkerDied` when its worker is killed."""
+        if self._closed:
+            raise RuntimeError("the workers are shut down")
+        future: Future[T] = Future()
+        self._work.put(_Unit(future, fn, args, kwargs))
+        return future
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers that live."""
+        return [worker.pid for worker in list(self._workers.values()) if worker.is_alive()]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the workers end after what they have begun; with `cancel_futures`, end them now."""
+        self._closed = True
+        atexit.unregister(self.shutdown)
+        if cancel_futures:
+            for worker in list(self._workers.values()):
+                worker.terminate()
+        for _ in self._threads:
+            self._work.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _serve(self, slot: int, environment: Mapping[str, str]) -> None:
+        """Serve a slot in a thread: take a unit, start a worker where none lives, let it run the unit."""
+        connection: Connection | None = None
+        while (unit := self._work.get()) is not None:
+            if not unit.future.set_running_or_notify_cancel():
+                continue
+            if connection is None or not self._workers[slot].is_alive():
+                try:
+                    connection = self._start(slot, environment)
+                except Exception as error:  # no more processes, files or memory: whoever waits must know
+                    unit.settle(True, error)
+                    continue
+            try:
+                connection.send((unit.fn, unit.args, unit.kwargs))
+                unit.settle(*connection.recv())
+            except (EOFError, OSError):
+                connection.close()
+                connection = None
+                self._workers[slot].join()
+                code = self._workers[slot].exitcode
+                unit.settle(True, WorkerDied(f"worker {slot} ended with exit code {code}"))
+            except Exception as error:  # what cannot be pickled, or unpickled here, says so to the caller
+                unit.settle(True, error)
+        if connection is not None:
+            connection.close()
+            self._workers[slot].join(timeout=10)
+            self._workers[slot].kill()
+
+    def _start(self, slot: int, environment: Mapping[str, str]) -> Connection:
+        ours, theirs = self._context.Pipe()
+        worker = self._context.Process(target=work, args=(theirs, dict(environment)), name=f"worker-{slot}")
+        worker.start()
+        theirs.close()
+        self._workers[slot] = worker
+        return ours
+
+
+@dataclass(frozen=True)
+class _Unit:
+    future: Future[Any]
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def settle(self, failed: bool, answer: Any) -> None:
+        """Give the answer, or the error, to whoever waits for it."""
+        if failed:
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+
+def worker_environment(slot: int, resources: Resources) -> dict[str, str]:
+    """The variables of a worker: its device, and its share of the processor's cores."""
+    threads = str(max(1, (os.cpu_count() or 1) // resources.slots))
+    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+    if resources.devices:
+        environment["CUDA_VISIBLE_DEVICES"] = resources.devices[slot % len(resources.devices)]
+    return environment
+
+
+def work(connection: Connection, environment: dict[str, str]) -> None:
+    """Run units in a worker's process, one after the other, until the parent ends."""
+    os.environ.update(environment)
+    # Ctrl-C reaches every process of a terminal; the parent is the one to end its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    except RuntimeError as error:  # no more threads
+        sys.exit(f"a worker cannot begin its work: {error}")
+    while True:
+        try:
+            fn, args, kwargs = connection.recv()
+        except (EOFError, OSError):
+            return
+        except Exception as error:  # a call that cannot be unpickled here
+            connection.send((True, error))
+            continue
+        try:
+            answer: tuple[bool, Any] = (False, fn(*args, **kwargs))
+        except Exception as error:
+            answer = (True, error)
+        _send(connection, answer)
+
+
+def _send(connection: Connection, answer: tuple[bool, Any]) -> None:
+    try:
+        connection.send(answer)
+    except (TypeError, AttributeError, ValueError) as error:
+        text = f"{type(answer[1]).__name__}: {answer[1]} ({error})"
+        connection.send((True, RuntimeError(text)))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not train on, owning trials that nobody reads."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
