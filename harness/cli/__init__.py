@@ -1,1 +1,1 @@
-"""."""
+"""The commands: what each verb does, its options and what it prints."""

@@ -1,1 +1,1 @@
-"""."""
+"""Evaluation: features of a split, ranking, metrics."""

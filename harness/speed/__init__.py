@@ -1,1 +1,1 @@
-"""What methods cost, measured in turns: a step beside a plain one, and methods beside each other."""
+"""What methods cost: the step beside a reference step, and the overhead of each part."""

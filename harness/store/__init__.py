@@ -1,1 +1,1 @@
-"""The run store: every cell on disk, what it left, and whether it is still as it was written."""
+"""The run store: what lies on the disk, and whether it is as it was written."""

@@ -1,1 +1,1 @@
-"""Whether results can be relied on: cells run again, what changed since they ran, what a machine can do."""
+"""Verification: train again and compare, explain an identity, diagnose a machine."""

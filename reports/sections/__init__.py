@@ -1,1 +1,1 @@
-"""."""
+"""The chapters of the report, one a file."""
