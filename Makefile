@@ -29,19 +29,20 @@ demo: install    ## an ablation of UIT on rendered people, with its report (minu
 test: install    ## every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
-lint: install    ## ruff and mypy
+lint: install    ## ruff, mypy, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-format: install  ## let ruff format and mend what it can
+format: install  ## let ruff format, and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: install   ## benchmarks, for `harness bench table`; nothing here can fail for being slow
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=$(BENCH)
 
-smoke: install   ## the smallest study, under a minute
+smoke: install   ## the smallest study (under a minute on two cores)
 	$(BIN)/python -m harness run studies/smoke.yaml --out $(RUNS)/smoke
 
 battery: install ## random faults for MINUTES on the smoke study; any digit that differs is an error
