@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.search.plan import Pruned, ReportEpoch, SearchPlan, TrialFailed
 from harness.search.space import Parameter
-from harness.search.trials import Pruned, ReportEpoch, SearchPlan, TrialFailed
 
 SPACE = {
     "mask_ratio": Parameter("mask_ratio", 0.3, 0.9),

@@ -1,4 +1,4 @@
-"""What a search may try: its parameters, and what tells one space or point from another. Pure."""
+"""What a search may try: its parameters, grids, and the comparison of spaces and points. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Parameter:
 
     @property
     def count(self) -> int | None:
-        """How many values it can take, or None when there is no end of them."""
+        """How many values it can take, or None for a continuous range."""
         if self.choices:
             return len(self.choices)
         low, high = self.ends
@@ -89,7 +89,7 @@ class Parameter:
         return low <= value <= high
 
     def distribution(self) -> BaseDistribution:
-        """The same thing in Optuna's words."""
+        """The same parameter as Optuna's distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices:
@@ -123,13 +123,13 @@ def grid(space: Mapping[str, Parameter], points: int) -> Iterator[dict[str, Scal
 
 
 def size(space: Mapping[str, Parameter]) -> int | None:
-    """How many points the space has, or None when it is endless."""
+    """How many points the space has, or None when it has a continuous range."""
     counts = [parameter.count for parameter in space.values()]
     return math.prod(count for count in counts if count is not None) if None not in counts else None
 
 
 def same_point(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    """Whether two points are one and would train the very same model."""
+    """Whether two points would train the very same model."""
     return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
 
 

@@ -7,17 +7,17 @@ import json
 
 from optuna.trial import FrozenTrial, TrialState
 
-SEAL, DRAWN = "seal", "drawn"
-"""Notes of a trial: of all that it was when it ended, and of its settings when it began."""
+OUTCOME, DRAWN = "checksum", "drawn"
+"""Notes of a trial: a checksum of all that it was when it ended, and of its settings when it began."""
 
 
-def seal_of(trial: FrozenTrial, value: float | None) -> str:
-    """What a trial is sealed with that ends with a score, or (pruned) with None."""
+def outcome_checksum(trial: FrozenTrial, value: float | None) -> str:
+    """The checksum of a trial that ends with a score, or (pruned) with None."""
     return _digest([trial.number, trial.params, sorted(trial.intermediate_values.items()), value])
 
 
-def drawn_seal(trial: FrozenTrial) -> str:
-    """What the settings of a trial are sealed with."""
+def drawn_checksum(trial: FrozenTrial) -> str:
+    """The checksum of a trial's settings."""
     return _digest([trial.number, trial.params])
 
 
@@ -26,10 +26,10 @@ def _digest(about: object) -> str:
 
 
 def is_as_written(trial: FrozenTrial) -> bool:
-    """Whether a trial is what it was; of one that an older version wrote, which has no seal, nobody knows."""
+    """Whether a trial is what was written; one that an older version wrote has no checksum and is trusted."""
     notes = trial.user_attrs
-    if trial.state is TrialState.COMPLETE and SEAL in notes:
-        return bool(notes[SEAL] == seal_of(trial, trial.value))
-    if trial.state is TrialState.PRUNED and SEAL in notes:
-        return bool(notes[SEAL] == seal_of(trial, None))
-    return DRAWN not in notes or bool(notes[DRAWN] == drawn_seal(trial))
+    if trial.state is TrialState.COMPLETE and OUTCOME in notes:
+        return bool(notes[OUTCOME] == outcome_checksum(trial, trial.value))
+    if trial.state is TrialState.PRUNED and OUTCOME in notes:
+        return bool(notes[OUTCOME] == outcome_checksum(trial, None))
+    return DRAWN not in notes or bool(notes[DRAWN] == drawn_checksum(trial))

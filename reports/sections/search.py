@@ -1,8 +1,8 @@
 """Searches of hyper-parameters: what was tried, what it cost, what mattered; every trial, failed ones too.
 
 A run that searched leaves ``search.json`` in its directory: ``{"searches": [...]}``, one mapping per method
-and dataset with its budget, space, winner and trials (see ``harness/search/record.py``). Scores of trials
-are validation scores; none of them enters a table of results.
+and dataset with its budget, space, winner and trials (see ``harness/search/search_json.py``).
+Scores of trials are validation scores; none of them enters a table of results.
 """
 
 from __future__ import annotations

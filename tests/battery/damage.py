@@ -40,6 +40,6 @@ def pick(folder: Path, draw: random.Random) -> Path | None:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink():
             parts = path.relative_to(folder).parts
-            name = path.name if path.suffix in (".json", ".jsonl", ".csv", ".db", ".desk") else path.suffix
+            name = path.name if path.suffix in (".json", ".jsonl", ".csv", ".db", ".lock") else path.suffix
             kinds[parts[0] if len(parts) > 1 else "", name.split("-", 1)[-1]].append(path)
     return draw.choice(kinds[draw.choice(sorted(kinds))]) if kinds else None

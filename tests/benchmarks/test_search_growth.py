@@ -17,10 +17,11 @@ import stores
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.launch.local import InProcess
-from harness.search.preparing import prepare
-from harness.search.record import write_record
-from harness.search.run import run_searches
-from harness.search.trials import SearchPlan, trial_queue
+from harness.search.creation import create_search
+from harness.search.plan import SearchPlan
+from harness.search.search_json import write_search_json
+from harness.search.search_loop import run_searches
+from harness.search.trial_queue import trial_queue
 from reports.assemble import ReportResult, build
 
 TRIALS = 5000
@@ -37,7 +38,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SearchPlan
 
 def _grown(folder: Path) -> SearchPlan:
     search = stub.search(folder, trials=TRIALS + 1)
-    prepare(search)
+    create_search(search)
     rng = np.random.default_rng(0)
     distributions = {name: parameter.distribution() for name, parameter in stub.SPACE.items()}
     trials = []
@@ -67,8 +68,8 @@ def test_finding_what_is_left_of_a_search_of_five_thousand_trials(
     search, _ = grown
 
     def left() -> int:
-        monkeypatch.setattr("harness.search.trials._desks", {})
-        prepare(search)
+        monkeypatch.setattr("harness.search.trial_queue._queues", {})
+        create_search(search)
         return trial_queue(search).budget().missing
 
     assert benchmark.pedantic(left, rounds=3) == 0
@@ -96,7 +97,7 @@ def test_a_report_over_a_search_of_five_thousand_trials(
     """Wanted: under a minute; only the page's size and the memory can fail."""
     search, _ = grown
     stores.write(tmp_path, stores.Truth(r1={"uit": 50.0}, seeds=2, people=20))
-    write_record([search], tmp_path)
+    write_search_json([search], tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     made: ReportResult = benchmark.pedantic(lambda: build([tmp_path]), rounds=1)
     benchmark.extra_info["page_bytes"] = made.path.stat().st_size

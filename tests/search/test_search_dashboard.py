@@ -16,8 +16,8 @@ import pytest
 import search_stub as stub
 
 from harness.launch.local import InProcess
-from harness.search.preparing import prepare
-from harness.search.run import run_searches
+from harness.search.creation import create_search
+from harness.search.search_loop import run_searches
 
 pytestmark = pytest.mark.service
 
@@ -40,7 +40,7 @@ def test_the_dashboard_shows_a_searchs_trials_with_their_scores_and_reasons(tmp_
         pytest.skip("optuna-dashboard is not installed: pip install 'tipr-harness[dashboard]'")
     hill = stub.Hill(tmp_path / "cells", fails="oom")
     search = stub.search(tmp_path, trials=6, objective=hill, sampler="random")
-    prepare(search)
+    create_search(search)
     run_searches([search], InProcess(), lambda progress, outcome: None)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -17,15 +17,15 @@ from harness.cli.check import examine
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.machine.environment import Machine
-from harness.search.objective import TrialContext
-from harness.search.storage import StorageError
-from harness.search.study import (
+from harness.search.database import StorageError
+from harness.search.study_search import (
     SearchIncomplete,
     search_problems,
     search_seed,
     search_study,
     searches_of,
 )
+from harness.search.trial_training import TrialContext
 from harness.store import checkpoint_files
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
@@ -204,7 +204,7 @@ def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(
     def diverges(self: Any, settings: Any, report_epoch: Any) -> float:
         return float("nan")
 
-    monkeypatch.setattr("harness.search.objective.CellObjective.__call__", diverges)
+    monkeypatch.setattr("harness.search.trial_training.CellObjective.__call__", diverges)
     with pytest.raises(SearchIncomplete) as caught:
         search_study(
             study(tmp_path), RunStore(tmp_path / "out"), context, LaunchOptions(context.machine, workers=1)

@@ -22,10 +22,11 @@ from harness.launch.launchers import Resources
 from harness.launch.local import LocalWorkers
 from harness.launch.ray import RayCluster
 from harness.launch.slurm import Slurm
-from harness.search.preparing import prepare
-from harness.search.record import search_record
-from harness.search.run import run_searches
-from harness.search.trials import SearchPlan, trial_queue
+from harness.search.creation import create_search
+from harness.search.plan import SearchPlan
+from harness.search.search_json import search_record
+from harness.search.search_loop import run_searches
+from harness.search.trial_queue import trial_queue
 
 PROGRAM = """
 import json, sys
@@ -34,14 +35,14 @@ sys.path[:0] = [{root!r}, {tests!r}]
 import search_stub as stub
 from harness.launch.launchers import Resources
 from harness.launch.local import LocalWorkers
-from harness.search.preparing import prepare
-from harness.search.run import run_searches
+from harness.search.creation import create_search
+from harness.search.search_loop import run_searches
 
 if __name__ == "__main__":
     folder, url, workers, changes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
     hill = stub.Hill(folder / "cells", epochs=4, epoch_seconds=0.05)
     search = stub.search(folder, url=url, objective=hill, epochs=4, **changes)
-    prepare(search)
+    create_search(search)
     launcher = LocalWorkers(Resources(workers=workers))
     print("ready", flush=True)
     run_searches([search], launcher, lambda progress, outcome: None)
@@ -165,21 +166,21 @@ def test_two_runs_of_one_search_share_the_trials_and_never_train_the_same(tmp_pa
 def test_a_password_is_nowhere_in_what_a_search_leaves_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    from harness.search.record import write_record
-    from harness.search.storage import search_url
+    from harness.search.database import search_url
+    from harness.search.search_json import write_search_json
 
     server: str = request.getfixturevalue("postgresql")
     monkeypatch.setenv("PGPASSWORD", "")
     url = search_url(server.replace("tester@", "tester:open-sesame-4711@"), tmp_path)
     search = stub.search(tmp_path, url=url, name=f"secret/{tmp_path.name}", trials=2)
-    prepare(search)
+    create_search(search)
     workers = LocalWorkers(Resources(workers=1))
     run_searches([search], workers, lambda progress, outcome: None)
     workers.shutdown()
-    write_record([search], tmp_path)
+    write_search_json([search], tmp_path)
     monkeypatch.setenv("TIPR_SLURM_CLUSTER", "local")
     more = stub.search(tmp_path, url=url, name=f"secret2/{tmp_path.name}", trials=1)
-    prepare(more)
+    create_search(more)
     run_searches(
         [more], Slurm(Resources(folder=tmp_path / "slurm", workers=1)), lambda progress, outcome: None
     )
@@ -196,7 +197,7 @@ def test_trials_run_on_a_ray_cluster_of_two_workers(tmp_path: Path) -> None:
     try:
         hill = stub.Hill(tmp_path / "cells", epochs=2, epoch_seconds=0.1)
         search: SearchPlan = stub.search(tmp_path, trials=6, objective=hill)
-        prepare(search)
+        create_search(search)
         run_searches([search], RayCluster(Resources()), lambda progress, outcome: None)
     finally:
         ray.shutdown()

@@ -1,4 +1,4 @@
-"""Where trials are kept: an Optuna database that is looked at before it is trusted, and a lock around it."""
+"""Where trials are stored: an Optuna database that is checked before it is opened, with a lock."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class StorageError(Exception):
     """The database cannot be used; one line, without any password."""
 
 
-class NoSearchYetError(StorageError):
-    """The database is there, and nothing is in it."""
+class NoSearchYet(StorageError):
+    """The database exists and is empty."""
 
 
 def search_url(storage: str | None, run_dir: Path) -> str:
@@ -59,9 +59,7 @@ def search_url(storage: str | None, run_dir: Path) -> str:
         raise StorageError(f"search.storage: a search is kept in SQLite or PostgreSQL, not in {kind!r}")
     if kind == "sqlite":
         if not url.database or url.database == ":memory:":
-            raise StorageError(
-                "search.storage: a database in memory is forgotten with the process; name a file"
-            )
+            raise StorageError("search.storage: a database in memory ends with the process; name a file")
         url = url.set(database=str(Path(url.database).expanduser().absolute()))
     elif password is not None:
         os.environ["PGPASSWORD"] = password
@@ -84,18 +82,18 @@ class Database:
     storage: RDBStorage
 
     @contextmanager
-    def desk(self) -> Iterator[None]:
-        """Let one process at a time, on any machine, hand out trials.
+    def lock(self) -> Iterator[None]:
+        """Let one process at a time, on any machine, take or finish a trial.
 
         The lock is a file's for SQLite and an advisory one for PostgreSQL: both vanish with their holder,
         however it dies. Raises `StorageError` when it cannot be had for a long time.
         """
         if self.storage.engine.dialect.name == "sqlite":
-            with _file_desk(_sqlite_path(self.url)):
+            with _file_lock(_sqlite_path(self.url)):
                 yield
         else:
             with self.storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                key = {"key": seed_for("search desk")}
+                key = {"key": seed_for("search lock")}
                 connection.execute(sqlalchemy.text(f"SET lock_timeout = '{int(PATIENCE_SECONDS)}s'"))
                 connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), key)
                 try:
@@ -124,12 +122,12 @@ def is_there(url: str, run_dir: Path) -> bool:
 
 
 @contextmanager
-def _file_desk(database: Path) -> Iterator[None]:
+def _file_lock(database: Path) -> Iterator[None]:
     try:
-        with files.lock(database.with_name(f"{database.name}.desk"), PATIENCE_SECONDS):
+        with files.lock(database.with_name(f"{database.name}.lock"), PATIENCE_SECONDS):
             yield
     except LockedError as error:
-        raise StorageError(f"{database}: another process keeps its desk for too long ({error})") from None
+        raise StorageError(f"{database}: another process holds its lock for too long ({error})") from None
 
 
 def open_database(url: str, *, create: bool) -> Database:
@@ -163,7 +161,7 @@ def reach_database(url: str, *, create: bool) -> Database:
             return Database(url, _rdb(url, arguments, create))
         except Exception as error:  # without files to open, Optuna fails by an assertion of its own
             if not create and _is_empty(url, arguments):
-                raise NoSearchYetError(f"{url}: there is no search database") from None
+                raise NoSearchYet(f"{url}: there is no search database") from None
             # Two runs make the same tables at once: the second tries again and finds them made.
             if not (create and attempt < 5 and _lost_a_race(error)):
                 if isinstance(error, _AWAY):
@@ -228,7 +226,7 @@ def look_at_sqlite(path: Path, *, may_be_missing: bool) -> None:
             }
             connection.execute("ROLLBACK")
         connection.close()
-    except UnicodeError:  # what is wrong is told in the words of the damaged part
+    except UnicodeError:  # the error message quotes the damaged bytes
         raise StorageError(
             f"{path}: the search database is corrupt; restore a copy, or move it away"
         ) from None
@@ -254,13 +252,13 @@ def _sqlite_reason(error: sqlite3.Error) -> str:
 
 
 def damaged(url: str, what: str) -> StorageError:
-    """What to say of a database whose content is not what was written."""
+    """The error for a database whose content is not what was written."""
     return StorageError(f"{url}: the search database is damaged ({what}); restore a copy, or move it away")
 
 
 @contextmanager
 def readable(url: str) -> Iterator[None]:
-    """Turn what Optuna raises over columns that hold what it never wrote into `StorageError`."""
+    """Raise `StorageError` for what Optuna raises over values that it never wrote."""
     try:
         yield
     except (LookupError, ValueError, TypeError, AssertionError) as error:

@@ -1,4 +1,4 @@
-"""Who runs a trial, and whether they still live: what decides when another worker may take it over."""
+"""Which process runs a trial, and whether it still lives: else another worker may take the trial over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Owner:
+class TrialOwner:
     """A process on a machine. `started` tells it from a later process with the same number."""
 
     host: str
@@ -18,12 +18,12 @@ class Owner:
     started: int
 
     @classmethod
-    def this_process(cls) -> Owner:
+    def this_process(cls) -> TrialOwner:
         """The process asking."""
         return cls(_host(), os.getpid(), _started(os.getpid()) or 0)
 
     @classmethod
-    def parse(cls, text: str) -> Owner | None:
+    def parse(cls, text: str) -> TrialOwner | None:
         """The owner written by `str`, or None when `text` is something else."""
         parts = text.rsplit("/", 2)
         if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):

@@ -21,15 +21,17 @@ import sqlalchemy
 
 from harness.data.dataset import DataError
 from harness.launch.local import InProcess
-from harness.search import storage
-from harness.search.preparing import prepare
-from harness.search.record import best, search_record, write_record
-from harness.search.run import run_searches
+from harness.search import database
+from harness.search.creation import create_search
+from harness.search.database import StorageError, open_database, search_url
+from harness.search.live_table import ROWS, trial_table
+from harness.search.plan import SearchPlan
+from harness.search.search_json import search_record, write_search_json
+from harness.search.search_loop import run_searches
 from harness.search.space import Parameter, same_point
-from harness.search.storage import StorageError, open_database, search_url
-from harness.search.table import ROWS, trial_table
-from harness.search.trial import End, attempt_next
-from harness.search.trials import ClaimedTrial, NoTrial, SearchPlan, trial_queue
+from harness.search.trial_queue import ClaimedTrial, NoTrial, trial_queue
+from harness.search.trial_run import TrialEnd, run_next_trial
+from harness.search.winner import winning_trial
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
 
 def run(*searches: SearchPlan) -> list[dict[str, Any]]:
     for search in searches:
-        prepare(search)
+        create_search(search)
     run_searches(searches, InProcess(), lambda progress, outcome: None)
     return [search_record(search, trial_queue(search).trials()) for search in searches]
 
@@ -109,10 +111,10 @@ def test_a_search_cut_into_pieces_draws_the_same_points_as_one_in_one_go(
 ) -> None:
     whole, pieces = stub.search(tmp_path / "whole", trials=12), stub.search(tmp_path / "pieces", trials=12)
     (undisturbed,) = run(whole)
-    prepare(pieces)
-    while attempt_next([pieces]).end is not End.NOTHING:
-        # A new process has no desk open and no sampler seeded.
-        monkeypatch.setattr("harness.search.trials._desks", {})
+    create_search(pieces)
+    while run_next_trial([pieces]).end is not TrialEnd.NOTHING:
+        # A new process has no queue cached and no sampler seeded.
+        monkeypatch.setattr("harness.search.trial_queue._queues", {})
     resumed = search_record(pieces, trial_queue(pieces).trials())
     assert [trial["params"] for trial in resumed["trials"]] == [t["params"] for t in undisturbed["trials"]]
 
@@ -177,7 +179,7 @@ class _NoScore(stub.Hill):
 
 def test_a_search_in_which_everything_fails_is_given_up_and_says_so(tmp_path: Path) -> None:
     search = stub.search(tmp_path, trials=4, objective=_NoScore(tmp_path))
-    prepare(search)
+    create_search(search)
     (end,) = run_searches([search], InProcess(), lambda progress, outcome: None)
     assert end.budget.exhausted
     assert end.budget.finished == 0
@@ -265,10 +267,10 @@ def test_a_pruned_trial_never_wins(tmp_path: Path) -> None:
     trials = [trial(complete, 40.0), trial(pruned, 90.0), trial(complete, 50.0), trial(complete, 50.0)]
     for number, each in enumerate(trials):
         each.number = number
-    winner = best(trials)
+    winner = winning_trial(trials)
     assert winner is not None
     assert winner.number == 2
-    assert best([]) is None
+    assert winning_trial([]) is None
 
 
 NARROWER = Parameter("mask_ratio", 0.3, 0.8)
@@ -293,7 +295,7 @@ def test_a_changed_space_or_budget_of_a_stored_search_is_refused_by_name(
     run(search)
     before = [(trial.number, trial.state) for trial in trial_queue(search).trials()]
     with pytest.raises(StorageError, match=named.replace(".", r"\.")):
-        prepare(replace(search, **change))
+        create_search(replace(search, **change))
     assert [(trial.number, trial.state) for trial in trial_queue(search).trials()] == before
 
 
@@ -311,14 +313,14 @@ def test_a_search_that_died_while_it_was_being_made_is_made_whole(tmp_path: Path
     assert record["finished"] == 3
 
 
-def test_two_desks_of_one_search_never_hand_out_the_same_trial(
+def test_two_queues_of_one_search_never_give_the_same_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = stub.search(tmp_path, trials=4)
-    prepare(search)
+    create_search(search)
     claims = []
     for _ in range(4):
-        monkeypatch.setattr("harness.search.trials._desks", {})
+        monkeypatch.setattr("harness.search.trial_queue._queues", {})
         claims.append(trial_queue(search).claim())
     assert all(isinstance(claim, ClaimedTrial) for claim in claims)
     assert len({claim.number for claim in claims if isinstance(claim, ClaimedTrial)}) == 4
@@ -330,15 +332,15 @@ def test_a_trial_taken_over_by_another_worker_is_left_to_it(
 ) -> None:
     class Stolen(stub.Hill):
         def __call__(self, settings: Any, report_epoch: Any) -> float:
-            desk = trial_queue(search)
-            (running,) = [trial for trial in desk.trials() if trial.state is optuna.trial.TrialState.RUNNING]
-            desk.database.storage.set_trial_user_attr(running._trial_id, "owner", "elsewhere/1/1")
-            desk.database.storage.record_heartbeat(running._trial_id)
+            queue = trial_queue(search)
+            (running,) = [trial for trial in queue.trials() if trial.state is optuna.trial.TrialState.RUNNING]
+            queue.database.storage.set_trial_user_attr(running._trial_id, "owner", "elsewhere/1/1")
+            queue.database.storage.record_heartbeat(running._trial_id)
             return super().__call__(settings, report_epoch)
 
     search = stub.search(tmp_path, trials=2, objective=Stolen(tmp_path / "cells"))
-    prepare(search)
-    assert attempt_next([search]).end is End.LOST
+    create_search(search)
+    assert run_next_trial([search]).end is TrialEnd.LOST
     (trial,) = trial_queue(search).trials()
     assert trial.state is optuna.trial.TrialState.RUNNING
     assert trial.user_attrs["owner"] == "elsewhere/1/1"
@@ -346,7 +348,7 @@ def test_a_trial_taken_over_by_another_worker_is_left_to_it(
 
 def test_a_worker_on_another_machine_is_dead_when_its_heartbeat_is_old_and_not_before(tmp_path: Path) -> None:
     search = stub.search(tmp_path, trials=1)
-    prepare(search)
+    create_search(search)
     claim = trial_queue(search).claim()
     assert isinstance(claim, ClaimedTrial)
     claim.trial.set_user_attr("owner", "another-machine:1:1/99/99")
@@ -362,13 +364,13 @@ def test_a_trial_that_kills_every_worker_fails_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = stub.search(tmp_path, trials=1, sampler="random")
-    prepare(search)
+    create_search(search)
     numbers = []
     for _ in range(5):
         claim = trial_queue(search).claim()
         assert isinstance(claim, ClaimedTrial)
         numbers.append(claim.number)
-        monkeypatch.setattr("harness.search.trials._mine", set())
+        monkeypatch.setattr("harness.search.trial_queue._mine", set())
     assert numbers == [0, 0, 0, 0, 1]
     record = search_record(search, trial_queue(search).trials())["trials"][0]
     assert record["state"] == "failed"
@@ -379,7 +381,7 @@ def test_the_record_discloses_every_trial_and_needs_no_database(tmp_path: Path) 
     hill = stub.Hill(tmp_path / "cells", fails="nan")
     search = stub.search(tmp_path, trials=6, objective=hill, sampler="random")
     (record,) = run(search)
-    write_record([search], tmp_path)
+    write_search_json([search], tmp_path)
     (tmp_path / "search.db").unlink()
     (written,) = json.loads((tmp_path / "search.json").read_text())["searches"]
     assert written == json.loads(json.dumps(record))
@@ -399,7 +401,7 @@ def test_the_live_table_shows_what_runs_what_is_best_and_how_the_latest_ended(tm
     )
     tried = run(*searches)
     running = stub.search(tmp_path, name="stub/irra/hill", about={"method": "irra", "dataset": "hill"})
-    prepare(running)
+    create_search(running)
     assert isinstance(trial_queue(running).claim(), ClaimedTrial)
     shown = [*searches, running]
     console = Console(width=110, record=True, file=io.StringIO())
@@ -419,9 +421,9 @@ def test_the_live_table_shows_what_runs_what_is_best_and_how_the_latest_ended(tm
 def test_the_record_keeps_searches_that_a_narrowed_run_did_not_touch(tmp_path: Path) -> None:
     first, second = (stub.search(tmp_path, name=f"s/{name}/d", trials=2) for name in ("uit", "baseline"))
     run(first, second)
-    write_record([first, second], tmp_path)
+    write_search_json([first, second], tmp_path)
     whole = json.loads((tmp_path / "search.json").read_text())
-    write_record([second], tmp_path)
+    write_search_json([second], tmp_path)
     assert json.loads((tmp_path / "search.json").read_text()) == whole
     assert [search["name"] for search in whole["searches"]] == ["s/baseline/d", "s/uit/d"]
 
@@ -430,7 +432,7 @@ def test_the_record_keeps_searches_that_a_narrowed_run_did_not_touch(tmp_path: P
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("search.db*") if path.suffix != ".desk"}
+    return {path.name: path.read_bytes() for path in folder.glob("search.db*") if path.suffix != ".queue"}
 
 
 def test_a_corrupt_database_is_one_clear_error_and_stays_as_it_is(tmp_path: Path) -> None:
@@ -449,7 +451,7 @@ CHANGES = {
     "a setting": "UPDATE trial_params SET param_value = param_value * 1.01 WHERE trial_id = 2",
     "a score": "UPDATE trial_values SET value = value + 1 WHERE trial_id = 2",
     "an epoch's score": "UPDATE trial_intermediate_values SET intermediate_value = 99 WHERE trial_id = 2",
-    "a seal": "UPDATE trial_user_attributes SET value_json = '\"0\"' WHERE trial_id = 2 AND key = 'seal'",
+    "a checksum": "UPDATE trial_user_attributes SET value_json = '\"0\"' WHERE trial_id = 2 AND key = 'checksum'",
     "a number": "UPDATE trials SET number = 7 WHERE trial_id = 2",
     "a state": "UPDATE trials SET state = 'COMPLETF' WHERE trial_id = 2",
     "a note": "UPDATE trial_user_attributes SET value_json = '{' WHERE trial_id = 2",
@@ -470,12 +472,12 @@ def test_a_trial_that_was_changed_in_the_database_is_refused_and_never_compared(
     with pytest.raises(StorageError, match=r"search\.db: the search database is damaged"):
         trial_queue(other).trials()
     with pytest.raises(StorageError, match=r"search\.db: the search database is damaged"):
-        prepare(other)
+        create_search(other)
 
 
 def test_a_setting_that_was_changed_while_its_trial_was_cut_off_is_refused(tmp_path: Path) -> None:
     search = stub.search(tmp_path, trials=3)
-    prepare(search)
+    create_search(search)
     claim = trial_queue(search).claim()
     assert isinstance(claim, ClaimedTrial)
     with sqlite3.connect(tmp_path / "search.db") as connection:
@@ -510,8 +512,8 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
 
 def test_a_locked_database_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = stub.search(tmp_path, trials=3)
-    prepare(search)
-    monkeypatch.setattr(storage, "_LOOK_SECONDS", 0.1)
+    create_search(search)
+    monkeypatch.setattr(database, "_LOOK_SECONDS", 0.1)
     other = sqlite3.connect(tmp_path / "search.db")
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StorageError, match="locked by another program"):
@@ -566,10 +568,10 @@ def test_a_database_that_comes_back_costs_nothing_and_one_that_does_not_is_an_er
             raise optuna.exceptions.StorageInternalError("away")
         return 7
 
-    assert storage.retry_while_unavailable(flaky, "sqlite:///x", patience=5) == 7
+    assert database.retry_while_unavailable(flaky, "sqlite:///x", patience=5) == 7
     failures = iter([True] * 100)
     with pytest.raises(StorageError, match=r"the search database is gone: away"):
-        storage.retry_while_unavailable(flaky, "sqlite:///x", patience=0.2)
+        database.retry_while_unavailable(flaky, "sqlite:///x", patience=0.2)
 
 
 def test_a_database_that_is_restarted_while_it_is_opened_costs_a_search_nothing(
@@ -580,13 +582,13 @@ def test_a_database_that_is_restarted_while_it_is_opened_costs_a_search_nothing(
             raise sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception("the system is starting up"))
         return opened(*arguments)
 
-    opened, away = storage._rdb, iter([True, True])
-    monkeypatch.setattr(storage, "_rdb", restarting)
+    opened, away = database._rdb, iter([True, True])
+    monkeypatch.setattr(database, "_rdb", restarting)
     search = stub.search(tmp_path, trials=2)
-    prepare(search)
+    create_search(search)
     assert next(away, "spent") == "spent"
     away = iter([True, True])
-    monkeypatch.setattr("harness.search.trials._desks", {})
+    monkeypatch.setattr("harness.search.trial_queue._queues", {})
     assert trial_queue(search).budget().missing == 2
     assert next(away, "spent") == "spent"
     away = iter([True])
@@ -608,6 +610,6 @@ def test_a_database_that_fails_while_a_search_is_made_is_one_clear_error(
         raise kind("INSERT", {}, Exception("no answer"))
 
     monkeypatch.setattr(optuna, "create_study", fails)
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.2)
     with pytest.raises(StorageError, match=message):
-        prepare(stub.search(tmp_path))
+        create_search(stub.search(tmp_path))

@@ -1,4 +1,4 @@
-"""Samplers and pruners: Optuna's own, seeded so that a resumed search never draws the same trial again."""
+"""How the settings of a trial are drawn, and which trials are ended early: Optuna's rules, seeded anew."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from harness.machine.seeds import seed_for
 from harness.search.space import Parameter, Scalar, same_point, size
@@ -50,7 +50,7 @@ class PerTrialSampler(BaseSampler):
         every = study._storage.get_all_trials(study._study_id, deepcopy=False)
         tried = [other.params for other in every if other.number != trial.number]
         for attempt in range(_REDRAWS):
-            # Experience first; when it insists on what is known, chance.
+            # A sampler that keeps returning a point already tried gives way to a random draw.
             kind = self._kind if attempt < _REDRAWS // 2 else "random"
             point = self._draw(kind, self._seed(trial.number, attempt), study, trial)
             if not any(same_point(point, other) for other in tried):
@@ -91,7 +91,7 @@ class PerTrialSampler(BaseSampler):
         return next(untried, None)
 
 
-def _quietly(build: Callable[..., BaseSampler], **options: Any) -> BaseSampler:
+def _without_warnings(build: Callable[..., BaseSampler], **options: Any) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return build(**options)
@@ -103,7 +103,7 @@ def startup_trials(trials: int) -> int:
 
 
 _SAMPLERS: Mapping[str, Callable[[int, int], BaseSampler]] = {
-    "tpe": lambda seed, trials: _quietly(
+    "tpe": lambda seed, trials: _without_warnings(
         TPESampler,
         seed=seed,
         n_startup_trials=startup_trials(trials),
@@ -132,8 +132,3 @@ def pruner_for(name: str, epochs: int, trials: int) -> optuna.pruners.BasePruner
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=max(1, epochs // 9), max_resource=epochs)
     return optuna.pruners.NopPruner()
-
-
-def finished(state: TrialState) -> bool:
-    """Whether a trial in this state counts towards the budget: complete or pruned, never failed."""
-    return state in (TrialState.COMPLETE, TrialState.PRUNED)

@@ -1,4 +1,4 @@
-"""What a trial really does: train a cell with the trial's settings, and read its score on validation."""
+"""What a trial trains: a cell with the trial's settings; its score is the best on validation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from harness.launch.cell import run_cell
 from harness.launch.context import Context, InputSpec, prepare_process
 from harness.machine.environment import Machine
 from harness.machine.progress import Progress
+from harness.search.plan import Pruned, ReportEpoch, TrialFailed
 from harness.search.space import Scalar
-from harness.search.trials import Pruned, ReportEpoch, TrialFailed
 from harness.store.cell_run import HISTORY, SELECTIONS, CellRun, Status
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from harness.train.loop import AfterEpoch
 
 FOLDER = "trials"
-"""Below the run's folder: a store of its own, so that no trial is ever mistaken for a result."""
+"""Below the run's folder: a store of its own, so that no trial is taken for a result."""
 
 _LOCKED_SECONDS = 1.0
 
 
 class TrialContext(Context):
-    """A context in which the test split does not exist: whoever asks for it is given the validation split.
+    """A context without test splits: the validation split stands in the place of each.
 
-    Training discloses scores on the test split beside those on validation; a search must not even compute
-    them, or the next person to read a trial's history would choose by them.
+    Training records scores on the test split beside those on validation. A search must not even compute them,
+    or somebody who reads a trial's history could choose by them.
     """
 
     def split(self, name: str, input_spec: InputSpec, split: str, device: Any) -> Any:
-        """A split on the device, never that of the test."""
+        """A split on the device, never the test split."""
         return super().split(name, input_spec, "val" if split == "test" else split, device)
 
 
 class TrialProgress(Progress):
-    """Passes on what a trial does; how it ended is the search's to say.
+    """Shows the epochs of a trial; how the trial ended is shown by the search.
 
     `refresh` is called when something about the trial has changed.
     """
@@ -66,18 +66,19 @@ class TrialProgress(Progress):
 
 @dataclass(frozen=True)
 class CellObjective:
-    """Trains `recipe` with a trial's settings in place of its own. Picklable: workers load what they need."""
+    """Trains the cell `recipe` with a trial's settings. Picklable: workers load the data themselves."""
 
     recipe: Cell
     directory: Path
     machine: Machine
 
     def cell(self, settings: Mapping[str, Scalar]) -> Cell:
-        """The trial's cell. Its identity follows from its settings: begun twice, it finds its checkpoint."""
-        asked = self.recipe
-        entry = registry.method(asked.base)
-        plan = MethodPlan(asked.method, entry, asked.train, asked.own, asked.given).with_settings(settings)
-        return replace(asked, train=plan.train, own=dict(plan.own), given=dict(plan.given), targets=())
+        """The cell of a trial; equal settings have one identity, so a resumed trial finds its checkpoint."""
+        recipe = self.recipe
+        entry = registry.method(recipe.base)
+        untuned = MethodPlan(recipe.method, entry, recipe.train, recipe.own, recipe.given)
+        plan = untuned.with_settings(settings)
+        return replace(recipe, train=plan.train, own=dict(plan.own), given=dict(plan.given), targets=())
 
     def __call__(self, settings: Mapping[str, Scalar], report_epoch: ReportEpoch) -> float:
         """The best validation score over the epochs, in percent."""
@@ -87,21 +88,21 @@ class CellObjective:
         reported: set[int] = set()
 
         def after_epoch(epoch: int, scores: Mapping[str, float]) -> None:
-            # Epochs of an earlier life come first: it may have died between its checkpoint and its report.
+            # Epochs of an earlier worker come first: it may have died between its checkpoint and its report.
             for before, score in self._scores(run):
                 if before < epoch and before not in reported:
-                    _keep(report_epoch, before, score)
+                    _report_late(report_epoch, before, score)
                     reported.add(before)
             reported.add(epoch)
             report_epoch(epoch, float(scores[cell.select.metric]))
 
-        # A finished cell's models may be gone: its worker died before the desk had its score.
+        # A finished cell may have lost its models: its worker died before the score was stored.
         status = run.status
         if status.state != "done" or HISTORY in run.altered(HISTORY):
             try:
                 status = _trained(cell, store, context, after_epoch)
             except Pruned:
-                # Not in `after_epoch`: there, training still writes the state that is to go.
+                # Not in `after_epoch`: there, training still writes the checkpoint that is to be deleted.
                 _keep_numbers_only(run)
                 raise
         _keep_numbers_only(run)
@@ -110,7 +111,7 @@ class CellObjective:
         scored = self._scores(run)
         for epoch, score in scored:
             if epoch not in reported:
-                _keep(report_epoch, epoch, score)
+                _report_late(report_epoch, epoch, score)
         return max((score for _, score in scored), default=float("nan"))
 
     def _scores(self, run: CellRun) -> list[tuple[int, float]]:
@@ -132,14 +133,14 @@ def _trained(cell: Cell, store: RunStore, context: Context, after_epoch: AfterEp
 
 
 def _keep_numbers_only(run: CellRun) -> None:
-    """Free the disk of what an ended trial leaves: its winner is trained anew, so nobody reads its models."""
+    """Delete the models of an ended trial: nobody reads them, as the winner is trained anew."""
     run.drop_checkpoint()
     for selection in SELECTIONS:
         run.model_path(selection).unlink(missing_ok=True)
 
 
-def _keep(report_epoch: ReportEpoch, epoch: int, score: float) -> None:
-    """Report an epoch that is long past; a pruner's verdict on it comes too late to matter."""
+def _report_late(report_epoch: ReportEpoch, epoch: int, score: float) -> None:
+    """Report an epoch of an earlier worker; the pruner's decision on it comes too late to matter."""
     with suppress(Pruned):
         report_epoch(epoch, score)
 
@@ -148,7 +149,7 @@ _contexts: dict[Machine, TrialContext] = {}
 
 
 def _context(machine: Machine) -> TrialContext:
-    """This process's context, kept for its next trial."""
+    """This process's context, cached for its next trial."""
     if machine not in _contexts:
         prepare_process(machine)
         _contexts[machine] = TrialContext(machine)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,37 +12,29 @@ from typing import Any
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.launchers import open_launcher
-from harness.machine.progress import Progress
-from harness.search import record
-from harness.search.objective import FOLDER, CellObjective, attach_progress
-from harness.search.preparing import changes, prepare, stored_terms
-from harness.search.run import SearchProgress, run_searches
-from harness.search.space import Parameter, Scalar, size
-from harness.search.storage import (
-    NoSearchYetError,
-    StorageError,
-    is_there,
-    open_database,
-    retry_while_unavailable,
-    search_url,
-)
-from harness.search.table import in_short, trial_table
-from harness.search.trial import End, Outcome
-from harness.search.trials import SearchPlan, trial_queue
+from harness.search.creation import create_search
+from harness.search.database import StorageError, search_url
+from harness.search.live_table import SearchDisplay
+from harness.search.plan import SearchPlan
+from harness.search.search_checks import plan_problems
+from harness.search.search_loop import SearchProgress, run_searches
+from harness.search.space import Parameter, Scalar
+from harness.search.trial_queue import trial_queue
+from harness.search.trial_record import trial_record
+from harness.search.trial_training import FOLDER, CellObjective, attach_progress
+from harness.search.winner import winning_trial
 from harness.store.runs import RunStore
 from harness.study.schema import Choices, Range
 from harness.study.schema import Search as SearchSection
 from harness.study.study import Study
 
 INCOMPLETE = 3
-RECORD_SECONDS = 10.0
-"""Between two writings of `search.json` while trials end."""
-
 Tuned = Mapping[tuple[str, str], Mapping[str, Any]]
+"""The winners' settings by method and dataset."""
 
 
 class SearchIncomplete(SystemExit):
-    """Methods got unequal budgets, so no winner may be compared; says which. The program exits with 3."""
+    """Methods got unequal budgets, so no winner may be compared; lists them. The program exits with 3."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = list(reasons)
@@ -115,46 +104,7 @@ def search_problems(study: Study, context: Context, out: Path) -> list[str]:
         searches = searches_of(study, context, out)
     except StorageError as error:
         return [str(error)]
-    problems = list(dict.fromkeys(problem for search in searches for problem in _problems(search)))
-    return problems or _stored_problems(searches, out)
-
-
-def _problems(search: SearchPlan) -> Iterator[str]:
-    for name, parameter in search.space.items():
-        if not parameter.admits(search.recipe[name]):
-            yield (
-                f"search.space.{name}: the first trial is the recipe's own {search.recipe[name]!r} "
-                f"(of {search.about['method']!r}), which the space must admit"
-            )
-    if search.sampler == "grid":
-        if (points := search.grid_size) != search.trials:
-            yield f"search.trials: the grid has {points} points, the recipe's included; ask for {points}"
-    elif (points := size(search.space) or search.trials) < search.trials:
-        yield f"search.trials: the space has only {points} points; {search.trials} trials would repeat some"
-    if search.sampler == "cmaes" and sum(not parameter.choices for parameter in search.space.values()) < 2:
-        yield "search.sampler: cmaes learns from two ranges or more; with fewer it draws at random: take tpe"
-
-
-def _stored_problems(searches: Sequence[SearchPlan], out: Path) -> list[str]:
-    if not searches:
-        return []
-    url = searches[0].url
-    try:
-        if not is_there(url, out):
-            return []
-        database = open_database(url, create=False)
-        stored = [
-            retry_while_unavailable(partial(stored_terms, search, database), url) for search in searches
-        ]
-        return [
-            change
-            for search, terms in zip(searches, stored, strict=True)
-            for change in changes(search, terms or search.fingerprint)
-        ]
-    except NoSearchYetError:
-        return []
-    except StorageError as error:
-        return [str(error)]
+    return plan_problems(searches, out)
 
 
 def search_study(study: Study, store: RunStore, context: Context, options: LaunchOptions) -> Tuned:
@@ -172,8 +122,8 @@ def search_study(study: Study, store: RunStore, context: Context, options: Launc
     if not searches:
         return {}
     for search in searches:
-        prepare(search)
-    watch = _SearchDisplay(searches, store.directory, context.progress)
+        create_search(search)
+    watch = SearchDisplay(searches, store.directory, context.progress)
     launcher = open_launcher(options.launcher, _resources(options, store))
     if getattr(launcher, "slots", 1) == 1:
         attach_progress(context.machine, context.progress, watch.draw)
@@ -198,7 +148,7 @@ def _place(search: SearchPlan) -> tuple[str, str]:
 
 
 def _winner(search: SearchPlan) -> Mapping[str, Scalar] | None:
-    best = record.best(trial_queue(search).trials())
+    best = winning_trial(trial_queue(search).trials())
     return dict(best.params) if best is not None else None
 
 
@@ -211,50 +161,7 @@ def _require_equal_budgets(end: Sequence[SearchProgress]) -> None:
 
 def _shortfall(each: SearchProgress) -> str:
     text = f"{each.search.name}: {each.budget.finished} of {each.search.trials} trials finished"
-    failed = [one for one in map(record.trial_record, trial_queue(each.search).trials()) if one["reason"]]
+    failed = [one for one in map(trial_record, trial_queue(each.search).trials()) if one["reason"]]
     if failed:
         text += f", {len(failed)} failed, the last one with {failed[-1]['reason']}: {failed[-1]['detail']}"
     return text
-
-
-class _SearchDisplay:
-    """Tells a person how each trial ended, and keeps the record of all trials up to date."""
-
-    def __init__(self, searches: Sequence[SearchPlan], out: Path, progress: Progress) -> None:
-        self._searches, self._out, self._progress = searches, out, progress
-        self._written = 0.0
-        done = sum(trial_queue(search).budget().finished for search in searches)
-        progress.begin_study(sum(search.trials for search in searches), done, "trials")
-        self.draw()
-
-    def __call__(self, progress: Sequence[SearchProgress], outcome: Outcome | None) -> None:
-        if outcome is not None and outcome.end not in (End.NOTHING, End.LOST):
-            name, described = f"{outcome.search} trial {outcome.number}", self._described(outcome)
-            if outcome.end is End.FAILED:  # another takes its place, so it brings the end no nearer
-                self._progress.say(f"{name}: {described}")
-            else:
-                self._progress.end_cell(name, described)
-        if outcome is not None and time.monotonic() - self._written > RECORD_SECONDS:
-            self.write()
-        self.draw()
-
-    def draw(self) -> None:
-        """Show the trials as they stand, where somebody looks and the database answers."""
-        if self._progress.shows_tables:
-            with suppress(StorageError):
-                trials = [trial_queue(search).trials() for search in self._searches]
-                self._progress.show(trial_table(self._searches, trials))
-
-    def _described(self, outcome: Outcome) -> str:
-        search = next(search for search in self._searches if search.name == outcome.search)
-        trials = trial_queue(search).trials()
-        drawn = trials[outcome.number].params
-        params = " ".join(f"{name}={in_short(value)}" for name, value in drawn.items())
-        best = record.best(trials)
-        so_far = f", best {best.value:.2f} (trial {best.number})" if best is not None else ""
-        return f"{outcome.end.value} {outcome.detail}  {params}{so_far}"
-
-    def write(self) -> None:
-        """Write `search.json` now."""
-        record.write_record(self._searches, self._out)
-        self._written = time.monotonic()

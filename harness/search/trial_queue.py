@@ -1,25 +1,22 @@
-"""The desk that hands out trials: a fixed budget, one owner per trial, and the trials of the dead first."""
+"""How trials are given to workers: a fixed budget, one owner per trial, trials of dead workers first."""
 
 from __future__ import annotations
 
 import enum
 import logging
-import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from harness.search.owner import Owner
-from harness.search.sampling import PerTrialSampler, finished, pruner_for
-from harness.search.space import Parameter, Scalar, grid, same_point
-from harness.search.storage import (
+from harness.search.budget import Budget, budget_of, finished
+from harness.search.database import (
     HEARTBEAT_SECONDS,
     Database,
     damaged,
@@ -27,122 +24,19 @@ from harness.search.storage import (
     readable,
     retry_while_unavailable,
 )
-from harness.search.trial_checksums import DRAWN, SEAL, drawn_seal, is_as_written, seal_of
+from harness.search.plan import SearchPlan, TrialLost
+from harness.search.samplers import PerTrialSampler, pruner_for
+from harness.search.trial_checksums import DRAWN, OUTCOME, drawn_checksum, is_as_written, outcome_checksum
+from harness.search.trial_owner import TrialOwner
 
 logger = logging.getLogger(__name__)
 
 DEATHS_ALLOWED = 4
 """Workers that may die in a row at the same epoch of a trial before the trial counts as failed."""
 
-ReportEpoch = Callable[[int, float], None]
-"""Called after each epoch (counted from 1) with its validation score; raises `Pruned` to end the trial."""
-
-
-class Objective(Protocol):
-    """Trains with some settings and answers with the validation score to maximise.
-
-    It is pickled into workers. Raising `TrialFailed` gives the reason of a failure; any other exception is
-    one too, with reason `error`.
-    """
-
-    def __call__(self, settings: Mapping[str, Scalar], report_epoch: ReportEpoch) -> float:
-        """Train, calling `report_epoch` after every epoch; an epoch it raises `Pruned` after is the last."""
-
-
-class Pruned(Exception):
-    """The pruner ends this trial after `epoch`."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        super().__init__(f"pruned after epoch {epoch}")
-
-
-class TrialLost(Exception):
-    """The trial was taken over by another worker, because this one was silent for too long."""
-
-
-class TrialFailed(Exception):
-    """A trial ended without a score; `reason` is one of oom, nan, data, timeout, error."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason, self.detail = reason, detail
-        super().__init__(f"{reason}: {detail}")
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """One search: a method on a dataset, with a budget. Picklable: workers open the database themselves."""
-
-    name: str
-    """Of the Optuna study, `<study>/<method>/<dataset>`."""
-    url: str = field(repr=False)
-    """Of the database; may hold a password, so it is never printed."""
-    space: Mapping[str, Parameter]
-    recipe: Mapping[str, Scalar]
-    """The recipe's own values: trial 0."""
-    trials: int
-    """Finished trials (complete or pruned) that make up the budget."""
-    epochs: int
-    objective: Objective = field(repr=False)
-    sampler: str = "tpe"
-    pruner: str = "median"
-    seed: int = 0
-    grid_points: int = 8
-    terms: Mapping[str, Any] = field(default_factory=dict)
-    """Everything else that, when changed, makes old and new trials incomparable."""
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """What a report calls it: method, dataset, metric. Compared with nothing."""
-
-    @property
-    def failures_allowed(self) -> int:
-        """Failed trials that one run replaces before it gives the search up: half the budget, at least 3."""
-        return max(3, self.trials // 2)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """The terms a stored search must agree with to be continued."""
-        return {
-            "space": {name: parameter.terms() for name, parameter in self.space.items()},
-            "trials": self.trials,
-            "epochs": self.epochs,
-            "sampler": self.sampler,
-            "pruner": self.pruner,
-            "seed": self.seed,
-            **({"points": self.grid_points} if self.sampler == "grid" else {}),
-            **self.terms,
-        }
-
-    @property
-    def grid_size(self) -> int:
-        """The points of a grid and the recipe, without listing them."""
-        points = self.grid_points
-        listed = math.prod(parameter.grid_count(points) for parameter in self.space.values())
-        on_it = all(each.is_on_grid(self.recipe[name], points) for name, each in self.space.items())
-        return listed + (not on_it)
-
-    def grid(self) -> list[dict[str, Scalar]]:
-        """The points of a grid search that are not the recipe's; none for other samplers."""
-        if self.sampler != "grid":
-            return []
-        return [p for p in grid(self.space, self.grid_points) if not same_point(p, self.recipe)]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How far a search is."""
-
-    finished: int
-    failed: int
-    running: int
-    waiting: int
-    missing: int
-    """Finished trials still to come; 0 when done, or when too many failed."""
-    exhausted: bool
-    """Whether it was given up short of its trials."""
-
 
 class NoTrial(enum.Enum):
-    """What the desk says when it hands out nothing."""
+    """Why a queue has no trial to give."""
 
     WAIT = "others run what is left"
     DONE = "nothing is left"
@@ -163,40 +57,43 @@ class ClaimedTrial:
 
 
 class TrialQueue:
-    """A search's open database. Cheap to keep, dear to open: each process keeps its desks (`trial_queue`)."""
+    """The trials of one search in its open database.
+
+    Opening is slow, so each process caches one queue per search (`trial_queue`).
+    """
 
     def __init__(self, search: SearchPlan, database: Database, study: Study) -> None:
         self.search, self.database, self.study = search, database, study
-        self._sound: set[int] = set()
-        """Finished trials that were looked at: they change no more."""
+        self._checked: set[int] = set()
+        """Numbers of finished trials that were checked: they do not change any more."""
 
     def budget(self) -> Budget:
         """How far the search is, by the database."""
         return retry_while_unavailable(lambda: self._budget(self._trials()), self.search.url)
 
     def _budget(self, trials: list[FrozenTrial]) -> Budget:
-        return _counted(self.search, trials, self.study.user_attrs.get("forgiven", 0))
+        return budget_of(self.search, trials, self.study.user_attrs.get("forgiven", 0))
 
     def claim(self) -> ClaimedTrial | NoTrial:
         """Take the next trial of the budget: one whose owner died, else a queued one, else a new one."""
         return retry_while_unavailable(self._claim, self.search.url)
 
     def _claim(self) -> ClaimedTrial | NoTrial:
-        with self.database.desk():
+        with self.database.lock():
             trials = self._trials()
             for trial in trials:
                 if trial.state is TrialState.RUNNING and self._is_orphan(trial):
                     if self._died_too_often(trial):
                         trials = self._trials()
                         continue
-                    return self._own(Trial(self.study, trial._trial_id), resumed=True)
+                    return self._take(Trial(self.study, trial._trial_id), resumed=True)
             budget = self._budget(trials)
             if budget.missing == 0:
                 return NoTrial.DONE
             free = budget.missing - budget.running
             if free <= 0 or (self.search.sampler == "grid" and not budget.waiting):
                 return NoTrial.WAIT if budget.running else NoTrial.DONE
-            return self._own(self._ask(), resumed=False)
+            return self._take(self._ask(), resumed=False)
 
     def _ask(self) -> Trial:
         with warnings.catch_warnings():
@@ -204,7 +101,7 @@ class TrialQueue:
             warnings.simplefilter("ignore")
             return self.study.ask()
 
-    def _own(self, trial: Trial, *, resumed: bool) -> ClaimedTrial:
+    def _take(self, trial: Trial, *, resumed: bool) -> ClaimedTrial:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for name, parameter in self.search.space.items():
@@ -214,20 +111,20 @@ class TrialQueue:
             died_at, deaths = trial.user_attrs.get("deaths", (epoch, 0))
             trial.set_user_attr("deaths", (epoch, deaths + 1 if died_at == epoch else 1))
             trial.set_user_attr("resumed", trial.user_attrs.get("resumed", 0) + 1)
-        # Of one that died in between, the settings are as they were drawn just now.
+        # Where its first worker died before this note, the settings are those drawn just now.
         if DRAWN not in trial.user_attrs:
-            trial.set_user_attr(DRAWN, drawn_seal(trial._get_latest_trial()))
-        # Last: until an owner is written, whoever has the desk knows that the one who began this is dead.
+            trial.set_user_attr(DRAWN, drawn_checksum(trial._get_latest_trial()))
+        # Last: a running trial without an owner was begun by a process that died under the lock.
         self.database.storage.record_heartbeat(trial._trial_id)
-        trial.set_user_attr("owner", str(Owner.this_process()))
+        trial.set_user_attr("owner", str(TrialOwner.this_process()))
         _mine.add((self.search.name, trial.number))
         return ClaimedTrial(self.search, trial, resumed)
 
     def _is_orphan(self, trial: FrozenTrial) -> bool:
-        owner = Owner.parse(str(trial.user_attrs.get("owner", "")))
+        owner = TrialOwner.parse(str(trial.user_attrs.get("owner", "")))
         if owner is None:
             return True
-        if owner == Owner.this_process():
+        if owner == TrialOwner.this_process():
             return (self.search.name, trial.number) not in _mine
         if owner.is_local:
             return not owner.is_alive
@@ -245,9 +142,9 @@ class TrialQueue:
         return True
 
     def owns(self, claim: ClaimedTrial) -> bool:
-        """Whether the claim still stands: a worker silent for long may have lost its trial to another."""
+        """Whether this process still has the trial: one silent for long may have lost it to another."""
         trial = self.database.storage.get_trial(claim.trial._trial_id)
-        mine = str(Owner.this_process()) == trial.user_attrs.get("owner")
+        mine = str(TrialOwner.this_process()) == trial.user_attrs.get("owner")
         return mine and trial.state is TrialState.RUNNING
 
     def report(self, claim: ClaimedTrial, epoch: int, value: float, seconds: float) -> bool:
@@ -274,7 +171,7 @@ class TrialQueue:
         """Finish a trial with its score."""
 
         def act() -> None:
-            claim.trial.set_user_attr(SEAL, seal_of(claim.trial._get_latest_trial(), value))
+            claim.trial.set_user_attr(OUTCOME, outcome_checksum(claim.trial._get_latest_trial(), value))
             self.study.tell(claim.trial, value, skip_if_finished=True)
 
         self._settle(claim, act)
@@ -284,7 +181,7 @@ class TrialQueue:
 
         def act() -> None:
             claim.trial.set_user_attr("pruned_at", epoch)
-            claim.trial.set_user_attr(SEAL, seal_of(claim.trial._get_latest_trial(), None))
+            claim.trial.set_user_attr(OUTCOME, outcome_checksum(claim.trial._get_latest_trial(), None))
             self.study.tell(claim.trial, state=TrialState.PRUNED, skip_if_finished=True)
 
         self._settle(claim, act)
@@ -301,7 +198,7 @@ class TrialQueue:
 
     def _settle(self, claim: ClaimedTrial, act: Callable[[], Any]) -> None:
         def settled() -> None:
-            with self.database.desk():
+            with self.database.lock():
                 if self.owns(claim):
                     act()
 
@@ -336,37 +233,39 @@ class TrialQueue:
     def _trials(self) -> list[FrozenTrial]:
         with readable(self.search.url):
             trials = self.study.get_trials(deepcopy=False)
-        for place, trial in enumerate(trials):
-            if place in self._sound and trial.number == place:
+        for number, trial in enumerate(trials):
+            if number in self._checked and trial.number == number:
                 continue
-            if trial.number != place or not is_as_written(trial):
-                raise damaged(self.search.url, f"trial {place} of {self.search.name} is not what was written")
+            if trial.number != number or not is_as_written(trial):
+                raise damaged(
+                    self.search.url, f"trial {number} of {self.search.name} is not what was written"
+                )
             if finished(trial.state):
-                self._sound.add(place)
+                self._checked.add(number)
         return trials
 
 
 _mine: set[tuple[str, int]] = set()
-_desks: dict[tuple[str, str], TrialQueue] = {}
+_queues: dict[tuple[str, str], TrialQueue] = {}
 
 
 def trial_queue(search: SearchPlan) -> TrialQueue:
-    """This process's desk of a search that `prepare` has made."""
+    """This process's queue of a search that `create_search` has made."""
     key = (search.url, search.name)
-    if key not in _desks or _desks[key].search != search:
-        _desks[key] = retry_while_unavailable(
+    if key not in _queues or _queues[key].search != search:
+        _queues[key] = retry_while_unavailable(
             lambda: open_trial_queue(search, reach_database(search.url, create=False)), search.url
         )
-    return _desks[key]
+    return _queues[key]
 
 
-def cache_trials(desk: TrialQueue) -> None:
+def cache_queue(queue: TrialQueue) -> None:
     """Let `trial_queue` return this queue: reading thousands of trials takes seconds, and once is enough."""
-    _desks[desk.search.url, desk.search.name] = desk
+    _queues[queue.search.url, queue.search.name] = queue
 
 
 def open_trial_queue(search: SearchPlan, database: Database) -> TrialQueue:
-    """A new desk of a search that is in `database`."""
+    """A new queue of a search that is stored in `database`."""
     axes = (search.seed, search.name)
     study = optuna.load_study(
         study_name=search.name,
@@ -379,18 +278,3 @@ def open_trial_queue(search: SearchPlan, database: Database) -> TrialQueue:
 
 def _last_epoch(trial: FrozenTrial) -> int:
     return max(trial.intermediate_values, default=0)
-
-
-def _counted(search: SearchPlan, trials: list[FrozenTrial], forgiven: int) -> Budget:
-    done = sum(finished(trial.state) for trial in trials)
-    failed = sum(trial.state is TrialState.FAIL for trial in trials)
-    running = sum(trial.state is TrialState.RUNNING for trial in trials)
-    waiting = sum(trial.state is TrialState.WAITING for trial in trials)
-    missing = max(0, search.trials - done)
-    if search.sampler == "grid":
-        # A grid has no other point to put in the place of one that failed.
-        missing = min(missing, running + waiting)
-    given_up = missing > 0 and failed - forgiven > search.failures_allowed
-    if given_up:
-        missing = 0
-    return Budget(done, failed, running, waiting, missing, exhausted=done < search.trials and missing == 0)

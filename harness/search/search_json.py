@@ -1,4 +1,4 @@
-"""The searches of a run as plain values, kept beside the cells so that a report needs no database."""
+"""The file `search.json`: every search of a run with all its trials, so that a report needs no database."""
 
 from __future__ import annotations
 
@@ -6,54 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_json, read_json
 from harness.machine.passwords import masked
-from harness.search.trials import SearchPlan, trial_queue
+from harness.search.plan import SearchPlan
+from harness.search.trial_queue import trial_queue
+from harness.search.trial_record import trial_record
+from harness.search.winner import winning_trial
 
 FILE = "search.json"
-
-_STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "queued",
-}
-
-
-def trial_record(trial: FrozenTrial) -> dict[str, Any]:
-    """One trial: its state, settings, score, and score per epoch; a failed one with its reason."""
-    notes = trial.user_attrs
-    value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
-    return {
-        "number": trial.number,
-        "state": _STATES[trial.state],
-        "params": trial.params or trial.system_attrs.get("fixed_params", {}),
-        "value": value,
-        "epochs": max(trial.intermediate_values, default=0),
-        "intermediate": sorted(trial.intermediate_values.items()),
-        "seconds": notes.get("seconds", 0.0),
-        "resumed": notes.get("resumed", 0),
-        "pruned_at": notes.get("pruned_at"),
-        "reason": notes.get("reason"),
-        "detail": notes.get("detail"),
-        "recipe": notes.get("point") == 0,
-    }
-
-
-def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The winner: the complete trial with the highest score, the earliest of equals; a pruned one never."""
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
-    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
 
 def search_record(search: SearchPlan, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     """One search with all its trials, failed ones too."""
     records = [trial_record(trial) for trial in trials]
-    winner = best(trials)
+    winner = winning_trial(trials)
     return {
         **search.about,
         "name": search.name,
@@ -75,8 +44,8 @@ def search_record(search: SearchPlan, trials: Sequence[FrozenTrial]) -> dict[str
     }
 
 
-def write_record(searches: Sequence[SearchPlan], run_dir: Path) -> list[dict[str, Any]]:
-    """Write `search.json` below the run's folder, and return what it says.
+def write_search_json(searches: Sequence[SearchPlan], run_dir: Path) -> list[dict[str, Any]]:
+    """Write `search.json` below the run's folder; the searches it holds.
 
     Searches that were recorded there before and are not among these (a run of one method of several) stay.
     """
