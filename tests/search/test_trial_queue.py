@@ -432,7 +432,7 @@ def test_the_record_keeps_searches_that_a_narrowed_run_did_not_touch(tmp_path: P
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("search.db*") if path.suffix != ".queue"}
+    return {path.name: path.read_bytes() for path in folder.glob("search.db*") if path.suffix != ".lock"}
 
 
 def test_a_corrupt_database_is_one_clear_error_and_stays_as_it_is(tmp_path: Path) -> None:
@@ -451,7 +451,7 @@ CHANGES = {
     "a setting": "UPDATE trial_params SET param_value = param_value * 1.01 WHERE trial_id = 2",
     "a score": "UPDATE trial_values SET value = value + 1 WHERE trial_id = 2",
     "an epoch's score": "UPDATE trial_intermediate_values SET intermediate_value = 99 WHERE trial_id = 2",
-    "a checksum": "UPDATE trial_user_attributes SET value_json = '\"0\"' WHERE trial_id = 2 AND key = 'checksum'",
+    "a checksum": "UPDATE trial_user_attributes SET value_json = '\"0\"' WHERE trial_id = 2 AND key LIKE 'check%'",
     "a number": "UPDATE trials SET number = 7 WHERE trial_id = 2",
     "a state": "UPDATE trials SET state = 'COMPLETF' WHERE trial_id = 2",
     "a note": "UPDATE trial_user_attributes SET value_json = '{' WHERE trial_id = 2",
