@@ -451,7 +451,7 @@ CHANGES = {
     "a setting": "UPDATE trial_params SET param_value = param_value * 1.01 WHERE trial_id = 2",
     "a score": "UPDATE trial_values SET value = value + 1 WHERE trial_id = 2",
     "an epoch's score": "UPDATE trial_intermediate_values SET intermediate_value = 99 WHERE trial_id = 2",
-    "a checksum": "UPDATE trial_user_attributes SET value_json = '0' WHERE trial_id = 2 AND key LIKE 'check%'",
+    "a checksum": "UPDATE trial_user_attributes SET value_json = '0' WHERE trial_id = 2 AND key LIKE 'chec%'",
     "a number": "UPDATE trials SET number = 7 WHERE trial_id = 2",
     "a state": "UPDATE trials SET state = 'COMPLETF' WHERE trial_id = 2",
     "a note": "UPDATE trial_user_attributes SET value_json = '{' WHERE trial_id = 2",
