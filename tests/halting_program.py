@@ -17,7 +17,7 @@ import torch
 from harness.cli import run  # noqa: F401  (imported once, by the process that the others are forked from)
 from harness.cli.verbs import app
 from harness.data import images
-from harness.search import study_search  # noqa: F401
+from harness.search import study as study_search  # noqa: F401
 from harness.search.trial_queue import TrialQueue
 from harness.store.cell_run import CellRun
 from harness.train.loop import Trainer

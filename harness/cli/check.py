@@ -171,7 +171,7 @@ def _size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
 def _search_problems(study: Study, context: Context, out: Path) -> list[str]:
     if study.search is None:
         return []
-    from harness.search.study_search import search_problems
+    from harness.search.study import search_problems
 
     return search_problems(study, context, out)
 

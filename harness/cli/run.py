@@ -65,7 +65,7 @@ def _search(
     """The settings that a search found, by method and dataset; None when the study has no search."""
     if study.search is None:
         return None
-    from harness.search.study_search import search_study
+    from harness.search.study import search_study
 
     return search_study(study, store, context, options)
 

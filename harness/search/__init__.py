@@ -1,6 +1,6 @@
 """The search for hyper-parameters: Optuna's samplers and databases, with equal budgets for every method.
 
-`study_search` is where a study enters: it plans one search per method and dataset, runs them and returns the
+`study` is where a study enters: it plans one search per method and dataset, runs them and returns the
 winners' settings. Below it, in the order of a trial's life:
 
 * `space`, `plan`, `budget`: what may be tried, what a search is, and how far it is. Pure.

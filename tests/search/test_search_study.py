@@ -18,7 +18,7 @@ from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.machine.environment import Machine
 from harness.search.database import StorageError
-from harness.search.study_search import (
+from harness.search.study import (
     SearchIncomplete,
     search_problems,
     search_seed,
