@@ -74,9 +74,9 @@ def test_trials_train_as_cells_and_never_see_the_test_split(
     seen: list[str] = []
     images = TrialContext.images
 
-    def watched(self: TrialContext, name: str, lens: Any, split: str) -> Any:
+    def watched(self: TrialContext, name: str, input_spec: Any, split: str) -> Any:
         seen.append(split)
-        return images(self, name, lens, split)
+        return images(self, name, input_spec, split)
 
     monkeypatch.setattr(TrialContext, "images", watched)
     small, store = study(tmp_path), RunStore(tmp_path / "out")
