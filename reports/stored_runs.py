@@ -149,9 +149,9 @@ class CellView:
         return tuple(self.stored.results)
 
     @property
-    def unsealed(self) -> bool:
-        """Whether it is finished and left no seals to hold its files against; an older version wrote none."""
-        return self.stored is not None and self.status == "done" and not self.stored.seals
+    def without_checksums(self) -> bool:
+        """Whether it is finished and left no checksums of its files; an older version kept none."""
+        return self.stored is not None and self.status == "done" and not self.stored.checksums
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -362,7 +362,7 @@ def _altered(stored: CellRun) -> str:
 
 
 def _gone(stored: CellRun) -> dict[str, str]:
-    """Records that the scores speak of and that are not there: those of an older version are not sealed."""
+    """Records that the scores speak of and that are gone; those of an older version have no checksums."""
     paths = (stored.records_path(*place_of(row)) for row in stored.results)
     return {f"records/{path.name}": "is gone" for path in paths if not path.exists()}
 

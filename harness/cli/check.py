@@ -68,7 +68,7 @@ class CheckResult:
                     "seed": cell.seed,
                     "status": self.states.get(cell.key, "queued"),
                     "targets": list(cell.targets),
-                    "settings": cell.settings(),
+                    "settings": cell.all_settings(),
                 }
                 for cell in self.cells
             ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from torch.nn.functional import normalize
 
 from harness.data.augment import normalise
 from harness.data.dataset import SPLIT_NAMES, DataError, Split
-from harness.data.decoding import BrokenImageError, decode, read_image, resized
+from harness.data.decoding import BrokenImageError, read_image, resized
+from harness.data.thumbnails import thumbnail, thumbnail_webp
 from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
 from harness.launch.context import Context
 from harness.launch.models import CheckpointError, OpenedModel, open_model
@@ -100,7 +100,7 @@ class QueryAnswers:
         else:
             from reports.query_page import page
 
-            atomic_write(out, page(self, partial(_webp, height=HEIGHT)))
+            atomic_write(out, page(self, partial(thumbnail_webp, height=HEIGHT)))
 
 
 def ask(
@@ -193,25 +193,6 @@ def _pixels(path: Path, size: tuple[int, int]) -> Tensor:
 # -- sheets ---------------------------------------------------------------------------------------
 
 
-def _thumbnail(path: Path, height: int) -> Image.Image | None:
-    """A picture of this height, at most twice as wide; None when it cannot be read."""
-    try:
-        image = decode(read_image(path))
-    except BrokenImageError:
-        return None
-    width = max(1, min(2 * height, round(image.width * height / image.height)))
-    return image.resize((width, height))
-
-
-def _webp(path: Path, height: int) -> bytes | None:
-    image = _thumbnail(path, height)
-    if image is None:
-        return None
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=75)
-    return buffer.getvalue()
-
-
 _MARGIN, _CELL, _LINE = 12, 120, 18
 
 
@@ -230,7 +211,7 @@ def _sheet(found: QueryAnswers) -> Image.Image:
         pen.text((_MARGIN, top), "\n".join(textwrap.wrap(title, size[0] // 8)[:2]), "black", font)
         for place, hit in enumerate(answer.hits):
             left = _MARGIN + place * _CELL
-            image = _thumbnail(hit.picture, HEIGHT)
+            image = thumbnail(hit.picture, HEIGHT)
             if image is not None:
                 image.thumbnail((_CELL - 8, HEIGHT))
                 sheet.paste(image, (left, top + 2 * _LINE))

@@ -190,7 +190,7 @@ def _train_here(
 def _trained_on(run: CellRun, fabric: Fabric) -> dict[str, Any]:
     """What the rounding depended on; `mixed` when a part of the run had another machine."""
     now = environment.arithmetic(fabric.device)
-    before = run.description.get("recorded", {}).get("trained_on")
+    before = run.recorded.get("trained_on")
     began_elsewhere = before is not None and before != now and bool(run.history)
     return {**now, "mixed": True} if began_elsewhere else now
 

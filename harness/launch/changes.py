@@ -155,14 +155,6 @@ def unfinished_work(run: CellRun) -> Iterator[str]:
         yield f"it is {status.state}{why if status.reason or status.detail else ''}: it is run"
 
 
-def identity_parts(run: CellRun) -> dict[str, Any]:
-    """What a stored cell's identity is made of. Raises `StoreError` when its description does not say."""
-    parts = run.description.get("parts")
-    if not isinstance(parts, dict):
-        raise StoreError(f"{run.directory / 'cell.json'}: says nothing about the cell's identity")
-    return parts
-
-
 def data_fingerprint_of(parts: Mapping[str, Any]) -> str:
     """The fingerprint of the training dataset in an identity's parts."""
     return str(mapping_in(parts, "dataset").get("fingerprint"))
@@ -202,7 +194,7 @@ def _key(run: CellRun) -> str:
 
 def _in_one_line(store: RunStore, then: CellRun, now: CellRun) -> str:
     try:
-        before, after = identity_parts(then), identity_parts(now)
+        before, after = then.parts, now.parts
     except StoreError as error:
         return str(error)
     files = store.files_of(data_fingerprint_of(before)), store.files_of(data_fingerprint_of(after))

@@ -205,7 +205,7 @@ class Context:
         persons = len(self.dataset(cell.dataset, cell.subset).splits["train"].persons)
         return build_method(
             entry,
-            entry.resolve(cell.given),
+            entry.resolve(cell.overrides),
             backbone=self.backbone(cell.train, seed_for(cell.seed, cell.dataset, "backbone")),
             identities=persons,
             image_size=cell.train.image_size,

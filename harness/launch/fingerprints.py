@@ -31,6 +31,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "harness/data/missing_images.py": "lists files that are not there; a run is refused before it starts",
     "harness/data/leakage.py": "reports near duplicates; nothing is left out for it",
     "harness/data/image_hashes.py": "hashes pictures for the search for near duplicates",
+    "harness/data/thumbnails.py": "draws small pictures for pages",
     "harness/data/rendering/*": "draws the embedded datasets, whose pictures are fingerprinted themselves",
     "methods/cost.py": "counts operations for the report",
     "methods/released.py": "opens checkpoints of other code, of which no cell is trained",

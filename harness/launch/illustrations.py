@@ -59,7 +59,9 @@ def _galleries(done: Runs, store: RunStore, context: Context) -> None:
 def _pruned_captions(done: Runs, store: RunStore, context: Context) -> None:
     from methods.text_pruning import prune
 
-    for dataset, subset in {(cell.dataset, cell.subset) for cell, _ in done if cell.own.get("text_pruning")}:
+    for dataset, subset in {
+        (cell.dataset, cell.subset) for cell, _ in done if cell.method_settings.get("text_pruning")
+    }:
         captions = context.dataset(dataset, subset).splits["train"].captions
         rng = np.random.default_rng(seed_for("pruned captions", dataset))
         drawn = rng.choice(len(captions), min(PRUNED_CAPTIONS, len(captions)), replace=False)
@@ -71,7 +73,7 @@ def _restoring(done: Runs) -> Iterator[tuple[Cell, CellRun]]:
     """The first finished cell of each method with TIR on each dataset, unless its pictures are there."""
     seen: set[tuple[str, str]] = set()
     for cell, run in done:
-        if cell.own.get("tir") and (cell.dataset, cell.method) not in seen:
+        if cell.method_settings.get("tir") and (cell.dataset, cell.method) not in seen:
             seen.add((cell.dataset, cell.method))
             if not has_restorations(run.directory):
                 yield cell, run

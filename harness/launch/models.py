@@ -12,6 +12,7 @@ from harness.machine.environment import Machine
 from harness.machine.errors import StoreError
 from harness.store.cell_run import CellRun
 from harness.store.stored_cell import refuse_unregistered
+from harness.study.cell import Cell
 from harness.study.schema import TieOrder, TrainSettings
 
 if TYPE_CHECKING:
@@ -130,32 +131,29 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
 
     refuse_unregistered(run)
     try:
-        described = run.description
-        asked, identities = described["cell"], int(described["recorded"]["identities"])
-        train = TrainSettings.model_validate(
-            {**asked["train"], "image_size": tuple(asked["train"]["image_size"])}
-        )
-        selection = _selection(checkpoint, asked)
+        cell, identities = run.cell, int(run.recorded["identities"])
+        train = cell.train
+        selection = _selection(checkpoint, cell)
         weights = run.load_model(selection)
     except (KeyError, TypeError, ValueError, StoreError) as error:
         raise CheckpointError(f"{checkpoint}: this cell has no model to open: {error}") from error
-    entry = registry.method(asked["base"])
+    entry = registry.method(cell.base)
     backbone = Backbone(backbone_config(train.backbone), train.image_size)
     method: Method = entry.load()(
-        entry.resolve(asked["given"]), backbone=backbone, identities=identities, image_size=train.image_size
+        entry.resolve(cell.overrides), backbone=backbone, identities=identities, image_size=train.image_size
     )
     try:
         method.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{checkpoint}: trained by other code than this: {error}") from error
     trained = f"selected on {selection}, epoch {run.model_epoch(selection)}"
-    origin = f"{run.name}, {trained if asked['trains'] else 'not trained'}"
-    return OpenedModel(method, backbone, train.image_size, train.precision, asked["tie_order"], origin)
+    origin = f"{run.name}, {trained if cell.trains else 'not trained'}"
+    return OpenedModel(method, backbone, train.image_size, train.precision, cell.tie_order, origin)
 
 
-def _selection(checkpoint: Path, asked: dict[str, Any]) -> str:
+def _selection(checkpoint: Path, cell: Cell) -> str:
     if checkpoint.is_dir():
-        return str(asked["select"]["split"])
+        return cell.select.split
     return checkpoint.stem.removeprefix("model-")
 
 

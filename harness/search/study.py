@@ -70,7 +70,7 @@ def _search(
 ) -> SearchPlan:
     lengthened = {"epochs": section.epochs} if section.epochs is not None else None
     cell = replace(study.cell(label, dataset, search_seed(study), lengthened), targets=())
-    settings = cell.settings()
+    settings = cell.all_settings()
     parts = context.parts(cell)
     kept = {name: value for name, value in parts["settings"].items() if name not in section.space}
     return SearchPlan(

@@ -76,9 +76,15 @@ class CellObjective:
         """The cell of a trial; equal settings have one identity, so a resumed trial finds its checkpoint."""
         recipe = self.recipe
         entry = registry.method(recipe.base)
-        untuned = MethodPlan(recipe.method, entry, recipe.train, recipe.own, recipe.given)
+        untuned = MethodPlan(recipe.method, entry, recipe.train, recipe.method_settings, recipe.overrides)
         plan = untuned.with_settings(settings)
-        return replace(recipe, train=plan.train, own=dict(plan.own), given=dict(plan.given), targets=())
+        return replace(
+            recipe,
+            train=plan.train,
+            method_settings=dict(plan.method_settings),
+            overrides=dict(plan.overrides),
+            targets=(),
+        )
 
     def __call__(self, settings: Mapping[str, Scalar], report_epoch: ReportEpoch) -> float:
         """The best validation score over the epochs, in percent."""

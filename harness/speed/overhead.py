@@ -190,7 +190,7 @@ class Candidate:
         used = sum(weight.numel() for weight in self.method.parameters() if weight.grad is not None)
         self.trainer.optimiser.zero_grad(set_to_none=True)
         train, cell = self.cell.train, self.cell
-        at = (train.backbone, train.image_size, cell.given)
+        at = (train.backbone, train.image_size, cell.overrides)
         return {
             "peak memory": (memory + held_bytes(self.method, self.trainer.adam)) / 1e9,
             "parameters built": parameters(self.method) / 1e6,
@@ -270,7 +270,7 @@ def measure(cells: Sequence[Cell], overhead: Overhead, context: Context) -> list
     del encoders
     notes = _train(training, overhead, context, times, counts)
     for cell in cells:
-        at = (cell.train.backbone, cell.train.image_size, cell.given)
+        at = (cell.train.backbone, cell.train.image_size, cell.overrides)
         counts[cell.method]["inference compute per pair"] = pass_gflop(cell.base, *at, pairs=1)
     device = device_name(context.fabric(cells[0]).device)
     found = _Findings(times, counts, notes, device)

@@ -114,8 +114,8 @@ class ReferenceStep:
     def __init__(self, cell: Cell, context: Context, batches: Sequence[Indices], workers: int) -> None:
         self.device = context.fabric(cell).device
         self.precision = "float16 weights" if self.device.type == "cuda" else "float32"
-        again = {"text_pass": "twice"} if cell.own.get("tir") else {}
-        twice = replace(cell, given={**cell.given, **again})
+        again = {"text_pass": "twice"} if cell.method_settings.get("tir") else {}
+        twice = replace(cell, overrides={**cell.overrides, **again})
         self.method = context.method(twice).to(self.device)
         leave_to_open_clip(self.method)
         to_precision(self.method, "released" if self.device.type == "cuda" else "fp32")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -15,7 +13,8 @@ from harness.machine import files
 from harness.machine.errors import NewerFormatError, Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
 from harness.store import checkpoint_files, checksums, weights
-from harness.store.checksums import Seals
+from harness.store.checksums import Checksums
+from harness.study.cell import Cell, fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,8 @@ FORMAT = 1
 """Of the cells that this version writes, and the newest that it reads."""
 HISTORY, RESULTS = "history.jsonl", "results.json"
 RECORDS = "records/*.parquet"
-SEALED = (HISTORY, RESULTS, "model-*.safetensors", RECORDS)
+WITH_CHECKSUM = (HISTORY, RESULTS, "model-*.safetensors", RECORDS)
+"""Files, as patterns, whose checksums a finished cell keeps."""
 
 
 Place = tuple[str, str, str]
@@ -53,8 +53,8 @@ class Status:
     """Epochs trained."""
     seconds: float = 0.0
     """Of training, over all attempts."""
-    sealed: Seals = field(default_factory=dict, compare=False)
-    """What a finished cell's files were when it finished; none when an older version finished it."""
+    checksums: Checksums = field(default_factory=dict, compare=False)
+    """Of a finished cell's files when it finished; none when an older version finished it."""
 
 
 _KINDS: dict[str, Any] = {"state": str, "reason": str, "detail": str, "epoch": int, "seconds": (int, float)}
@@ -64,7 +64,7 @@ def _is_sound(status: Status) -> bool:
     """Whether a status that was read has the types, and names the files, of one that was written."""
     return all(
         isinstance(getattr(status, name), kind) for name, kind in _KINDS.items()
-    ) and checksums.is_sound(status.sealed, SEALED)
+    ) and checksums.are_well_formed(status.checksums, WITH_CHECKSUM)
 
 
 class CellRun:
@@ -99,15 +99,47 @@ class CellRun:
         return description
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Every setting by its flat name."""
-        settings: dict[str, Any] = self.description["parts"]["settings"]
-        return settings
+    def cell(self) -> Cell:
+        """The cell as its study asked for it. Raises `StoreError` when its description is damaged."""
+        try:
+            return Cell.from_dict(self.description["cell"])
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"{self.directory / 'cell.json'}: {error}") from error
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What the identity is made of. Raises `StoreError` when the description does not say."""
+        parts = self.description.get("parts")
+        if not isinstance(parts, dict):
+            raise StoreError(f"{self.directory / 'cell.json'}: says nothing about the cell's identity")
+        return parts
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What was kept beside the identity: host, paths, commit, and what the cell was trained on."""
+        kept = self.description.get("recorded")
+        return kept if isinstance(kept, dict) else {}
+
+    def checked_identity(self) -> str:
+        """The identity, made anew from the description.
+
+        Raises `StoreError` where `cell.json` contradicts itself, or the folder it lies in.
+        """
+        cell, parts = self.cell, self.parts
+        try:
+            identity, asked = fingerprint(parts), fingerprint(cell.parts_beside(parts))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"cell.json: damaged: {type(error).__name__}: {error}") from error
+        if identity != self.description.get("identity") or self.name != cell.directory_name(identity):
+            raise StoreError("cell.json: what the identity is made of does not give the identity")
+        if asked != identity:
+            raise StoreError("cell.json: the cell that was asked for is not the one the identity stands for")
+        return identity
 
     def describe(self, **recorded: Any) -> None:
         """Add to what is recorded beside the identity: host, command, device, versions."""
         description = self.description
-        description["recorded"] = {**description.get("recorded", {}), **recorded}
+        description["recorded"] = {**self.recorded, **recorded}
         atomic_json(self.directory / "cell.json", description)
 
     # -- how it stands ----------------------------------------------------------------------------
@@ -164,13 +196,13 @@ class CellRun:
         atomic_json(self.directory / "status.json", asdict(status))
 
     def finish(self) -> None:
-        """The cell is done: its results stand, and its files are sealed."""
-        self.set_status("done", sealed=checksums.seal(self.directory, SEALED))
+        """The cell is done: keep the checksums of what it left."""
+        self.set_status("done", checksums=checksums.checksums_of(self.directory, WITH_CHECKSUM))
 
     @property
-    def seals(self) -> Seals:
-        """What a finished cell's files were when it finished; none when an older version finished it."""
-        return self._written_status().sealed
+    def checksums(self) -> Checksums:
+        """Of a finished cell's files when it finished; none when an older version finished it."""
+        return self._written_status().checksums
 
     def altered(self, only: str = "*", *, thorough: bool = False) -> dict[str, str]:
         """Files of a finished cell that are not as they were when it finished, each with what is wrong.
@@ -178,8 +210,8 @@ class CellRun:
         Unless `thorough`, one of the same size and time is taken for the same. `only` is a name, or a pattern
         of names.
         """
-        wanted = {name: seal for name, seal in self.seals.items() if fnmatchcase(name, only)}
-        return checksums.broken(self.directory, wanted, thorough=thorough)
+        wanted = {name: kept for name, kept in self.checksums.items() if fnmatchcase(name, only)}
+        return checksums.altered(self.directory, wanted, thorough=thorough)
 
     def fail(self, reason: Reason, detail: str) -> None:
         """The cell ended without results, for this reason."""
@@ -194,17 +226,16 @@ class CellRun:
 
     def set_aside(self, path: Path, why: str) -> None:
         """Move a damaged file out of the way and note it; it is never used and never deleted."""
-        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-        os.replace(path, aside)
+        aside = files.put_aside(path)
         self.note(f"{path.relative_to(self.directory)}: {why}; set aside as {aside.name}")
 
     def note(self, text: str) -> None:
-        """Keep a sentence for the reader of the report: what went wrong and was mended."""
+        """Keep a sentence for the reader of the report: what went wrong and was repaired."""
         files.append_line(self.directory / "notes.jsonl", {"note": text})
 
     @property
     def notes(self) -> list[str]:
-        """What went wrong and was mended, and what is damaged now."""
+        """What went wrong and was repaired, and what is damaged now."""
         written = [str(line.get("note")) for line in files.read_lines(self.directory / "notes.jsonl").records]
         now = [f"{name} {what}; the next run makes it again" for name, what in self.altered().items()]
         return written + files.read_lines(self.directory / HISTORY).dropped + now
@@ -241,12 +272,12 @@ class CellRun:
         until_then = [record for record in self.history if record["epoch"] <= epoch]
         checkpoint_files.save(self.directory / "checkpoint", {**state, HISTORY: until_then}, epoch)
 
-    def load_checkpoint(self, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
+    def load_checkpoint(self) -> dict[str, Any] | None:
         """The newest full state that is sound, or None. A damaged one is named and set aside, never used.
 
         A history that has lost some of the state's epochs gets them back.
         """
-        state = checkpoint_files.load(self.directory / "checkpoint", map_location, self.set_aside)
+        state = checkpoint_files.load(self.directory / "checkpoint", self.set_aside)
         if state is not None:
             self._restore_history(state.pop(HISTORY, []))
         return state
@@ -271,16 +302,10 @@ class CellRun:
         """Where the model of a selection lies."""
         return self.directory / f"model-{selection}.safetensors"
 
-    def save_model(
-        self,
-        selection: str,
-        state: Mapping[str, torch.Tensor],
-        epoch: int,
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    def save_model(self, selection: str, state: Mapping[str, torch.Tensor], epoch: int) -> None:
         """Keep a model's weights for a selection; a hard link when another selection has this epoch."""
         others = [self.model_path(other) for other in SELECTIONS if other != selection]
-        weights.save(self.model_path(selection), state, epoch, metadata, others)
+        weights.save(self.model_path(selection), state, epoch, others)
 
     def model_epoch(self, selection: str) -> int | None:
         """The epoch after which a selection's model was kept, or None when there is no sound one."""

@@ -1,6 +1,6 @@
 """The full state of a training run on disk: one file, named by its epoch and its own SHA-256.
 
-What such a state is made of is `harness.train.checkpoint`'s business.
+`harness.train.checkpoint` says what such a state is made of.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from harness.machine import files
-
-if TYPE_CHECKING:
-    import torch
 
 SetAside = Callable[[Path, str], None]
 """Called with a damaged file and what is wrong with it; moves it out of the way."""
@@ -36,7 +33,7 @@ def save(folder: Path, state: Mapping[str, Any], epoch: int) -> None:
             older.unlink()
 
 
-def load(folder: Path, map_location: str | torch.device, set_aside: SetAside) -> dict[str, Any] | None:
+def load(folder: Path, set_aside: SetAside) -> dict[str, Any] | None:
     """The newest full state that is sound, or None. A damaged one is set aside, never used.
 
     Only tensors and plain values are read: a checkpoint cannot bring code along.
@@ -48,7 +45,7 @@ def load(folder: Path, map_location: str | torch.device, set_aside: SetAside) ->
             set_aside(path, "its content does not match its name")
             continue
         try:
-            state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             return state
         except Exception as error:  # torch raises many kinds over foreign content
             set_aside(path, f"cannot be read ({type(error).__name__})")

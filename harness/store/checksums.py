@@ -1,4 +1,4 @@
-"""Whether files are still what they were when they were sealed: by size, time and SHA-256."""
+"""Whether files are still as they were written: by size, time and SHA-256."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from typing import Any
 
 from harness.machine.files import sha256
 
-Seals = Mapping[str, Mapping[str, Any]]
-"""By a file's path below the sealed folder: its `bytes`, its `sha256`, and when it was last `written`."""
-ALTERED = "is not as it was sealed"
+Checksums = Mapping[str, Mapping[str, Any]]
+"""By a file's path below its folder: its `bytes`, its `sha256`, and when it was last `written`."""
+ALTERED = "is not as it was written"
 _KEYS = {"bytes", "sha256"}
 _TIME = "written"
 
 
-def seal(folder: Path, patterns: Iterable[str]) -> Seals:
-    """The seals of every file below `folder` that fits one of the patterns."""
+def checksums_of(folder: Path, patterns: Iterable[str]) -> Checksums:
+    """The checksums of every file below `folder` that fits one of the patterns."""
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    return {path.relative_to(folder).as_posix(): _sealed(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): _checksum_of(path) for path in paths}
 
 
-def _sealed(path: Path) -> dict[str, Any]:
+def _checksum_of(path: Path) -> dict[str, Any]:
     status = path.stat()
     return {"bytes": status.st_size, "sha256": sha256(path), _TIME: status.st_mtime_ns}
 
 
-def is_sound(sealed: Any, patterns: Iterable[str]) -> bool:
-    """Whether a value that was read has the form of `seal`'s, of files that fit the patterns."""
+def are_well_formed(kept: Any, patterns: Iterable[str]) -> bool:
+    """Whether a value that was read has the form of `checksums_of`'s, of files that fit the patterns."""
     allowed = tuple(patterns)
-    return isinstance(sealed, dict) and all(
+    return isinstance(kept, dict) and all(
         any(fnmatchcase(name, pattern) for pattern in allowed)
         and ".." not in name
-        and isinstance(kept, dict)
-        and kept.keys() - {_TIME} == _KEYS
-        for name, kept in sealed.items()
+        and isinstance(checksum, dict)
+        and checksum.keys() - {_TIME} == _KEYS
+        for name, checksum in kept.items()
     )
 
 
-def broken(folder: Path, sealed: Seals, *, thorough: bool) -> dict[str, str]:
-    """The files that are not as they were sealed, each with what is wrong.
+def altered(folder: Path, kept: Checksums, *, thorough: bool) -> dict[str, str]:
+    """The files that are not as they were written, each with what is wrong.
 
     Unless `thorough`, one of the same size and time is taken for the same. Of another time, earlier or later
     (it was copied; a clock was wrong), it is read.
     """
-    found = {name: _what_is_wrong(folder / name, kept, thorough) for name, kept in sealed.items()}
+    found = {name: _what_is_wrong(folder / name, checksum, thorough) for name, checksum in kept.items()}
     return {name: wrong for name, wrong in found.items() if wrong}
 
 

@@ -13,7 +13,6 @@ first ten of these are kept, so a gallery of 20,000 costs no more than one of 20
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.dataset import Split
+from harness.data.thumbnails import thumbnail_webp, webp
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_file, atomic_json
 from harness.machine.seeds import seed_for
@@ -32,7 +32,6 @@ CHOSEN = 6
 WORST = 6
 HEIGHT = 128
 """Pixels of a thumbnail."""
-_QUALITY = 70
 
 
 def write_gallery(store: RunStore, target: str, split: Split) -> None:
@@ -87,7 +86,11 @@ def _write_queries(folder: Path, target: str, split: Split, queries: Sequence[in
 
 
 def _write_images(folder: Path, target: str, split: Split, images: Sequence[int]) -> None:
-    kept = {image: webp for image in images if (webp := _thumbnail(split.image_paths[image])) is not None}
+    kept = {
+        image: content
+        for image in images
+        if (content := thumbnail_webp(split.image_paths[image], HEIGHT)) is not None
+    }
     _write_table(
         folder / "pictures" / f"{target}.images.parquet",
         {
@@ -97,28 +100,6 @@ def _write_images(folder: Path, target: str, split: Split, images: Sequence[int]
             "webp": list(kept.values()),
         },
     )
-
-
-def _thumbnail(path: Path) -> bytes | None:
-    """A small WebP of an image file; None when it cannot be read."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-            width = max(1, min(2 * HEIGHT, round(picture.width * HEIGHT / picture.height)))
-            return _webp(picture.resize((width, HEIGHT), Image.Resampling.LANCZOS))
-    except (OSError, ValueError, SyntaxError):
-        return None
-
-
-def _webp(picture: object) -> bytes:
-    from PIL import Image
-
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=_QUALITY, method=4)
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -146,7 +127,7 @@ def write_restorations(cell: Path, restorations: Iterable[RestorationPicture]) -
         for name in ("caption", "wrong_caption", "error_right", "error_wrong")
     }
     for name in ("original", "masked", "right", "wrong"):
-        columns[name] = [_webp(getattr(row, name)) for row in rows]
+        columns[name] = [webp(getattr(row, name)) for row in rows]
     _write_table(cell / RESTORATIONS, columns)
 
 

@@ -56,12 +56,15 @@ def results_sha256(store: RunStore) -> str:
 
 def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
     try:
-        asked = run.description["cell"]
-    except (StoreError, KeyError):
+        cell = run.cell
+    except StoreError:
         return
     status = run.status
     common = {
-        **{name: asked[name] for name in ("method", "dataset", "seed", "preset")},
+        "method": cell.method,
+        "dataset": cell.dataset,
+        "seed": cell.seed,
+        "preset": cell.preset,
         "status": status.state,
         "reason": status.reason,
         "cell": run.name,
@@ -73,4 +76,4 @@ def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
         yield {**common, **places, **scores}
     if not scored:
         blank = dict.fromkeys(("target", "selection", "direction", *SCORES, *COUNTS), "")
-        yield {**common, **blank, "target": asked["dataset"]}
+        yield {**common, **blank, "target": cell.dataset}

@@ -4,13 +4,13 @@ DIR/study.yaml  environment.json  results.csv  certificate.json (of `verify`)
 DIR/data/<fingerprint>.json.gz      the files of a dataset
 DIR/cells/<dataset>.<method>.<seed>.<identity>/
   cell.json       what the cell's identity is made of, and what was recorded beside it
-  status.json     queued, running, done, failed (with a reason) or pruned; when done, the seals of the files
+  status.json     queued, running, done, failed (with a reason) or pruned; when done, the files' checksums
   history.jsonl   one line per epoch, only ever appended to, each with its checksum
   checkpoint/     the last full state and the history so far, named by its epoch and its own SHA-256
   model-{val,last,test}.safetensors    one file when the same epoch was chosen
   records/<target>.<selection>.<direction>.parquet    one row per query
   results.json    the scores
-  notes.jsonl     what went wrong and was mended
+  notes.jsonl     what went wrong and was repaired
   lock            held by the process that trains the cell
 """
 
@@ -82,10 +82,10 @@ class RunStore:
         """
         identity = fingerprint(parts)
         run = CellRun(self.path_of(cell, identity))
-        described = {"format": FORMAT, "identity": identity, "parts": parts, "cell": _asked(cell)}
-        if reason := _unfit(run, described):
+        if reason := _unfit(run, identity):
             if os.path.lexists(run.directory / "cell.json"):
                 run.set_aside(run.directory / "cell.json", f"damaged ({reason}), written anew")
+            described = {"format": FORMAT, "identity": identity, "parts": parts, "cell": cell.to_dict()}
             atomic_json(run.directory / "cell.json", {**described, "recorded": recorded})
             if not (run.directory / "status.json").exists():
                 run.set_status("queued")
@@ -121,36 +121,12 @@ class RunStore:
         atomic_write(self.directory / "study.yaml", header + text)
 
 
-def _unfit(run: CellRun, described: Mapping[str, Any]) -> str:
+def _unfit(run: CellRun, identity: str) -> str:
     """Why a cell's description cannot be the one of this identity; empty when it can.
 
     What an identity leaves open (the study's name, the targets, where weights lay) may differ.
     """
     try:
-        stored = run.description
-        settled = [
-            (fingerprint(one["parts"]), one["identity"], _settled(one["cell"])) for one in (stored, described)
-        ]
-    except (StoreError, KeyError, TypeError, AttributeError, ValueError) as error:
-        return type(error).__name__
-    return "" if settled[0] == settled[1] else "not what its identity stands for"
-
-
-def _settled(asked: Mapping[str, Any]) -> str:
-    """What of an asked cell follows from its identity, as text."""
-    names = ("method", "base", "dataset", "seed", "preset", "trains", "subset", "tie_order", "own")
-    train = {name: value for name, value in asked["train"].items() if name != "pretrained"}
-    return json.dumps([*(asked[name] for name in names), train], sort_keys=True)
-
-
-def _asked(cell: Cell) -> dict[str, Any]:
-    """What a study asked for, without what is in the identity's settings."""
-    plain = ("study", "method", "base", "dataset", "seed", "preset", "trains", "subset", "tie_order")
-    return {
-        **{name: getattr(cell, name) for name in plain},
-        "targets": list(cell.targets),
-        "select": cell.select.model_dump(),
-        "train": cell.train.model_dump(mode="json"),
-        "own": dict(cell.own),
-        "given": dict(cell.given),
-    }
+        return "" if run.checked_identity() == identity else "of another identity"
+    except StoreError as error:
+        return str(error)

@@ -1,4 +1,4 @@
-"""A trained model's weights on disk: a safetensors file that knows its epoch and its own SHA-256."""
+"""A trained model's weights on disk: a safetensors file labelled with its epoch and its own SHA-256."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ def save(
     path: Path,
     state: Mapping[str, torch.Tensor],
     epoch: int,
-    metadata: Mapping[str, str] | None = None,
     others: Iterable[Path] = (),
 ) -> None:
     """Keep a model's weights after `epoch`; a hard link when one of `others` is this model."""
@@ -30,7 +29,7 @@ def save(
     if any(_holds(other, epoch, digest) and _linked(other, path) for other in others):
         return
     with atomic_file(path) as file:
-        label = {"epoch": str(epoch), "sha256": digest, **(metadata or {})}
+        label = {"epoch": str(epoch), "sha256": digest}
         file.write(packed(weights, metadata=label))
 
 
@@ -81,7 +80,7 @@ def load(path: Path) -> dict[str, torch.Tensor]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of the weights that a file holds, read and not believed. Empty when it has none."""
+    """SHA-256 of a file's weights, computed, not taken from its label; empty when it has none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

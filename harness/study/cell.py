@@ -1,19 +1,17 @@
-"""One training run of a study, and what identifies it. Pure, without torch."""
+"""One training run of a study, what identifies it, and how it is written down. Pure, without torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.study.schema import Select, TieOrder, TrainSettings
 
 _BY_CONTENT = "sha256:"
 """Before the fingerprint of a pretrained file in a cell's identity."""
-
-
 _UNTRAINED = ("backbone", "pretrained", "image_size")
 """The recipe's settings that a method without training has."""
 
@@ -31,10 +29,11 @@ class Cell:
     seed: int
     preset: str
     train: TrainSettings
-    own: Mapping[str, Any]
-    """The method's own settings, resolved; only those it has."""
-    given: Mapping[str, Any]
-    """What to hand to the registry's `resolve` to build the method."""
+    """The recipe."""
+    method_settings: Mapping[str, Any]
+    """The settings that the method itself has, resolved; only those it uses."""
+    overrides: Mapping[str, Any]
+    """Those of them that the study or its preset chose; the registry's `resolve` takes them."""
     trains: bool
     targets: tuple[str, ...]
     """Datasets whose test split it is evaluated on, its own first."""
@@ -48,23 +47,60 @@ class Cell:
         """What tells it from the other cells of its study."""
         return f"{self.dataset}/{self.method}/{self.seed}"
 
-    def settings(self) -> dict[str, Any]:
-        """Every setting that can change a number, by its flat name."""
+    def all_settings(self) -> dict[str, Any]:
+        """Every setting that can change a number, the recipe's and the method's, by its flat name."""
         recipe = self.train.model_dump(mode="json")
         if not self.trains:
             recipe = {name: recipe[name] for name in _UNTRAINED}
-        return {**recipe, **self.own}
+        return {**recipe, **self.method_settings}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The cell as plain values for a JSON file; `from_dict` reads it back."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            **values,
+            "targets": list(self.targets),
+            "select": self.select.model_dump(mode="json"),
+            "train": self.train.model_dump(mode="json"),
+            "method_settings": dict(self.method_settings),
+            "overrides": dict(self.overrides),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Cell:
+        """The cell that `to_dict` wrote. Raises ValueError for anything else."""
+        known = {field.name for field in fields(cls)}
+        if not isinstance(values, Mapping) or values.keys() != known:
+            raise ValueError(f"not a cell of this version: its names are not {', '.join(sorted(known))}")
+        try:
+            return cls(
+                **{
+                    **values,
+                    "targets": tuple(values["targets"]),
+                    "select": Select.model_validate_json(json.dumps(values["select"])),
+                    "train": TrainSettings.model_validate_json(json.dumps(values["train"])),
+                    "method_settings": dict(values["method_settings"]),
+                    "overrides": dict(values["overrides"]),
+                }
+            )
+        except TypeError as error:
+            raise ValueError(f"not a cell of this version: {error}") from error
 
     def parts(
         self, data: str, code: Mapping[str, str], weights: str = "", tagger: str = ""
     ) -> dict[str, Any]:
         """What the cell's identity is made of; `why` compares these between then and now.
 
-        `data` is the training dataset's fingerprint, `code` one fingerprint per room, `weights` that of the
-        pretrained file, when it is one (a file counts by its content); `tagger` is what tagged captions.
         Paths, hosts and workers do not count.
+
+        Args:
+            data: The training dataset's fingerprint.
+            code: One fingerprint per package of the code that can change a number.
+            weights: The fingerprint of the pretrained file; empty when there is none. A file counts by its
+                content.
+            tagger: What tagged the captions, with its version.
         """
-        settings = self.settings()
+        settings = self.all_settings()
         if weights:
             settings["pretrained"] = _BY_CONTENT + weights
         return {
@@ -81,15 +117,20 @@ class Cell:
             "seed": self.seed,
         }
 
+    def parts_beside(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """This cell's parts on the data, code, weights and tagger of stored `parts`.
+
+        They equal `parts` when those are of this cell. Raises KeyError, TypeError or AttributeError when
+        `parts` are damaged.
+        """
+        pretrained = str(parts["settings"].get("pretrained", ""))
+        weights = pretrained.removeprefix(_BY_CONTENT) if pretrained.startswith(_BY_CONTENT) else ""
+        data, tagger = parts["dataset"]["fingerprint"], parts["protocol"]["tagger"]
+        return self.parts(data, parts["code"], weights, tagger)
+
     def directory_name(self, identity: str) -> str:
         """Where a store keeps the cell: readable, and unique by its identity."""
         return f"{self.dataset}.{self.method}.{self.seed}.{identity[:12]}"
-
-
-def weights_of(parts: Mapping[str, Any]) -> str:
-    """The `weights` that `Cell.parts` was given; empty where they were no file."""
-    pretrained = str(parts["settings"].get("pretrained", ""))
-    return pretrained.removeprefix(_BY_CONTENT) if pretrained.startswith(_BY_CONTENT) else ""
 
 
 def fingerprint(value: Any) -> str:

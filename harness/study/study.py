@@ -114,8 +114,8 @@ class Study:
             preset=self.preset,
             train=plan.train,
             # Plain dictionaries: a cell travels to worker processes.
-            own=dict(plan.own),
-            given=dict(plan.given),
+            method_settings=dict(plan.method_settings),
+            overrides=dict(plan.overrides),
             trains=plan.entry.trains,
             targets=tuple(dict.fromkeys((dataset, *others))),
             subset=self.file.subset,
@@ -139,7 +139,12 @@ class Study:
 
         values = self.file.model_dump(mode="json", exclude_none=True)
         values["methods"] = [
-            {"name": plan.label, "base": plan.entry.name, **plan.train.model_dump(mode="json"), **plan.own}
+            {
+                "name": plan.label,
+                "base": plan.entry.name,
+                **plan.train.model_dump(mode="json"),
+                **plan.method_settings,
+            }
             for plan in self.plans
         ]
         values.pop("train")

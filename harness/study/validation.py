@@ -46,10 +46,10 @@ class MethodPlan:
     label: str
     entry: MethodEntry
     train: TrainSettings
-    own: Mapping[str, Any]
+    method_settings: Mapping[str, Any]
     """The settings this variant really has, resolved."""
-    given: Mapping[str, Any]
-    """Those of its own settings that the study or the preset chose; handed to the entry's `resolve`."""
+    overrides: Mapping[str, Any]
+    """Those of them that the study or the preset chose; the entry's `resolve` takes them."""
 
     def with_settings(self, changes: Mapping[str, Any]) -> MethodPlan:
         """The same method with some settings changed, the recipe's or its own, by their flat names.
@@ -57,10 +57,14 @@ class MethodPlan:
         Raises pydantic's `ValidationError` for a value out of bounds or a name nobody has.
         """
         recipe = {name: value for name, value in changes.items() if name in TrainSettings.model_fields}
-        given = {**self.given, **{name: changes[name] for name in changes if name not in recipe}}
+        overrides = {**self.overrides, **{name: changes[name] for name in changes if name not in recipe}}
         train = strictly(TrainSettings, {**self.train.model_dump(mode="json"), **recipe})
         return MethodPlan(
-            self.label, self.entry, train, own_settings(self.entry, given), MappingProxyType(given)
+            self.label,
+            self.entry,
+            train,
+            resolved_settings(self.entry, overrides),
+            MappingProxyType(overrides),
         )
 
 
@@ -69,11 +73,11 @@ def strictly(model: type[BaseModel], values: Mapping[str, Any]) -> Any:
     return model.model_validate_json(json.dumps(dict(values)), strict=True)
 
 
-def own_settings(entry: MethodEntry, given: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolved_settings(entry: MethodEntry, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings a variant really has, and any other that makes it differ from the registered variant."""
-    resolved = strictly(entry.settings, {**entry.fixed, **given}).model_dump(mode="json")
+    resolved = strictly(entry.settings, {**entry.fixed, **overrides}).model_dump(mode="json")
     plain = entry.resolve().model_dump(mode="json")
-    active = entry.parameters(given)
+    active = entry.parameters(overrides)
     own = {name: value for name, value in resolved.items() if name in active or value != plain[name]}
     return MappingProxyType(dict(sorted(own.items())))
 
@@ -151,7 +155,7 @@ class _Checker:
                 if name not in known:
                     self.document.complain((*key, index), str(UnknownNameError("dataset", name, known)))
         for index, name in self._names(("search", "datasets")):
-            if name not in [given for _, given in self._names(("datasets",))]:
+            if name not in [listed for _, listed in self._names(("datasets",))]:
                 self.document.complain(
                     ("search", "datasets", index), f"{name!r} is not a dataset of this study"
                 )
@@ -258,8 +262,10 @@ class _Checker:
         active = entry.parameters(chosen)
         for name in switches.keys() - active:
             self.document.complain((*key, name), f"{label!r} does not use it, with the switches it has")
-        given = MappingProxyType({name: value for name, value in chosen.items() if name in active})
-        return MethodPlan(label, entry, strictly(TrainSettings, train), own_settings(entry, given), given)
+        overrides = MappingProxyType({name: value for name, value in chosen.items() if name in active})
+        return MethodPlan(
+            label, entry, strictly(TrainSettings, train), resolved_settings(entry, overrides), overrides
+        )
 
     def _sound(
         self,
@@ -284,7 +290,11 @@ class _Checker:
 
     def _refuse_twin(self, key: Key, plan: MethodPlan, plans: list[MethodPlan]) -> None:
         for other in plans:
-            if (other.entry.name, other.train, other.own) == (plan.entry.name, plan.train, plan.own):
+            if (other.entry.name, other.train, other.method_settings) == (
+                plan.entry.name,
+                plan.train,
+                plan.method_settings,
+            ):
                 self.document.complain(key, f"{plan.label!r} is {other.label!r} under another name")
 
     def recipe(self, plans: list[MethodPlan]) -> None:
@@ -292,7 +302,7 @@ class _Checker:
         shared = self.values.get("train")
         for name in shared if isinstance(shared, dict) else ():
             own = name not in TrainSettings.model_fields
-            if own and plans and not any(name in plan.entry.parameters(plan.given) for plan in plans):
+            if own and plans and not any(name in plan.entry.parameters(plan.overrides) for plan in plans):
                 self.document.complain(("train", name), "no method of this study has it")
         for plan in plans:
             self._check_patches(
@@ -308,7 +318,7 @@ class _Checker:
         except ValueError as error:
             self.document.complain(self._origin(plan.label, "image_size"), str(error))
             return
-        ratio = plan.own.get("mask_ratio")
+        ratio = plan.method_settings.get("mask_ratio")
         visible = grid if ratio is None else round((1 - float(ratio)) * grid)
         if ratio is not None and not 1 <= visible < grid:
             message = (
@@ -344,7 +354,7 @@ class _Checker:
             self.document.complain(key, "epochs are the budget, the same for every trial; set search.epochs")
             return
         for plan in searched:
-            has = TrainSettings.model_fields.keys() | plan.entry.parameters(plan.given)
+            has = TrainSettings.model_fields.keys() | plan.entry.parameters(plan.overrides)
             if name not in has:
                 somewhere = any(name in entry.settings.model_fields for entry in registry.methods().values())
                 lacks = (
@@ -362,7 +372,7 @@ class _Checker:
         for plan, end in itertools.product(searched, asked.ends()):
             self._try_end(key, plan, name, end)
         for plan in searched:
-            recipe = {**plan.train.model_dump(), **plan.own}.get(name)
+            recipe = {**plan.train.model_dump(), **plan.method_settings}.get(name)
             if isinstance(recipe, int) and isinstance(asked, Range) and asked.step and asked.step % 1:
                 self.document.complain((*key, "step"), f"must be a whole number, got {asked.step:g}")
 

@@ -266,7 +266,7 @@ def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
     cache = sum(images[name] * 3 * height * width for name, (height, width) in views)
     kinds = {(cell.base, cell.train.backbone, cell.train.image_size): cell for cell in cells}
     weights = {
-        kind: sum(weight.numel() for weight in build_on_meta(*kind, dict(cell.given)).parameters())
+        kind: sum(weight.numel() for weight in build_on_meta(*kind, dict(cell.overrides)).parameters())
         for kind, cell in kinds.items()
     }
     copies = {True: COPIES_TRAINED, False: 1}

@@ -15,7 +15,6 @@ from harness.store import weights
 from harness.store.cell_run import SELECTIONS, CellRun, Place, place_of
 from harness.store.results_table import SCORES
 from harness.store.runs import RunStore
-from harness.store.stored_cell import recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +50,7 @@ def expectation(run: CellRun, context: Context, cell: Cell, *, evaluate_only: bo
     The same kind of device is: same processor or GPU, same number of threads, same versions of torch, NumPy
     and Pillow; on a GPU also deterministic kernels, then and now.
     """
-    then = recorded(run).get("trained_on") or {}
+    then = run.recorded.get("trained_on") or {}
     now = environment.arithmetic(context.fabric(cell).device)
     moved = [name for name in ("device", "processor", "threads", "packages") if then.get(name) != now[name]]
     if then.get("mixed"):
@@ -233,10 +232,12 @@ def spread(store: RunStore, cell: Cell, place: Place, score: str) -> float:
     by_method: dict[str, list[float]] = {}
     people = 0
     for run in store.cells():
-        asked = run.description["cell"] if run.status.state == "done" else {}
-        if asked.get("dataset") == cell.dataset and asked.get("trains"):
+        if run.status.state != "done":
+            continue
+        other = run.cell
+        if other.dataset == cell.dataset and other.trains:
             rows = [row for row in run.results if place_of(row) == place]
-            by_method.setdefault(asked["method"], []).extend(float(row[score]) for row in rows)
+            by_method.setdefault(other.method, []).extend(float(row[score]) for row in rows)
             people = max([people, *(int(row["queries"]) for row in rows)])
     several = [values for values in by_method.values() if len(values) > 1]
     if several:

@@ -30,8 +30,7 @@ from harness.machine.progress import Progress
 from harness.store.cell_run import HISTORY, RESULTS, SELECTIONS, CellRun, place_of
 from harness.store.results_table import RESULT_COLUMNS, results_rows, results_sha256
 from harness.store.runs import RunStore
-from harness.store.stored_cell import cell_of, machine_of, recorded, refuse_unregistered
-from harness.study.cell import fingerprint, weights_of
+from harness.store.stored_cell import machine_of, refuse_unregistered
 from harness.trust import run_comparison
 from harness.trust.run_comparison import Expectation
 from harness.trust.why import against_present
@@ -55,8 +54,8 @@ class Checked:
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What changed since the cell ran."""
-    sealed: bool = True
-    """Whether its files were sealed when it finished; an older version did not."""
+    has_checksums: bool = True
+    """Whether its files' checksums were kept when it finished; an older version kept none."""
 
 
 @dataclass
@@ -67,7 +66,7 @@ class Certificate:
     mode: str
     seed: int
     finished: int
-    """Finished cells in the store; the records of all of them were checked against their seals and scores."""
+    """Finished cells in the store; all their records were checked against their checksums and scores."""
     checked: list[Checked] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     """What is not as it was written, whichever cell it is in."""
@@ -95,7 +94,7 @@ class Certificate:
                     "basis": one.expected.basis,
                     "records": one.compared,
                     "differences": len(one.differences),
-                    "sealed": one.sealed,
+                    "checksums": one.has_checksums,
                     "notes": one.notes,
                 }
                 for one in self.checked
@@ -134,9 +133,9 @@ def _verified(
     finished = [run for run in store.cells() if run.was_finished]
     if not finished:
         raise StudyError([f"{store.directory}: no finished cell, so nothing can be verified yet"])
-    # Without seals, only evaluating a cell's models again tells whether its records are theirs.
+    # Without checksums, only evaluating a cell's models again tells whether its records are theirs.
     work = [(run, evaluate_only) for run in pick(finished, cells, seed)]
-    work += [(run, True) for run in finished if not run.seals]
+    work += [(run, True) for run in finished if not run.checksums]
     for run, _ in work:
         refuse_unregistered(run)
     mode = "evaluated again" if evaluate_only else "trained again"
@@ -167,7 +166,7 @@ def pick(finished: Sequence[CellRun], cells: int, seed: int) -> list[CellRun]:
 def audit(run: CellRun) -> Iterator[str]:
     """What of a finished cell is not as it was written, or contradicts itself.
 
-    Its files against their seals, its identity against what it is made of, its scores against its records.
+    Its files are compared with their checksums, its identity with its parts, its scores with its records.
     """
     yield from (f"{name} {what}" for name, what in run.altered(thorough=True).items())
     yield from _lacking(run)
@@ -183,36 +182,23 @@ def audit(run: CellRun) -> Iterator[str]:
 
 
 def _lacking(run: CellRun) -> Iterator[str]:
-    """Files that every finished cell has, which are gone together with their seals, or lack theirs."""
+    """Files that every finished cell has, which are gone together with their checksums, or lack theirs."""
     trained = run.model_epoch("last") != 0
     models = [run.model_path(selection).name for selection in SELECTIONS]
     for name in (RESULTS, *models, *([HISTORY] if trained else [])):
-        if name not in run.seals:
+        if name not in run.checksums:
             if not (run.directory / name).exists():
                 yield f"{name} is gone"
-            elif run.seals:
-                yield f"{name} has no seal"
+            elif run.checksums:
+                yield f"{name} has no checksum"
 
 
 def _misnamed(run: CellRun) -> Iterator[str]:
     """Whether `cell.json` describes the cell whose folder it lies in."""
     try:
-        described, cell = run.description, cell_of(run)
-        parts = described["parts"]
-        asked = cell.parts(
-            parts["dataset"]["fingerprint"],
-            parts["code"],
-            weights_of(parts),
-            parts["protocol"]["tagger"],
-        )
-        identity = fingerprint(parts)
-    except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
-        yield f"cell.json is damaged: {error}"
-        return
-    if identity != described.get("identity") or run.name != cell.directory_name(identity):
-        yield "cell.json: what the identity is made of does not give the identity"
-    elif fingerprint(asked) != identity:
-        yield "cell.json: the cell that was asked for is not the one the identity stands for"
+        run.checked_identity()
+    except StoreError as error:
+        yield str(error)
 
 
 def _edited_table(store: RunStore) -> Iterator[str]:
@@ -250,14 +236,16 @@ def _run_again(
     store: RunStore, run: CellRun, machine: Machine, evaluate_only: bool, progress: Progress
 ) -> Checked:
     """Run a cell in a store of its own, and compare; a cell that cannot be run again counts as different."""
-    cell = cell_of(run)
+    cell = run.cell
     here = machine_of(run, machine)
     prepare_process(here)
     context = Context(here, progress)
     again = evaluate_only or not cell.trains
     with tempfile.TemporaryDirectory(prefix="verify-") as folder:
         expected = run_comparison.expectation(run, context, cell, evaluate_only=again)
-        checked = Checked(run.name, expected, notes=_changed_since(run, machine), sealed=bool(run.seals))
+        checked = Checked(
+            run.name, expected, notes=_changed_since(run, machine), has_checksums=bool(run.checksums)
+        )
         scratch = RunStore(Path(folder))
         try:
             if evaluate_only:
@@ -299,7 +287,7 @@ def _lend_models(run: CellRun, scratch: CellRun) -> None:
     """Give the scratch cell the stored models, as if it had been trained and not yet evaluated."""
     for selection in SELECTIONS:
         shutil.copyfile(run.model_path(selection), scratch.model_path(selection))
-    scratch.describe(**{name: recorded(run)[name] for name in ("identities",) if name in recorded(run)})
+    scratch.describe(**{name: run.recorded[name] for name in ("identities",) if name in run.recorded})
     scratch.set_status("done")
 
 
@@ -318,8 +306,10 @@ def render(certificates: Sequence[Certificate]) -> None:
         for one in certificate.checked:
             verdict = _counted(len(one.differences), "difference") if one.differences else "the same"
             print(f"  {one.cell}: {verdict}, {one.compared:,} queries compared ({one.expected.basis})")
-            if not one.sealed:
-                print("    unsealed: an older version finished it, so its models were evaluated again")
+            if not one.has_checksums:
+                print(
+                    "    without checksums: an older version finished it, so its models were evaluated again"
+                )
             for note in one.notes:
                 print(f"    since then: {note}")
         for text in certificate.differences:

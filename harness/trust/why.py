@@ -19,7 +19,6 @@ from harness.launch.changes import (
     changed_targets,
     changes_between,
     data_fingerprint_of,
-    identity_parts,
     mapping_in,
     unfinished_work,
     value_change,
@@ -30,10 +29,8 @@ from harness.machine.environment import Machine
 from harness.machine.errors import StudyError
 from harness.store.cell_run import CellRun
 from harness.store.stored_cell import (
-    cell_of,
     find_cell,
     machine_of,
-    recorded,
     refuse_unregistered,
     store_of,
 )
@@ -64,12 +61,6 @@ class IdentityComparison:
         return {**vars(self), "changes": changes}
 
 
-# -- differences between identities ---------------------------------------------------------------
-
-
-# -- the verb -------------------------------------------------------------------------------------
-
-
 def why(name: str, other: str | None, machine: Machine) -> IdentityComparison:
     """What a cell is made of, and how it differs from `other` (a cell, or a study file) or from the present.
 
@@ -83,22 +74,22 @@ def why(name: str, other: str | None, machine: Machine) -> IdentityComparison:
         return _against_study(run, Path(other), machine)
     second = find_cell(other)
     stores = store_of(run), store_of(second)
-    then, now = (identity_parts(each) for each in (run, second))
+    then, now = (each.parts for each in (run, second))
     files = tuple(
         store.files_of(data_fingerprint_of(parts)) for store, parts in zip(stores, (then, now), strict=True)
     )
     changes = changes_between(then, now, (files[0], files[1]), HERE_AND_THERE)
-    beside = list(_environment_changes(recorded(run), recorded(second), HERE_AND_THERE))
+    beside = list(_environment_changes(run.recorded, second.recorded, HERE_AND_THERE))
     return IdentityComparison(run.name, list(_made_of(run)), changes, [], beside, second.name)
 
 
 def against_present(run: CellRun, machine: Machine) -> IdentityComparison:
     """How a cell differs from the same one run now, on the data, code, weights and packages of today."""
-    return _against(run, cell_of(run), machine, NOW)
+    return _against(run, run.cell, machine, NOW)
 
 
 def _against_study(run: CellRun, path: Path, machine: Machine) -> IdentityComparison:
-    cell = cell_of(run)
+    cell = run.cell
     for now in load_study(path, subset=cell.subset).cells():
         if now.key == cell.key:
             return _against(run, now, machine, str(path))
@@ -107,8 +98,8 @@ def _against_study(run: CellRun, path: Path, machine: Machine) -> IdentityCompar
 
 def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> IdentityComparison:
     context = Context(machine_of(run, machine))
-    then = identity_parts(run)
-    beside = list(_environment_changes(recorded(run), _present(context, cell, run)))
+    then = run.parts
+    beside = list(_environment_changes(run.recorded, _present(context, cell, run)))
     try:
         now = context.parts(cell)
         files = file_list(context.dataset(cell.dataset, cell.subset))
@@ -124,7 +115,7 @@ def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> IdentityC
 
 
 def _made_of(run: CellRun) -> Iterator[str]:
-    parts = identity_parts(run)
+    parts = run.parts
     method, dataset = mapping_in(parts, "method"), mapping_in(parts, "dataset")
     yield f"identity  {run.description.get('identity')}"
     yield f"method    {method.get('label')} (registered as {method.get('base')})"
@@ -150,7 +141,7 @@ def setting_text(value: Any) -> str:
 
 def _present(context: Context, cell: Cell, run: CellRun) -> dict[str, Any]:
     """What a cell run now would record beside its identity, where that can change a last digit."""
-    if "trained_on" not in recorded(run):
+    if "trained_on" not in run.recorded:
         return {"commit": environment.commit()}
     device = context.fabric(cell).device
     return {"commit": environment.commit(), "trained_on": environment.arithmetic(device)}
@@ -168,7 +159,7 @@ def _environment_changes(
 
 
 def _compare_commits(run: CellRun, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    commit = str(recorded(run).get("commit") or "").rstrip("+")
+    commit = str(run.recorded.get("commit") or "").rstrip("+")
     before, after = mapping_in(then, "code"), mapping_in(now, "code")
     changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     where = [pattern for name in changed for pattern in fingerprints.COMPONENTS.get(name, ())]
@@ -198,6 +189,3 @@ def _verdict(answer: IdentityComparison) -> str:
     if answer.changes:
         return f"Another cell than {answer.compared_with}, because:"
     return f"The same cell as {answer.compared_with}" + (", but:" if answer.again else ".")
-
-
-# -- what `run` says ------------------------------------------------------------------------------

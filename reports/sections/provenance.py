@@ -20,7 +20,7 @@ from reports.sections.cells import shown
 NAMED = 20
 """Differences of a certificate that the page names."""
 
-UNSEALED = (
+WITHOUT_CHECKSUMS = (
     "left no seals, since an older version finished them: whether their records are as they were written "
     "cannot be seen, and `verify` evaluates their models again to tell."
 )
@@ -31,9 +31,11 @@ def section(context: ReportContext) -> Section:
     blocks: list[Block] = []
     for run in context.stored_runs.runs:
         blocks += certificate(run.path)
-        unsealed = sum(cell.run is run and cell.unsealed for cell in context.stored_runs.cells)
-        if unsealed:
-            blocks.append(Prose(f"{plural(unsealed, 'finished run')} of {run.path.name} {UNSEALED}"))
+        unchecked = sum(cell.run is run and cell.without_checksums for cell in context.stored_runs.cells)
+        if unchecked:
+            blocks.append(
+                Prose(f"{plural(unchecked, 'finished run')} of {run.path.name} {WITHOUT_CHECKSUMS}")
+            )
         facts = {name: shown(value) for name, value in sorted(_flat(run.environment).items())}
         blocks.append(
             TemplateBlock("settings.html", {"title": f"Environment of {run.path.name}", "settings": facts})

@@ -84,7 +84,7 @@ def test_seconds_from_the_end_of_a_cell_to_the_first_step_of_the_next(
 
 
 def test_seconds_of_a_full_size_cell_besides_its_epochs(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """Building the method, checkpoints, models, seals, of as many weights as UIT's at full size.
+    """Building the method, checkpoints, models, checksums, of as many weights as UIT's at full size.
 
     Of the second of two cells, as most cells of a study are. A cell of four epochs writes down as much as one
     of sixty, but for the checkpoints that `Pace` holds to half a percent of the time. The models' evaluation

@@ -54,7 +54,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, out: Path, **changes: Any) -> None:
     """Simulated cells of the small study's methods, settings and data, with some changes."""
     methods = {"uit": 60.0, "baseline": 55.0}
     study = load_study(write_study(out.parent))
-    own = {name: dict(study.plan(name).own) for name in methods}
+    own = {name: dict(study.plan(name).method_settings) for name in methods}
     truth = Truth(
         methods,
         datasets=("cuhk-pedes",),

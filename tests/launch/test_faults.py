@@ -307,7 +307,7 @@ def test_a_report_uses_no_score_that_was_changed_after_its_cell_finished(
     path.write_text(re.sub(r'"R1": [0-9.]+', '"R1": 99.875', path.read_text()))
     page = build([store.directory], tmp_path / "page.html").path.read_text()
     assert "99.9" not in page
-    assert "results.json is not as it was sealed" in page
+    assert "results.json is not as it was written" in page
     assert "99.8750" not in (store.directory / "results.csv").read_text()
 
 

@@ -51,11 +51,11 @@ def forge_unseen(path: Path) -> None:
     os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
-def unseal(run: CellRun) -> None:
+def drop_checksums(run: CellRun) -> None:
     """As an older version finished it."""
     path = run.directory / "status.json"
     status = json.loads(path.read_text())
-    del status["sealed"]
+    del status["checksums"]
     path.write_text(json.dumps(status))
 
 
@@ -139,16 +139,16 @@ def test_an_altered_history_draws_no_curve_and_costs_no_score(store: RunStore) -
     assert cell.results
 
 
-def test_runs_without_seals_are_used_and_said_to_have_none(store: RunStore) -> None:
+def test_runs_without_checksums_are_used_and_said_to_have_none(store: RunStore) -> None:
     first, second, *_ = store.cells()
-    unseal(first)
-    unseal(second)
+    drop_checksums(first)
+    drop_checksums(second)
     record_of(second).unlink()
     cells = {cell.directory: cell for cell in read([store.directory]).cells}
     assert cells[first.name].status == "done"
     assert f"its record is gone: records/{RECORD}" in cells[second.name].detail
     page = reports.build([store.directory], options=QUICK).path.read_text()
-    assert "1 finished run of run left no seals" in page
+    assert "1 finished run of run left no checksums" in page
 
 
 def test_more_altered_runs_than_can_be_read_are_counted(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_trials_train_as_cells_and_never_see_the_test_split(
     write_results_table(store)
     assert list(csv.DictReader((tmp_path / "out" / "results.csv").open())) == []
     cells = small.cells(tuned)
-    assert {cell.own["temperature"] for cell in cells} == {winner["params"]["temperature"]}
+    assert {cell.method_settings["temperature"] for cell in cells} == {winner["params"]["temperature"]}
     assert search_seed(small) not in {cell.seed for cell in cells}
     assert {run.description["cell"]["seed"] for run in trials} == {search_seed(small)}
 

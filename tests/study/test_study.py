@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,24 @@ def one(cells: list[Cell], method: str, dataset: str = "cuhk-pedes", seed: int =
 
 def identity(cell: Cell) -> str:
     return fingerprint(cell.parts("data", CODE))
+
+
+def test_a_cell_written_as_json_is_read_back_the_same(tmp_path: Path) -> None:
+    methods = ["uit", {"name": "mild", "base": "uit", "mask_ratio": 0.3}, "clip-zero-shot"]
+    study = load_study(
+        write_study(tmp_path, methods=methods, subset=5, timeout_minutes=2.5, preset="released")
+    )
+    for cell in study.cells():
+        assert Cell.from_dict(json.loads(json.dumps(cell.to_dict()))) == cell
+
+
+@pytest.mark.parametrize("name", ["seed", "train", "overrides"])
+def test_a_cell_that_lacks_a_value_or_has_one_more_is_refused(tmp_path: Path, name: str) -> None:
+    values = load_study(write_study(tmp_path)).cells()[0].to_dict()
+    with pytest.raises(ValueError, match="not a cell of this version"):
+        Cell.from_dict({key: value for key, value in values.items() if key != name})
+    with pytest.raises(ValueError, match="not a cell of this version"):
+        Cell.from_dict({**values, "more": 1})
 
 
 def test_a_study_is_every_method_on_every_dataset_with_every_seed(tmp_path: Path) -> None:
@@ -54,21 +73,21 @@ def test_numbers_as_people_write_them_are_numbers(tmp_path: Path) -> None:
 def test_a_setting_reaches_only_the_methods_that_have_it(tmp_path: Path) -> None:
     train = {"backbone": "tiny", "image_size": [96, 32], "mask_ratio": 0.5}
     cells = load_study(write_study(tmp_path, train=train)).cells()
-    assert one(cells, "uit").settings()["mask_ratio"] == 0.5
-    assert "mask_ratio" not in one(cells, "uit-no-tir").settings()
+    assert one(cells, "uit").all_settings()["mask_ratio"] == 0.5
+    assert "mask_ratio" not in one(cells, "uit-no-tir").all_settings()
 
 
 def test_a_method_without_training_has_only_settings_that_change_what_it_is(tmp_path: Path) -> None:
     zero_shot = one(load_study(write_study(tmp_path)).cells(), "clip-zero-shot")
-    assert set(zero_shot.settings()) == {"backbone", "pretrained", "image_size"}
+    assert set(zero_shot.all_settings()) == {"backbone", "pretrained", "image_size"}
 
 
 def test_an_entry_of_its_own_changes_one_method_alone(tmp_path: Path) -> None:
     methods = ["uit", {"name": "gentle", "base": "uit", "mask_ratio": 0.4, "lr": 3.0e-6}]
     cells = load_study(write_study(tmp_path, methods=methods)).cells()
     gentle, uit = one(cells, "gentle"), one(cells, "uit")
-    assert (gentle.base, gentle.own["mask_ratio"], gentle.train.lr) == ("uit", 0.4, 3e-6)
-    assert (uit.own["mask_ratio"], uit.train.lr) == (0.7, 1e-5)
+    assert (gentle.base, gentle.method_settings["mask_ratio"], gentle.train.lr) == ("uit", 0.4, 3e-6)
+    assert (uit.method_settings["mask_ratio"], uit.train.lr) == (0.7, 1e-5)
 
 
 def test_the_factorial_of_switches_can_be_written_down(tmp_path: Path) -> None:
@@ -79,8 +98,8 @@ def test_the_factorial_of_switches_can_be_written_down(tmp_path: Path) -> None:
     ]
     cells = load_study(write_study(tmp_path, methods=methods, seeds=1, datasets=["cuhk-pedes"])).cells()
     assert len({identity(cell) for cell in cells}) == 8
-    assert one(cells, "0-1-0").own["tir"] is False
-    assert "mask_ratio" not in one(cells, "0-1-0").own
+    assert one(cells, "0-1-0").method_settings["tir"] is False
+    assert "mask_ratio" not in one(cells, "0-1-0").method_settings
 
 
 def test_the_released_preset_turns_every_switch_and_each_can_be_turned_back_alone(tmp_path: Path) -> None:
@@ -90,17 +109,23 @@ def test_the_released_preset_turns_every_switch_and_each_can_be_turned_back_alon
     uit = one(released.cells(), "uit")
     assert (uit.train.precision, uit.train.sampler, uit.tie_order) == ("released", "released", "released")
     assert released.select.split == "test"
-    assert (uit.own["cmt_positive"], uit.own["loss_mask_off_by_one"]) == ("own_pair", True)
-    assert (uit.own["caption_corruption"], uit.own["text_pass"]) == ("by_tag", "twice")
+    assert (uit.method_settings["cmt_positive"], uit.method_settings["loss_mask_off_by_one"]) == (
+        "own_pair",
+        True,
+    )
+    assert (uit.method_settings["caption_corruption"], uit.method_settings["text_pass"]) == (
+        "by_tag",
+        "twice",
+    )
     # As released, captions are corrupted exactly when TIR is on.
-    assert one(released.cells(), "uit-no-tir").own["caption_corruption"] == "off"
+    assert one(released.cells(), "uit-no-tir").method_settings["caption_corruption"] == "off"
 
     overrides = ["train.precision=bf16", "select.split=val", "train.caption_corruption=off"]
     mended = load_study(write_study(tmp_path, preset="released"), overrides)
     uit = one(mended.cells(), "uit")
     assert (uit.train.precision, uit.train.sampler) == ("bf16", "released")
     assert mended.select.split == "val"
-    assert (uit.own["caption_corruption"], uit.own["text_pass"]) == ("off", "twice")
+    assert (uit.method_settings["caption_corruption"], uit.method_settings["text_pass"]) == ("off", "twice")
 
 
 def test_a_bug_of_the_released_code_can_be_added_to_the_clean_preset_alone(tmp_path: Path) -> None:
@@ -135,7 +160,7 @@ def test_identity_changes_with_whatever_can_change_a_number_and_with_nothing_els
     others = [
         identity(changed(cell, lr=2e-5)),
         identity(changed(cell, image_size=(96, 40))),
-        identity(replace(cell, own={**cell.own, "mask_ratio": 0.6})),
+        identity(replace(cell, method_settings={**cell.method_settings, "mask_ratio": 0.6})),
         identity(replace(cell, seed=1)),
         identity(replace(cell, dataset="rstpreid")),
         identity(replace(cell, subset=4)),
@@ -226,8 +251,8 @@ def test_tuned_settings_change_their_method_on_their_dataset_alone(tmp_path: Pat
     study = load_study(write_study(tmp_path))
     cells = study.cells({("uit", "cuhk-pedes"): {"mask_ratio": 0.55, "lr": 2e-5}})
     tuned = one(cells, "uit")
-    assert (tuned.own["mask_ratio"], tuned.train.lr) == (0.55, 2e-5)
-    assert one(cells, "uit", "rstpreid").own["mask_ratio"] == 0.7
+    assert (tuned.method_settings["mask_ratio"], tuned.train.lr) == (0.55, 2e-5)
+    assert one(cells, "uit", "rstpreid").method_settings["mask_ratio"] == 0.7
 
 
 def test_claims_are_found_from_the_project_and_from_beside_the_study(tmp_path: Path) -> None:

@@ -43,15 +43,17 @@ def verified(store: RunStore, cuhk_root: Path, **options: int | bool) -> Certifi
     return verify([store.directory], light_machine(cuhk_root), **options)[0]  # type: ignore[arg-type]
 
 
-def edit_records(run: CellRun, column: str, query: int, value: object, *, resealed: bool = False) -> None:
-    """Change one value of one query by hand; a careful forger also renews the seal."""
+def edit_records(
+    run: CellRun, column: str, query: int, value: object, *, with_new_checksum: bool = False
+) -> None:
+    """Change one value of one query by hand; a careful forger also renews the checksum."""
     path = run.directory / "records" / "cuhk-pedes.val.t2i.parquet"
     frame = pd.read_parquet(path)
     values = frame[column].to_list()
     values[query] = value
     frame[column] = pd.Series(values, dtype=frame[column].dtype)
     frame.to_parquet(path, index=False)
-    if resealed:
+    if with_new_checksum:
         run.finish()
 
 
@@ -81,8 +83,10 @@ def test_one_edited_record_is_caught_whichever_cells_are_drawn(
     assert any(run.name in text and "not as it was" in text for text in certificate.differences)
 
 
-def test_an_edited_record_under_a_new_seal_is_caught_by_its_scores(store: RunStore, cuhk_root: Path) -> None:
-    edit_records(store.cells()[0], "ap", 0, 0.123, resealed=True)
+def test_an_edited_record_under_a_new_checksum_is_caught_by_its_scores(
+    store: RunStore, cuhk_root: Path
+) -> None:
+    edit_records(store.cells()[0], "ap", 0, 0.123, with_new_checksum=True)
     (found,) = verified(store, cuhk_root, cells=0).differences
     assert "mAP is stored as" in found
 
@@ -93,7 +97,7 @@ def test_records_and_scores_forged_together_are_caught_by_evaluating_again(
     run = store.cells()[0]
     frame = run.records("cuhk-pedes", "val", "t2i")
     forged = frame["top_score"].iloc[2] + 0.5
-    edit_records(run, "top_score", 2, forged, resealed=True)
+    edit_records(run, "top_score", 2, forged, with_new_checksum=True)
     found = verified(store, cuhk_root, cells=2, evaluate_only=True).differences
     assert len(found) == 1
     assert found[0].startswith(f"{run.name}: cuhk-pedes t2i, selected on val: query 2: top_score was")
@@ -226,7 +230,7 @@ CAUGHT = {
 
 
 @pytest.mark.parametrize("edit", CAUGHT)
-def test_an_edit_with_new_seals_is_caught_by_training_again(
+def test_an_edit_with_new_checksums_is_caught_by_training_again(
     store: RunStore, cuhk_root: Path, edit: Any
 ) -> None:
     for run in store.cells():
@@ -236,34 +240,34 @@ def test_an_edit_with_new_seals_is_caught_by_training_again(
     assert any(CAUGHT[edit] in text for text in found), found
 
 
-def without_seals(run: CellRun, *names: str) -> None:
-    """Take these seals out of the status, or all of them."""
+def without_checksums(run: CellRun, *names: str) -> None:
+    """Take these checksums out of the status, or all of them."""
     path = run.directory / "status.json"
     status = json.loads(path.read_text())
     if names:
-        status["sealed"] = {name: seal for name, seal in status["sealed"].items() if name not in names}
+        status["checksums"] = {name: kept for name, kept in status["checksums"].items() if name not in names}
     else:
-        del status["sealed"]
+        del status["checksums"]
     path.write_text(json.dumps(status))
 
 
 @pytest.mark.parametrize("name", ["results.json", "history.jsonl", "model-last.safetensors"])
-def test_a_file_that_is_gone_with_its_seal_is_missed(store: RunStore, cuhk_root: Path, name: str) -> None:
+def test_a_file_that_is_gone_with_its_checksum_is_missed(store: RunStore, cuhk_root: Path, name: str) -> None:
     run = store.cells()[0]
-    without_seals(run, name)
-    assert f"{run.name}: {name} has no seal" in verified(store, cuhk_root, cells=0).differences
+    without_checksums(run, name)
+    assert f"{run.name}: {name} has no checksum" in verified(store, cuhk_root, cells=0).differences
     (run.directory / name).unlink()
     assert f"{run.name}: {name} is gone" in verified(store, cuhk_root, cells=0).differences
 
 
-def test_a_cell_without_any_seals_is_named_and_its_models_are_evaluated_again(
+def test_a_cell_without_any_checksums_is_named_and_its_models_are_evaluated_again(
     store: RunStore, cuhk_root: Path
 ) -> None:
     run = store.cells()[0]
-    without_seals(run)
+    without_checksums(run)
     certificate = verified(store, cuhk_root, cells=0)
     (checked,) = certificate.checked
-    assert (checked.cell, checked.sealed, certificate.differences) == (run.name, False, [])
+    assert (checked.cell, checked.has_checksums, certificate.differences) == (run.name, False, [])
     edit_records(run, "top_score", 2, run.records("cuhk-pedes", "val", "t2i")["top_score"].iloc[2] + 0.5)
     (found,) = verified(store, cuhk_root, cells=0).differences
     assert found.startswith(f"{run.name}: cuhk-pedes t2i, selected on val: query 2: top_score was")
