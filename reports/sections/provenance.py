@@ -21,7 +21,7 @@ NAMED = 20
 """Differences of a certificate that the page names."""
 
 WITHOUT_CHECKSUMS = (
-    "left no seals, since an older version finished them: whether their records are as they were written "
+    "left no checksums, since an older version finished them: whether their records are as they were written "
     "cannot be seen, and `verify` evaluates their models again to tell."
 )
 
