@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from harness.data.dataset import DataError
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
-from harness.launch.launchers import LauncherError, open_launcher
+from harness.launch.launchers import open_launcher
+from harness.launch.units import LauncherError
 from harness.machine.errors import StoreError
 from harness.registry import UnknownNameError
 from harness.store.runs import RunStore

@@ -16,8 +16,9 @@ from harness.data.splits import file_list
 from harness.launch.cell import is_finished, run_cell, runtime_record
 from harness.launch.changes import reasons_not_reused, reproduced
 from harness.launch.context import Context, prepare_process
-from harness.launch.launchers import Resources, WorkerDied, open_launcher
+from harness.launch.launchers import open_launcher
 from harness.launch.plugin_files import keep_plugins
+from harness.launch.units import Resources, WorkerDied
 from harness.machine import environment
 from harness.machine.environment import Machine
 from harness.machine.errors import is_of_the_machine, reason_of

@@ -45,6 +45,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "harness/launch/fingerprints.py": "makes identities",
     "harness/launch/plugin_files.py": "makes identities",
     "harness/launch/launchers.py": "chooses the process a cell runs in",
+    "harness/launch/units.py": "what launchers share",
     "harness/launch/local.py": "chooses the process a cell runs in",
     "harness/machine/__init__.py": "empty",
     "harness/machine/environment.py": "records what a cell ran on",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from harness.launch.launchers import Resources, WorkerDied
+from harness.launch.units import Resources, WorkerDied
 
 T = TypeVar("T")
 

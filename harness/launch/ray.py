@@ -9,13 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from harness.launch.launchers import (
-    LauncherError,
-    Resources,
-    WorkerDied,
-    carried_environment,
-    run_remote_unit,
-)
+from harness.launch.units import LauncherError, Resources, WorkerDied, carried_environment, run_remote_unit
 
 T = TypeVar("T")
 

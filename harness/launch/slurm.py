@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.launch.launchers import LauncherError, Resources, WorkerDied, run_remote_unit
+from harness.launch.units import LauncherError, Resources, WorkerDied, run_remote_unit
 
 T = TypeVar("T")
 

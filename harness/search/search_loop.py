@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 
-from harness.launch.launchers import WorkerDied
+from harness.launch.units import WorkerDied
 from harness.search.budget import Budget
 from harness.search.plan import SearchPlan
 from harness.search.trial_queue import trial_queue

@@ -17,7 +17,7 @@ from PIL import Image
 
 from harness.data import rendered
 from harness.data.dataset import DataError
-from harness.data.rendering import pack
+from harness.data.release import pack
 from harness.data.rendering.annotate import image_record
 from harness.data.rendering.attributes import GAITS, SIDES, View
 from harness.data.rendering.population import Sizes, population

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from harness.launch import local
-from harness.launch.launchers import LauncherError, Resources, WorkerDied, open_launcher
+from harness.launch.launchers import open_launcher
 from harness.launch.local import InProcess, LocalWorkers
 from harness.launch.ray import RayCluster
 from harness.launch.slurm import Slurm
+from harness.launch.units import LauncherError, Resources, WorkerDied
 
 
 def square(number: int) -> int:
@@ -131,7 +132,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = f"""
 import sys, time
 sys.path[:0] = [{str(Path(__file__).parents[2])!r}, {str(Path(__file__).parent)!r}]
-from harness.launch.launchers import Resources
+from harness.launch.units import Resources
 from harness.launch.local import LocalWorkers
 from test_launchers import process_id, wait_for
 if __name__ == "__main__":

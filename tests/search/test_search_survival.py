@@ -18,10 +18,10 @@ import postgres_server
 import pytest
 import search_stub as stub
 
-from harness.launch.launchers import Resources
 from harness.launch.local import LocalWorkers
 from harness.launch.ray import RayCluster
 from harness.launch.slurm import Slurm
+from harness.launch.units import Resources
 from harness.search.creation import create_search
 from harness.search.plan import SearchPlan
 from harness.search.search_json import search_record
@@ -33,7 +33,7 @@ import json, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 import search_stub as stub
-from harness.launch.launchers import Resources
+from harness.launch.units import Resources
 from harness.launch.local import LocalWorkers
 from harness.search.creation import create_search
 from harness.search.search_loop import run_searches

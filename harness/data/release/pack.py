@@ -1,6 +1,6 @@
 """Turns finished renderings into the archives of the package.
 
-    python -m harness.data.rendering.pack OUT/plaza OUT/station OUT/campus [--into FOLDER]
+    python -m harness.data.release.pack OUT/plaza OUT/station OUT/campus [--into FOLDER]
 
 The same rendering gives the same archive, byte for byte.
 """
@@ -95,7 +95,7 @@ def _add(packed: zipfile.ZipFile, name: str, data: bytes, method: int = zipfile.
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pack every rendering named and write the manifest beside the archives."""
-    parser = argparse.ArgumentParser(prog="python -m harness.data.rendering.pack", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m harness.data.release.pack", description=__doc__)
     parser.add_argument("renderings", nargs="+", type=Path, help="folders the generator has finished")
     parser.add_argument(
         "--into", type=Path, default=PACKAGE, help="where the archives go (default: the package)"

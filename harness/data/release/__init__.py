@@ -1,0 +1,1 @@
+"""Making the shipped archives of rendered people, and their dataset card."""
