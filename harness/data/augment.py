@@ -1,8 +1,8 @@
 """Training augmentation, batched on the device: flip, pad and crop, normalisation, random erasing.
 
-All randomness is drawn beforehand by `draw_augmentation`; `augment` is a pure function of pixels and draws,
-and never waits for the device. The distributions are those of torchvision's RandomHorizontalFlip, Pad +
-RandomCrop and RandomErasing, one image at a time.
+`draw_augmentation` draws all randomness; `augment` is a pure function of pixels and draws, and never waits
+for the device. The distributions are those of torchvision's RandomHorizontalFlip, Pad + RandomCrop and
+RandomErasing, one image at a time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ ATTEMPTS = 10
 """Rectangles torchvision tries before it leaves an image as it is."""
 
 Draws = dict[str, Tensor]
+"""What `draw_augmentation` returns, by name."""
+Channels = tuple[float, float, float]
 
 
 def draw_augmentation(
@@ -33,9 +35,9 @@ def draw_augmentation(
     pad: int = 10,
     erase: float = 0.5,
 ) -> Draws:
-    """All randomness of augmenting `size` images of `image_size` = (height, width).
+    """Draw all randomness of augmenting `size` images.
 
-    The numbers come from `generator`, wherever it lives, and are moved to `device`.
+    The numbers are drawn on the generator's device and copied to `device`.
 
     Args:
         size: images in the batch.
@@ -62,7 +64,7 @@ def draw_augmentation(
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """`tensor` on `device` without the host waiting: only copies from pinned memory are asynchronous."""
+    """Copy `tensor` to `device` without waiting: only copies from pinned memory are asynchronous."""
     device = torch.device(device)
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -94,8 +96,8 @@ def _draw_boxes(size: int, height: int, width: int, generator: torch.Generator) 
 def augment(
     images: Tensor,
     draws: Draws,
-    mean: tuple[float, float, float] = CLIP_MEAN,
-    std: tuple[float, float, float] = CLIP_STD,
+    mean: Channels = CLIP_MEAN,
+    std: Channels = CLIP_STD,
 ) -> Tensor:
     """Flip, pad-crop, normalise, erase: in that order, as the recipe has it.
 
@@ -112,34 +114,48 @@ def augment(
     batch, channels, height, width = images.shape
     rows = torch.arange(height, device=images.device)
     columns = torch.arange(width, device=images.device)
-    from_row = rows + draws["shift"][:, :1]
-    from_column = columns + draws["shift"][:, 1:]
-    inside = _within(from_row, 0, height).unsqueeze(2) & _within(from_column, 0, width).unsqueeze(1)
-    from_column = torch.where(draws["flip"].unsqueeze(1), width - 1 - from_column, from_column)
-    place = from_row.clamp(0, height - 1).unsqueeze(2) * width + from_column.clamp(0, width - 1).unsqueeze(1)
-    place = place.view(batch, 1, -1).expand(-1, channels, -1)
-    cropped = images.flatten(2).gather(2, place).view_as(images) * inside.unsqueeze(1)
-    top, left, tall, wide = draws["box"].unsqueeze(2).unbind(1)
-    erased = _within(rows, top, top + tall).unsqueeze(2) & _within(columns, left, left + wide).unsqueeze(1)
+    source_row = rows + draws["shift"][:, :1]
+    source_column = columns + draws["shift"][:, 1:]
+    inside = _within(source_row, 0, height).unsqueeze(2) & _within(source_column, 0, width).unsqueeze(1)
+    source_column = torch.where(draws["flip"].unsqueeze(1), width - 1 - source_column, source_column)
+    pixel_index = source_row.clamp(0, height - 1).unsqueeze(2) * width + source_column.clamp(
+        0, width - 1
+    ).unsqueeze(1)
+    pixel_index = pixel_index.view(batch, 1, -1).expand(-1, channels, -1)
+    cropped = images.flatten(2).gather(2, pixel_index).view_as(images) * inside.unsqueeze(1)
+    top, left, box_height, box_width = draws["box"].unsqueeze(2).unbind(1)
+    erased = _within(rows, top, top + box_height).unsqueeze(2) & _within(
+        columns, left, left + box_width
+    ).unsqueeze(1)
     value = _per_channel(mean, images.device)
     return torch.where(erased.unsqueeze(1), value, normalise(cropped, mean, std))
 
 
 def _within(values: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
+    """Whether `low` ≤ `values` < `high`, element by element."""
     return (values >= low) & (values < high)
 
 
 def normalise(
     images: Tensor,
-    mean: tuple[float, float, float] = CLIP_MEAN,
-    std: tuple[float, float, float] = CLIP_STD,
+    mean: Channels = CLIP_MEAN,
+    std: Channels = CLIP_STD,
 ) -> Tensor:
-    """[batch, 3, height, width] uint8 → float32, `(pixel / 255 − mean) / std`: ToTensor, then Normalize."""
+    """Scale pixels to `(pixel / 255 − mean) / std`, as torchvision's ToTensor and Normalize do.
+
+    Args:
+        images: [batch, 3, height, width] uint8.
+        mean: per channel, subtracted.
+        std: per channel, divided by.
+
+    Returns:
+        [batch, 3, height, width] float32.
+    """
     centre, scale = _per_channel(mean, images.device), _per_channel(std, images.device)
     return images.float().div_(255).sub_(centre).div_(scale)
 
 
 @cache
-def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
-    """[1, 3, 1, 1] on the device; copied there only once, because such a copy waits for the device."""
+def _per_channel(values: Channels, device: torch.device) -> Tensor:
+    """`values` as [1, 3, 1, 1] on the device; cached, because such a copy waits for the device."""
     return torch.tensor(values, device=device).view(1, 3, 1, 1)

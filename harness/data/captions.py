@@ -1,4 +1,4 @@
-"""Captions → token matrices, plain and pruned, with parts of speech: computed once and cached."""
+"""Token matrices of captions, plain and pruned, with parts of speech; cached on disk."""
 
 from __future__ import annotations
 
@@ -52,12 +52,11 @@ def caption_tokens(
     *,
     progress: ProgressCallback | None = None,
 ) -> CaptionTokens:
-    """Token matrices of `captions`; tagged and tokenised the first time, read from `cache_dir`/captions
-    afterwards.
+    """Token matrices of `captions`, computed at first use and then read from `cache_dir`/captions.
 
-    The file's name covers the captions, the tokenizer, the tagger's name and version, and the code of all
-    three, so an old file is never mistaken for a present one. A damaged file is set aside, reported in the
-    log, and replaced.
+    The file's name is a hash of the captions, the tokenizer, the tagger's name and version, and the code of
+    all three, so an outdated file is never used. A damaged file is set aside, reported in the log, and
+    replaced.
 
     Args:
         captions: sentences of any script; every one becomes a row.
@@ -91,7 +90,7 @@ def _key(captions: Sequence[str], encode: Tokenizer, tagger: Tagger) -> str:
 
 
 class _TagOnce:
-    """A tagger that remembers its last caption: pruning and content words both ask for the same tags."""
+    """A tagger that caches its last caption, which pruning and content words both need."""
 
     def __init__(self, tagger: Tagger) -> None:
         self.name, self.version = tagger.name, tagger.version
@@ -123,9 +122,9 @@ def _computed(
 
 
 def content_flags(caption: str, encode: Tokenizer, tagger: Tagger) -> list[bool]:
-    """For each token of `encode.encode(caption)`: does it belong to a noun or an adjective?
+    """Whether each token of `encode.encode(caption)` belongs to a noun or an adjective.
 
-    Tagger and tokenizer cut a caption differently ("T-shirt" is one word for one, three for the other), so
+    Tagger and tokenizer split a caption differently ("T-shirt" is one word for one, three for the other), so
     both are compared letter by letter; where the tokenizer's cleaning changed letters, word by word.
     """
     tagged = [(word.lower(), is_content(tag)) for word, tag in tagger.tag(caption)]

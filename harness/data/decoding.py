@@ -1,4 +1,4 @@
-"""Image files → pixels, one file at a time and without trusting any. Torch-free."""
+"""Decoding of image files that may be damaged or harmful, one file at a time. Torch-free."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ class BrokenImageError(Exception):
 
 
 def read_image(path: Path) -> bytes:
-    """The content of an image file; raises `BrokenImageError` unless it is a plain file of sensible size."""
+    """The bytes of an image file.
+
+    Raises:
+        BrokenImageError: it is no plain file, cannot be read, or is larger than `MAX_FILE_BYTES`.
+    """
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -64,8 +68,7 @@ def decode(content: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise BrokenImageError(f"not an image ({', '.join(FORMATS)} are read)") from None
     except Exception as error:
-        # Decoders raise whatever comes to them (struct.error, SyntaxError, zlib.error …); all mean the same
-        # here.
+        # Decoders raise many types (struct.error, SyntaxError, zlib.error …), all with this meaning.
         raise BrokenImageError(f"truncated or damaged ({error})") from error
 
 
@@ -97,7 +100,7 @@ def available_cores() -> int:
 
 
 def broken_images(paths: Sequence[Path], progress: ProgressCallback | None = None) -> dict[int, str]:
-    """Decode every image; the indices of those that cannot be, with the reason."""
+    """Decode every image; the reason for each that cannot be decoded, by its index."""
     broken: dict[int, str] = {}
     for index, reason in enumerate(in_parallel(_reason, paths)):
         if reason:

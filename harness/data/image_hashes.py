@@ -1,8 +1,8 @@
-"""What image files contain, by SHA-256; a file is read again only when its size or a time of it changed.
+"""SHA-256 of image files; a file is read again only when its size or one of its times changed.
 
-Names and sizes alone do not tell a dataset: a picture may be replaced by another one of the same size. To
-read every picture at every start would take minutes for a benchmark, so what was read once is kept in the
-cache folder, with the file's size and times.
+Names and sizes do not identify a dataset: an image may be replaced by another of the same size. Reading every
+image at every start would take minutes for a benchmark, so the hashes are kept in the cache folder, with the
+size and times of each file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.machine import files, paths
 UNREADABLE = b"unreadable"
 """The digest of a file that cannot be read."""
 FRESH = 2 * 10**9
-"""Nanoseconds in which a file may be written twice under one time: the coarsest clock of a file system."""
+"""Nanoseconds within which two writings of a file may have the same time: the coarsest file system clock."""
 
 _Index = dict[str, tuple[str, str]]
 """By a file's path: its size and times when it was read, and the SHA-256 of its content."""
@@ -38,29 +38,31 @@ def image_digests(
         root: the dataset's folder, for which one index is kept.
         progress: called with (files read, files to read); not at all when every file is known.
     """
-    kept_in = paths.cache_dir() / "contents" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:20]}.json"
-    index = _index(kept_in)
+    index_file = (
+        paths.cache_dir() / "contents" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:20]}.json"
+    )
+    index = _index(index_file)
     now, stamps = time.time_ns(), [_stamp(image) for image in images]
-    found = [
+    digests = [
         bytes.fromhex(known[1]) if stamp and (known := index.get(str(image), ("", "")))[0] == stamp else None
         for image, stamp in zip(images, stamps, strict=True)
     ]
-    unknown = [number for number, digest in enumerate(found) if digest is None]
+    unknown = [number for number, digest in enumerate(digests) if digest is None]
     read = in_parallel(digest_of, [images[number] for number in unknown])
     learned: _Index = {}
     for done, (number, digest) in enumerate(zip(unknown, read, strict=True), 1):
-        found[number] = digest
-        # What was written a moment ago may be written again before its time changes.
+        digests[number] = digest
+        # A file written just now may be written again without a change of its time.
         if stamps[number] and digest != UNREADABLE and _newest(stamps[number]) < now - FRESH:
             learned[str(images[number])] = stamps[number], digest.hex()
         if progress is not None:
             progress(done, len(unknown))
     if learned:
         index.update(learned)
-        # Without a folder to write to, the next process reads the files again.
+        # Where the folder cannot be written, the next process reads the files again.
         with suppress(OSError):
-            files.atomic_write(kept_in, files.json_line({"files": index}))
-    return tuple(digest for digest in found if digest is not None)
+            files.atomic_write(index_file, files.json_line({"files": index}))
+    return tuple(digest for digest in digests if digest is not None)
 
 
 def digest_of(image: Path) -> bytes:
@@ -85,7 +87,7 @@ def _newest(stamp: str) -> int:
 
 
 def _index(path: Path) -> _Index:
-    """What is known of a dataset's files; nothing where the index is missing or damaged."""
+    """The stored hashes of a dataset's files; empty where the index is missing or damaged."""
     if path not in _indexes:
         try:
             (record,) = files.read_lines(path).records

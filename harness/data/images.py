@@ -1,9 +1,8 @@
-"""Decoded images, once: a memory-mapped file of uint8 pixels per split and size.
+"""The cache of decoded images: a memory-mapped file of uint8 pixels per split and size.
 
-The cache is keyed by what the dataset contains, never by where it lies. A pixel file is built under a
-temporary name and renamed when it is whole, so a build killed at any moment leaves nothing that could be
-mistaken for a cache; the next one starts afresh. Two processes never build the same file: the second waits
-and uses the first one's.
+The name of the file contains the dataset's fingerprint, not its path. It is built under a temporary name and
+renamed when complete, so an interrupted build leaves no incomplete cache. Two processes never build the same
+file: the second waits and uses the file of the first.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ class ImageCache:
 
 @dataclass(frozen=True)
 class _Label:
-    """What lies beside a pixel file and says what is in it."""
+    """The JSON beside a pixel file: what it contains."""
 
     format: str
     fingerprint: str
@@ -99,11 +98,10 @@ def image_cache(
     workers: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> ImageCache:
-    """Open the decoded images of `split` at `size` = (height, width), building them first when there are
-    none.
+    """The decoded images of a split at one size, decoded at first use.
 
-    The pixels of an existing file are hashed before use. A damaged one is set aside, reported in the log, and
-    built again.
+    The pixels of an existing file are hashed before use. A damaged file is set aside, reported in the log,
+    and built again.
 
     Args:
         split: the images to decode.
@@ -138,7 +136,7 @@ def image_cache(
 def _opened(
     path: Path, split: Split, size: tuple[int, int], fingerprint: str, digests: Sequence[bytes]
 ) -> _Label | None:
-    """The label of a cache that may be used as it is; anything else is set aside."""
+    """The label of a usable cache; None where there is none, after a damaged one was set aside."""
     beside = path.with_suffix(".json")
     if not beside.exists():
         return None
@@ -234,13 +232,13 @@ def _build(
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Claim the space first: a full disk is then an error now and not after an hour of decoding."""
+    """Reserve the disk space first, so that a full disk is an error before anything is decoded."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
-        # Some network file systems cannot reserve; there, the write that fails will say so.
+        # Some network file systems cannot reserve space; there, writing fails.
         os.ftruncate(descriptor, size)
 
 

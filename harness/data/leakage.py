@@ -1,7 +1,7 @@
-"""Do two sets of images share pictures? Exact copies by hash, near copies by perceptual hash. Torch-free.
+"""Images that two sets share: exact copies by hash, near copies by perceptual hash. Torch-free.
 
 ICFG-PEDES and RSTPReid are both drawn from MSMT17 under other names and identities: a model trained on one
-may have seen the other's test images, and then "transfer" is not transfer. A shared picture counts as
+may have seen the test images of the other, and a transfer result is then invalid. A shared image is one of
 
 * an exact file: the same bytes;
 * exact pixels: other bytes (another name or header), the same decoded image;
@@ -41,7 +41,7 @@ NEAR_BITS = 10
 """Each of the two hashes may differ in this many of its 64 bits."""
 NEAR_CORRELATION = 0.97
 FLAT = 3.0
-"""Images whose thumbnail deviates less than this many grey levels have no structure to compare."""
+"""Images whose thumbnail has a smaller standard deviation, in grey levels, have no structure to compare."""
 PAIRS_AT_ONCE = 4_000_000
 EXAMPLES = 20
 
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ImageHashes:
-    """What identifies each image of a set; rows of unreadable images are left out.
+    """Hashes of a set of images; unreadable images are left out.
 
     Attributes:
         paths: the images, below the dataset's folder.
@@ -75,7 +75,7 @@ class ImageHashes:
 
 @dataclass(frozen=True)
 class SharedImage:
-    """Two images of one picture; `kind` is `file`, `pixels` or `near`, `bits` the larger distance."""
+    """One image found in both sets; `kind` is `file`, `pixels` or `near`, `bits` the larger distance."""
 
     left: str
     right: str
@@ -85,7 +85,7 @@ class SharedImage:
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """How many of the right set's images are also in the left set, each counted under one kind only."""
+    """Numbers of images of the right set that are also in the left set, each counted under one kind."""
 
     left: str
     right: str
@@ -99,22 +99,21 @@ class LeakageReport:
 
     @property
     def shared(self) -> int:
-        """Images of the right set that the left set has too, in any form."""
+        """Images of the right set that the left set also has, of any kind."""
         return self.exact_files + self.exact_pixels + self.near
 
     def sentence(self) -> str:
-        """The finding in one line, for a log or above a table."""
+        """The result in one line, for a log or above a table."""
         if not self.shared:
-            found = "none is in both"
+            overlap = "none is in both"
         else:
             share = 100 * self.shared / self.right_images
-            found = (
+            overlap = (
                 f"{self.shared:,} ({share:.2f} %) are in both: {self.exact_files:,} as the same file, "
                 f"{self.exact_pixels:,} with the same pixels, {self.near:,} nearly the same"
             )
-        return (
-            f"{self.left} ({self.left_images:,} images) against {self.right} ({self.right_images:,}): {found}"
-        )
+        sizes = f"{self.left} ({self.left_images:,} images) against {self.right} ({self.right_images:,})"
+        return f"{sizes}: {overlap}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -124,7 +123,7 @@ class LeakageReport:
 def transfer_leakage(
     source: Dataset, target: Dataset, cache_dir: Path, progress: ProgressCallback | None = None
 ) -> LeakageReport:
-    """Images of the target's test split that a model trained and selected on the source has seen."""
+    """Images of the target's test split that training and selection on the source use."""
     seen = [name for name in ("train", "val") if name in source.splits]
     left = _joined([split_hashes(source, name, cache_dir, progress) for name in seen])
     right = split_hashes(target, "test", cache_dir, progress)
@@ -235,13 +234,13 @@ def find_leakage(left: ImageHashes, right: ImageHashes, left_name: str, right_na
     """Which images of `right` are also in `left`; time grows with the product, memory with the sum."""
     by_file, by_pixels = _partners(left.files, right.files), _partners(left.pixels, right.pixels)
     exact = (by_file >= 0) | (by_pixels >= 0)
-    by_sight, bits = _near_partners(left, right, np.flatnonzero(~exact))
+    by_near, bits = _near_partners(left, right, np.flatnonzero(~exact))
     shared = []
-    for image in np.flatnonzero(exact | (by_sight >= 0)).tolist():
-        found = {"file": by_file[image], "pixels": by_pixels[image], "near": by_sight[image]}
-        kind = next(kind for kind, partner in found.items() if partner >= 0)
+    for image in np.flatnonzero(exact | (by_near >= 0)).tolist():
+        partners = {"file": by_file[image], "pixels": by_pixels[image], "near": by_near[image]}
+        kind = next(kind for kind, partner in partners.items() if partner >= 0)
         distance = int(bits[image]) if kind == "near" else 0
-        shared.append(SharedImage(left.paths[found[kind]], right.paths[image], kind, distance))
+        shared.append(SharedImage(left.paths[partners[kind]], right.paths[image], kind, distance))
     kinds = [pair.kind for pair in shared]
     return LeakageReport(
         left=left_name,
@@ -257,9 +256,9 @@ def find_leakage(left: ImageHashes, right: ImageHashes, left_name: str, right_na
 
 
 def _partners(left: NDArray[np.str_], right: NDArray[np.str_]) -> NDArray[np.int64]:
-    """For each entry of `right`, where the same entry is first in `left`, or −1."""
-    place = {value: index for index, value in reversed(list(enumerate(left.tolist())))}
-    return np.array([place.get(value, -1) for value in right.tolist()], dtype=np.int64)
+    """For each entry of `right` [right], the first index of the same entry in `left`, or −1."""
+    first_index = {value: index for index, value in reversed(list(enumerate(left.tolist())))}
+    return np.array([first_index.get(value, -1) for value in right.tolist()], dtype=np.int64)
 
 
 def _near_partners(
@@ -269,21 +268,21 @@ def _near_partners(
     partner = np.full(len(right.paths), -1, dtype=np.int64)
     bits = np.full(len(right.paths), 65, dtype=np.int64)
     left_shape, right_shape = _shapes(left.thumbnails), _shapes(right.thumbnails)
-    # Flat images have no shape to agree in, and repeated ones would only be found again.
+    # Flat images have no structure to compare, and repeated ones give the same pairs again.
     asked = asked[right_shape[asked].any(axis=1)]
-    offered = np.unique(left.pixels, return_index=True)[1]
-    offered = np.sort(offered[left_shape[offered].any(axis=1)])
+    candidates = np.unique(left.pixels, return_index=True)[1]
+    candidates = np.sort(candidates[left_shape[candidates].any(axis=1)])
     step = max(1, PAIRS_AT_ONCE // max(1, len(asked)))
-    for start in range(0, len(offered), step):
-        rows = offered[start : start + step]
-        ours, theirs, distance = _close_pairs(left, right, rows, asked)
-        agreement = _agreement(left_shape, right_shape, ours, theirs)
+    for start in range(0, len(candidates), step):
+        rows = candidates[start : start + step]
+        lefts, rights, distance = _close_pairs(left, right, rows, asked)
+        agreement = _agreement(left_shape, right_shape, lefts, rights)
         alike = agreement >= NEAR_CORRELATION
         # Writing the farthest first leaves the nearest in place.
         order = np.argsort(-distance[alike], kind="stable")
-        ours, theirs, distance = ours[alike][order], theirs[alike][order], distance[alike][order]
-        better = distance < bits[theirs]
-        partner[theirs[better]], bits[theirs[better]] = ours[better], distance[better]
+        lefts, rights, distance = lefts[alike][order], rights[alike][order], distance[alike][order]
+        better = distance < bits[rights]
+        partner[rights[better]], bits[rights[better]] = lefts[better], distance[better]
     return partner, bits
 
 
@@ -293,23 +292,23 @@ def _close_pairs(
     """Pairs of which both hashes agree within `NEAR_BITS`: left index, right index, larger distance."""
     gradient = np.bitwise_count(left.gradients[rows, None] ^ right.gradients[columns])
     row, column = np.nonzero(gradient <= NEAR_BITS)
-    ours, theirs = rows[row], columns[column]
-    frequency = np.bitwise_count(left.frequencies[ours] ^ right.frequencies[theirs])
+    lefts, rights = rows[row], columns[column]
+    frequency = np.bitwise_count(left.frequencies[lefts] ^ right.frequencies[rights])
     larger = np.maximum(gradient[row, column], frequency).astype(np.int64)
     close = larger <= NEAR_BITS
-    return ours[close], theirs[close], larger[close]
+    return lefts[close], rights[close], larger[close]
 
 
 def _agreement(
     left: NDArray[np.float32],
     right: NDArray[np.float32],
-    ours: NDArray[np.int64],
-    theirs: NDArray[np.int64],
+    lefts: NDArray[np.int64],
+    rights: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Correlation of the thumbnails of each pair, a bounded number at a time."""
     parts = [
-        np.einsum("ij,ij->i", left[ours[at : at + 8192]], right[theirs[at : at + 8192]])
-        for at in range(0, len(ours), 8192)
+        np.einsum("ij,ij->i", left[lefts[at : at + 8192]], right[rights[at : at + 8192]])
+        for at in range(0, len(lefts), 8192)
     ]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 

@@ -1,7 +1,7 @@
-"""A split on the device: batches for training, chunks for evaluation, and no waiting for either.
+"""A split on the device: batches for training and chunks for evaluation.
 
-Pixels that fit stay on the device for good. Those that do not are read ahead by a thread, into pinned memory
-and from there over a side stream, so that the next batch has arrived when the step that needs it begins.
+Pixels that fit stay on the device. Others are read ahead by a thread, into pinned memory and from there over
+a second stream, so that a batch is on the device when the step that needs it begins.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data.augment import Draws, augment, normalise, to_device
+from harness.data.augment import CLIP_MEAN, CLIP_STD, Channels, Draws, augment, normalise, to_device
 from harness.data.captions import CaptionTokens
 from harness.data.dataset import Split
 from methods.base import Batch
@@ -36,8 +36,9 @@ class DeviceData:
         pixels: [images, 3, height, width] uint8, row by row the images of `split`.
         tokens: row by row the captions of `split`.
         device: where batches are wanted.
-        resident: keep the pixels on the device; default: when they fit. On a CPU they are used where they
-            are.
+        resident: keep the pixels on the device; default: when they fit. On a CPU they are used in place.
+        mean: per channel, what the model's pixels are normalised by; OpenAI's CLIP by default.
+        std: likewise, divided by.
 
     Raises:
         ValueError: pixels or tokens do not belong to the split.
@@ -51,6 +52,8 @@ class DeviceData:
         device: torch.device | str,
         *,
         resident: bool | None = None,
+        mean: Channels = CLIP_MEAN,
+        std: Channels = CLIP_STD,
     ) -> None:
         if len(pixels) != len(split.image_paths) or len(tokens.plain) != len(split.captions):
             raise ValueError(
@@ -58,6 +61,7 @@ class DeviceData:
                 f"but there are {len(pixels)} rows of pixels and {len(tokens.plain)} of tokens"
             )
         self.split = split
+        self.mean, self.std = mean, std
         self.device = torch.device(device)
         self.resident = fits(pixels, self.device) if resident is None else resident
         self._pixels = pixels.to(self.device) if self.resident else pixels
@@ -74,10 +78,12 @@ class DeviceData:
         return int(self._pixels.shape[2]), int(self._pixels.shape[3])
 
     def schedule(self, batches: Sequence[Indices]) -> None:
-        """Announce the batches that will be asked for, in order, so that pixels that are not resident are
-        read ahead.
+        """Start reading the pixels of these batches ahead, in order, where they are not resident.
 
-        Without it, or when another batch is asked for than was announced, batches are right but waited for.
+        Without this call, and for a batch that is requested out of order, `batch` copies the pixels itself.
+
+        Args:
+            batches: [batch] caption indices of each step.
         """
         self.close()
         if not self.resident and self.device.type == "cuda":
@@ -85,24 +91,27 @@ class DeviceData:
             self._ahead = _ReadAhead(self._pixels, rows, self.device)
 
     def batch(self, indices: Indices, draws: Draws | None = None) -> Batch:
-        """The captions at `indices` [batch], each with its image: augmented by `draws`, or normalised."""
+        """The captions at `indices` [batch] with their images, augmented by `draws` or only normalised."""
         wanted = to_device(torch.from_numpy(np.ascontiguousarray(indices)), self.device)
         images = self._rows(self.split.caption_image[indices], wanted)
         return Batch(
-            images=normalise(images) if draws is None else augment(images, draws),
+            images=self._normalise(images) if draws is None else augment(images, draws, self.mean, self.std),
             captions=self._plain[wanted].long(),
             pruned=self._pruned[wanted].long(),
             content=self._content[wanted],
             person_ids=self._person[wanted],
         )
 
+    def _normalise(self, images: Tensor) -> Tensor:
+        return normalise(images, self.mean, self.std)
+
     def _rows(self, rows: Indices, captions: Tensor) -> Tensor:
         if self.resident:
             return self._pixels.index_select(0, self._image[captions])
         if self._ahead is not None:
-            arrived = self._ahead.next_if(rows)
-            if arrived is not None:
-                return arrived
+            pixels = self._ahead.next_if(rows)
+            if pixels is not None:
+                return pixels
             self.close()
         return to_device(self._pixels[torch.from_numpy(rows)], self.device)
 
@@ -111,7 +120,7 @@ class DeviceData:
         starts = range(0, len(self._pixels), size)
         if self.resident or self.device.type != "cuda":
             for start in starts:
-                yield normalise(self._pixels[start : start + size].to(self.device))
+                yield self._normalise(self._pixels[start : start + size].to(self.device))
             return
         rows = [np.arange(start, min(start + size, len(self._pixels))) for start in starts]
         ahead = _ReadAhead(self._pixels, rows, self.device)
@@ -119,8 +128,8 @@ class DeviceData:
             for wanted in rows:
                 pixels = ahead.next_if(wanted)
                 if pixels is None:
-                    raise RuntimeError("images arrived in another order than they were asked for")
-                yield normalise(pixels)
+                    raise RuntimeError("images were read in another order than requested")
+                yield self._normalise(pixels)
         finally:
             ahead.close()
 
@@ -145,8 +154,8 @@ def fits(pixels: Tensor, device: torch.device) -> bool:
 
 
 @dataclass
-class _Arrival:
-    """Pixels on their way to the device; `pinned` is kept until the copy has been waited for."""
+class _Transfer:
+    """Pixels being copied to the device; `pinned` is kept until the copy is complete."""
 
     rows: Indices
     pixels: Tensor
@@ -155,11 +164,11 @@ class _Arrival:
 
 
 class _ReadAhead:
-    """Reads announced rows in a thread and copies them to the device over a stream of its own."""
+    """Reads rows of pixels in a thread and copies them to the device over its own stream."""
 
     def __init__(self, pixels: Tensor, rows: Sequence[Indices], device: torch.device) -> None:
         self._pixels, self._rows, self._device = pixels, rows, device
-        self._arrivals: queue.Queue[_Arrival | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+        self._transfers: queue.Queue[_Transfer | BaseException | None] = queue.Queue(BATCHES_AHEAD)
         self._stopped = threading.Event()
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
@@ -175,32 +184,33 @@ class _ReadAhead:
         except BaseException as error:
             self._put(error)
 
-    def _copy(self, rows: Indices) -> _Arrival:
+    def _copy(self, rows: Indices) -> _Transfer:
         pinned = self._pixels[torch.from_numpy(rows)].pin_memory()
         with torch.cuda.stream(self._stream):
             pixels = pinned.to(self._device, non_blocking=True)
-            return _Arrival(rows, pixels, pinned, self._stream.record_event())
+            return _Transfer(rows, pixels, pinned, self._stream.record_event())
 
-    def _put(self, arrival: _Arrival | BaseException | None) -> None:
+    def _put(self, transfer: _Transfer | BaseException | None) -> None:
         while not self._stopped.is_set():
             try:
-                self._arrivals.put(arrival, timeout=0.2)
+                self._transfers.put(transfer, timeout=0.2)
                 return
             except queue.Full:
                 continue
 
     def next_if(self, rows: Indices) -> Tensor | None:
-        """The next announced pixels when they are `rows`; None when something else was announced."""
-        arrival = self._arrivals.get()
-        if isinstance(arrival, BaseException):
-            raise arrival
-        if arrival is None or not np.array_equal(arrival.rows, rows):
+        """The next pixels [rows, 3, height, width] if they are those of `rows`; None otherwise."""
+        transfer = self._transfers.get()
+        if isinstance(transfer, BaseException):
+            raise transfer
+        if transfer is None or not np.array_equal(transfer.rows, rows):
             return None
         current = torch.cuda.current_stream(self._device)
-        current.wait_event(arrival.done)
-        arrival.pixels.record_stream(current)
-        return arrival.pixels
+        current.wait_event(transfer.done)
+        transfer.pixels.record_stream(current)
+        return transfer.pixels
 
     def close(self) -> None:
+        """End the thread."""
         self._stopped.set()
         self._thread.join()

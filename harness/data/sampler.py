@@ -1,4 +1,4 @@
-"""Which captions make up each batch of an epoch: a pure function of the seed and the epoch. Torch-free."""
+"""The batches of captions of an epoch: a pure function of seed and epoch. Torch-free."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class IdentityBatches:
 
     `clean`: every caption exactly once an epoch. A person's captions are shuffled and paired; pairs, and
     what is left single, are shuffled and laid out in batches of exactly `batch_size`, the last one holding
-    the remainder. With an even batch size no pair is ever torn apart.
+    the remainder. With an even batch size no pair is divided between two batches.
 
     `released`: rounds of `batch_size / 2` persons drawn at random, each giving its next one or two
     captions, until fewer persons than that have any left; the stream is then cut into batches without
@@ -46,7 +46,7 @@ class IdentityBatches:
         self._person = np.asarray(caption_person, dtype=np.int64)
 
     def epoch(self, epoch: int) -> list[Batch]:
-        """The batches of an epoch, each an array of caption indices."""
+        """The batches of an epoch, each [captions] of caption indices."""
         rng = np.random.default_rng(seed_for("batches", self.seed, epoch))
         stream = self._clean(rng) if self.rule == "clean" else self._released(rng)
         return [stream[start : start + self.batch_size] for start in range(0, len(stream), self.batch_size)]
@@ -70,7 +70,7 @@ class IdentityBatches:
     def _clean(self, rng: np.random.Generator) -> Batch:
         order, starts, lengths = self._groups(rng)
         pairs = starts[lengths == GROUP]
-        # Singles travel two by two, so that they never shift a pair across the edge of a batch.
+        # Singles are kept two by two, so that they never shift a pair across the edge of a batch.
         singles = order[rng.permutation(starts[lengths == 1])]
         odd = len(singles) % GROUP
         twos = np.concatenate(
@@ -89,8 +89,8 @@ class IdentityBatches:
         persons, per_round = list(waiting), max(1, self.batch_size // GROUP)
         stream: list[Batch] = []
         while len(persons) >= per_round:
-            for place in rng.choice(len(persons), per_round, replace=False).tolist():
-                start, length = waiting[persons[place]].pop(0)
+            for choice in rng.choice(len(persons), per_round, replace=False).tolist():
+                start, length = waiting[persons[choice]].pop(0)
                 stream.append(order[start : start + length])
             persons = [person for person in persons if waiting[person]]
         return np.concatenate(stream) if stream else np.empty(0, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Splits made from splits: validation carved by identity, subsets, omissions; their hash. Torch-free."""
+"""Splits derived from splits: validation from train, subsets, omissions; the fingerprint. Torch-free."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ SUBSET_RULE = "subset-1"
 
 
 def carve_validation(dataset: Dataset) -> Dataset:
-    """Give a dataset without validation split one, taken from train by identity; others are returned
-    unchanged.
+    """Give a dataset without validation split one, taken from train by identity.
 
-    The same rule for every dataset: 5 % of the training persons, rounded up and at least two where train
-    has four; those whose hashed identity is smallest. It depends on nothing but the identities, so it is
-    the same on every machine and in every study.
+    A dataset that has one is returned unchanged. The rule is the same for every dataset: 5 % of the training
+    persons, rounded up and at least two where train has four; those whose hashed identity is smallest. It
+    depends on the identities alone, so it is the same on every machine and in every study.
 
     Raises:
         DataError: train has a single person.
@@ -108,7 +107,7 @@ def file_list(dataset: Dataset) -> list[dict[str, Any]]:
     """One row per image: `split`, `path` below the dataset's folder, `person`, `bytes`, `sha256` of the file
     when it was loaded (its first half), `captions` (their hash).
 
-    What a store keeps beside a fingerprint, so that a changed dataset can be told file by file.
+    A store keeps it beside the fingerprint, so that `why` can name the files of a dataset that changed.
     """
     rows: list[dict[str, Any]] = []
     for name in SPLIT_NAMES:
