@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -87,3 +88,28 @@ def config_from_raw(name: str, raw: dict[str, Any]) -> BackboneConfig:
         vocab_size=text["vocab_size"],
         raw=raw,
     )
+
+
+@cache
+def _tag_list() -> str:
+    """The text of open_clip's list of pretrained tags; empty where there is none to read."""
+    spec = find_spec("open_clip")
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or []]
+    files = [folder / "pretrained.py" for folder in folders]
+    return "".join(file.read_text("utf-8") for file in files if file.is_file())
+
+
+def why_no_weights(backbone: str, pretrained: str) -> str:
+    """Why `pretrained:` cannot name weights of a backbone; empty when it may. Nothing is opened.
+
+    A name that open_clip lists for another backbone passes: `methods.pretrained.find_weights` knows more.
+    """
+    if pretrained == "none" or Path(pretrained).expanduser().is_file():
+        return ""
+    if pretrained == "rendered":
+        shipped = Path(__file__).with_name("weights") / f"{backbone}-rendered.safetensors"
+        return "" if shipped.is_file() else f"no weights `rendered` are shipped for {backbone}"
+    listed = _tag_list()
+    if not listed or re.search(rf"(?<![\w-]){re.escape(pretrained)}(?![\w-])", listed):
+        return ""
+    return f"{pretrained!r} is neither a file nor a tag of open_clip (`rendered` and `none` also exist)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,11 @@ from torch import Tensor
 
 from harness.data.dataset import Split
 from harness.data.loader import DeviceData
-from harness.evaluate.metrics import QueryRecords, TieOrder, query_records, ranks, summarise
-from harness.machine.devices import Precision, autocast
+from harness.evaluate.metrics import QueryRecords, query_records, ranks, summarise
+from harness.machine.devices import autocast
+from harness.machine.terms import DIRECTIONS, Direction, Precision, TieOrder
 from methods.base import Method
 
-Direction = Literal["t2i", "i2t"]
-DIRECTIONS: tuple[Direction, ...] = ("t2i", "i2t")
 IMAGES_AT_ONCE = 64
 CAPTIONS_AT_ONCE = 256
 

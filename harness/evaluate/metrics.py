@@ -18,12 +18,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-TieOrder = Literal["index", "released"]
+from harness.machine.terms import TieOrder
 
 TOP = 10
 _GRID = 2.0**26

@@ -18,7 +18,8 @@ from harness.machine.errors import LockedError, in_words, is_of_the_machine, rea
 from harness.machine.files import atomic_write
 from harness.machine.progress import Progress
 from harness.machine.seeds import seed_for
-from harness.store.cell_run import DIRECTIONS, HISTORY, SELECTIONS, CellRun, Status, place_of
+from harness.machine.terms import DIRECTIONS, SELECTIONS
+from harness.store.cell_run import HISTORY, CellRun, Status, place_of
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 

@@ -55,6 +55,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "harness/machine/passwords.py": "masks passwords in what is recorded",
     "harness/machine/paths.py": "where data and caches lie",
     "harness/machine/progress.py": "shows progress",
+    "harness/machine/terms.py": "lists the values that settings may have, which are in the identity",
 }
 """Files a run may pass through that no number depends on, each with the reason; the others all count."""
 

@@ -10,13 +10,13 @@ from harness import registry
 from harness.launch.context import Context, InputSpec
 from harness.machine.environment import Machine
 from harness.machine.errors import StoreError
+from harness.machine.terms import METRICS, Precision, TieOrder
 from harness.store.cell_run import CellRun
 from harness.store.stored_cell import refuse_unregistered
 from harness.study.cell import Cell
-from harness.study.schema import TieOrder, TrainSettings
+from harness.study.schema import TrainSettings
 
 if TYPE_CHECKING:
-    from harness.machine.devices import Precision
     from methods.backbones import BackboneConfig
     from methods.base import Method
     from methods.clip import Backbone
@@ -201,7 +201,7 @@ def render(found: dict[str, Any]) -> None:
     print(f"{found['origin']} on {found['dataset']} ({found['split']})")
     for direction, scores in found["scores"].items():
         words = {"t2i": "text → image", "i2t": "image → text"}[direction]
-        shown = "  ".join(f"{name} {scores[name]:6.2f}" for name in ("R1", "R5", "R10", "mAP", "mINP"))
+        shown = "  ".join(f"{name} {scores[name]:6.2f}" for name in METRICS)
         print(f"  {words}  {shown}  ({scores['queries']} queries, {scores['gallery']} in the gallery)")
     for line in found["skipped"]:
         print(f"  left out: {line}")

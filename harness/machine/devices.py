@@ -6,7 +6,7 @@ import logging
 import os
 import random
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
 from harness.machine.seeds import seed_for
-
-Precision = Literal["bf16", "fp32", "released"]
+from harness.machine.terms import Precision
 
 log = logging.getLogger(__name__)
 # Fabric announces its precision and processes anew for every cell.

@@ -14,12 +14,13 @@ from harness.launch.cell import run_cell
 from harness.launch.context import Context, InputSpec, prepare_process
 from harness.machine.environment import Machine
 from harness.machine.progress import Progress
+from harness.machine.terms import SELECTIONS
 from harness.search.plan import Pruned, ReportEpoch, TrialFailed
 from harness.search.space import Scalar
-from harness.store.cell_run import HISTORY, SELECTIONS, CellRun, Status
+from harness.store.cell_run import HISTORY, CellRun, Status
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
-from harness.study.validation import MethodPlan
+from harness.study.method_plan import MethodPlan
 
 if TYPE_CHECKING:
     from harness.train.loop import AfterEpoch

@@ -16,8 +16,8 @@ from harness import registry
 from harness.data.decoding import available_cores
 from harness.launch.context import Context
 from harness.machine import environment
-from harness.machine.devices import Precision
 from harness.machine.memory import held_bytes, peak_bytes
+from harness.machine.terms import Precision
 from harness.speed import timing
 from harness.speed.overhead import Candidate, Compiling, device_name
 from harness.speed.reference_step import ReferenceStep, on_device, plain_loader

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.machine import files
 from harness.machine.errors import NewerFormatError, Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
+from harness.machine.terms import SELECTIONS
 from harness.store import checkpoint_files, checksums, weights
 from harness.store.checksums import Checksums
 from harness.study.cell import Cell, fingerprint
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 State = Literal["queued", "running", "done", "failed", "pruned"]
-SELECTIONS = ("val", "last", "test")
-DIRECTIONS = ("t2i", "i2t")
 FORMAT = 1
 """Of the cells that this version writes, and the newest that it reads."""
 HISTORY, RESULTS = "history.jsonl", "results.json"

@@ -13,14 +13,14 @@ from typing import Any
 
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_file
+from harness.machine.terms import METRICS
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 
-SCORES = ("R1", "R5", "R10", "mAP", "mINP")
 COUNTS = ("queries", "gallery")
 RESULT_COLUMNS = (
     *("method", "dataset", "target", "seed", "preset", "selection", "direction", "status", "reason"),
-    *SCORES,
+    *METRICS,
     *COUNTS,
     "cell",
 )
@@ -60,7 +60,7 @@ def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
     except StoreError:
         return
     status = run.status
-    common = {
+    common: dict[str, Any] = {
         "method": cell.method,
         "dataset": cell.dataset,
         "seed": cell.seed,
@@ -71,9 +71,9 @@ def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
     }
     scored = run.results if status.state == "done" else []
     for result in scored:
-        scores = {name: f"{result[name]:.4f}" for name in SCORES}
+        scores = {name: f"{result[name]:.4f}" for name in METRICS}
         places = {name: result[name] for name in ("target", "selection", "direction", *COUNTS)}
-        yield {**common, **places, **scores}
+        yield common | places | scores
     if not scored:
-        blank = dict.fromkeys(("target", "selection", "direction", *SCORES, *COUNTS), "")
-        yield {**common, **blank, "target": cell.dataset}
+        blank = dict.fromkeys(("target", "selection", "direction", *METRICS, *COUNTS), "")
+        yield common | blank | {"target": cell.dataset}

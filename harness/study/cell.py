@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from harness.study.schema import Select, TieOrder, TrainSettings
+from harness.machine.terms import TieOrder
+from harness.study.schema import Select, TrainSettings
 
 _BY_CONTENT = "sha256:"
 """Before the fingerprint of a pretrained file in a cell's identity."""
-_UNTRAINED = ("backbone", "pretrained", "image_size")
+UNTRAINED_SETTINGS = ("backbone", "pretrained", "image_size")
 """The recipe's settings that a method without training has."""
 
 
@@ -51,7 +52,7 @@ class Cell:
         """Every setting that can change a number, the recipe's and the method's, by its flat name."""
         recipe = self.train.model_dump(mode="json")
         if not self.trains:
-            recipe = {name: recipe[name] for name in _UNTRAINED}
+            recipe = {name: recipe[name] for name in UNTRAINED_SETTINGS}
         return {**recipe, **self.method_settings}
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-Precision = Literal["bf16", "fp32", "released"]
+from harness.machine.terms import Metric, Precision, Selection, TieOrder
+
 Rule = Literal["clean", "released"]
 Preset = Literal["clean", "released"]
-TieOrder = Literal["index", "released"]
 
 
 def _number(value: Any) -> Any:
@@ -27,13 +27,19 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class StudySection(BaseModel):
-    """A part of a study: typed strictly, unknown keys refused."""
+    """A part of a study: typed strictly, unknown keys refused, each key documented."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class TrainSettings(StudySection):
-    """The recipe every method of a study shares; the defaults are the published one."""
+    """The recipe that every method of a study shares; the defaults are the published one."""
 
     backbone: str = "ViT-B-16-quickgelu"
     """An open_clip model name, or `tiny`."""
@@ -42,25 +48,37 @@ class TrainSettings(StudySection):
     image_size: tuple[Annotated[int, Field(ge=8, le=2048)], Annotated[int, Field(ge=8, le=2048)]] = (384, 128)
     """Height and width in pixels."""
     epochs: int = Field(default=60, ge=1, le=100_000)
+    """Passes over the training captions."""
     batch_size: int = Field(default=128, ge=2, le=1_000_000)
     """Pairs per step, over all devices together."""
     lr: Positive = 1e-5
+    """Base learning rate of Adam, reached after the warm-up; from there it falls along a half cosine."""
     weight_decay: float = Field(default=4e-5, ge=0)
+    """Weight decay of everything but biases."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Adam's decay of the average gradient."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Adam's decay of the average squared gradient."""
     adam_eps: Positive = 1e-3
+    """Adam's epsilon."""
     bias_lr_factor: Positive = 2.0
+    """Learning-rate factor of biases."""
     head_lr_factor: Positive = 5.0
     """Learning-rate factor of classifier, cross-attention and MLM head; everything else runs at 1."""
     warmup_epochs: int = Field(default=5, ge=0)
+    """Epochs in which the learning rate rises to `lr`."""
     warmup_factor: float = Field(default=0.1, gt=0, le=1)
+    """Share of `lr` at which the warm-up begins."""
     precision: Precision = "bf16"
     """bf16 autocast over fp32 weights, fp32 throughout, or (released) fp16 weights without loss scaling."""
     sampler: Rule = "clean"
+    """Every caption once an epoch (clean), or rounds of identities drawn at random (released)."""
     flip_probability: Unit = 0.5
+    """Probability that a training image is mirrored."""
     crop_padding: int = Field(default=10, ge=0, le=1024)
     """Pixels of padding before the random crop."""
     erase_probability: Unit = 0.5
+    """Probability that a random rectangle of a training image is erased."""
     evaluate_every: Count = 1
     """Epochs between two evaluations; the last epoch is always evaluated."""
 
@@ -68,9 +86,9 @@ class TrainSettings(StudySection):
 class Select(StudySection):
     """How the epoch that a table quotes is chosen."""
 
-    metric: Literal["R1", "R5", "R10", "mAP", "mINP"] = "R1"
-    """Of text-to-image retrieval."""
-    split: Literal["val", "last", "test"] = "val"
+    metric: Metric = "R1"
+    """The score of text-to-image retrieval by which the best epoch is chosen."""
+    split: Selection = "val"
     """`val` is the honest choice; `test` is what the released code does; `last` chooses nothing."""
 
 
@@ -89,9 +107,13 @@ class Range(StudySection):
     """A numeric parameter of a search."""
 
     low: Number
+    """The smallest value."""
     high: Number
+    """The largest value."""
     log: bool = False
+    """Whether values are drawn on a logarithmic scale."""
     step: Positive | None = None
+    """Distance between two values; null allows any."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Range:
@@ -125,6 +147,7 @@ class Choices(StudySection):
     """A categorical parameter of a search."""
 
     choices: tuple[str | bool | int | float, ...]
+    """The values to choose from."""
 
     @field_validator("choices")
     @classmethod
@@ -145,16 +168,18 @@ class Search(StudySection):
 
     trials: int = Field(ge=1, le=100_000)
     """Finished trials of every method, complete or pruned."""
-    space: dict[str, dict[str, Any]] = Field(min_length=1)
-    """By name of a setting, a `Range` or `Choices`; `ranges()` gives them typed."""
+    space: dict[str, Any] = Field(min_length=1)
+    """By name of a setting: a range `{low: …, high: …}`, or `{choices: […]}`."""
     sampler: Literal["tpe", "cmaes", "random", "grid"] = "tpe"
+    """How the next settings are proposed (Optuna's samplers)."""
     pruner: Literal["median", "hyperband", "none"] = "median"
+    """How a trial that does badly is ended early (Optuna's pruners)."""
     epochs: Count | None = None
-    """Epochs of a trial; None trains as long as the study does."""
+    """Epochs of a trial; null trains as long as the study does."""
     datasets: tuple[str, ...] = ()
     """The datasets to search on; none named means every dataset of the study."""
     storage: str | None = None
-    """An SQLAlchemy URL that several machines reach; None keeps a database file below `--out`."""
+    """An SQLAlchemy URL that several machines reach; null keeps a database file below `--out`."""
     points: int = Field(default=8, ge=2, le=1000)
     """Points per range without a step, for the grid sampler."""
 
@@ -173,9 +198,13 @@ class Overhead(StudySection):
     """A measurement of what each method costs, as a ratio to `against`."""
 
     against: tuple[str, ...] = Field(min_length=1)
+    """The methods, one or several, that every other is compared with."""
     steps: int = Field(default=50, ge=2, le=100_000)
+    """Timed training steps of each method, methods taking turns."""
     warmup: int = Field(default=5, ge=0, le=100_000)
+    """Steps of each method before the first timed one."""
     repeats: Count = 3
+    """How often the measurement is repeated."""
 
     @field_validator("against", mode="before")
     @classmethod
@@ -192,20 +221,29 @@ class StudyFile(StudySection):
     """A whole study file. `methods` and `train` are checked against the registry later."""
 
     name: str = Field(min_length=1, max_length=100)
+    """The study's name, and that of its folder below `runs/`: letters, digits, `.`, `_` and `-`."""
     description: str = ""
+    """A sentence for the report."""
     preset: Preset = "clean"
+    """The clean protocol, or `released`: as the authors' code does it, bugs included."""
     methods: tuple[Any, ...] = Field(min_length=1)
     """Names, or mappings `{name: label, base: registered name, any setting: value}`."""
     datasets: tuple[str, ...] = Field(min_length=1)
+    """Names of the datasets to train on."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     """Which seeds; a file may also say how many, 3 for 0, 1, 2."""
     subset: Count | None = None
-    """Identities kept per split; None keeps all."""
+    """Identities kept per split; null keeps all."""
     train: dict[str, Any] = Field(default_factory=dict)
+    """The recipe, and any setting of the methods by its name."""
     select: Select = Select()
+    """How the epoch that a table quotes is chosen."""
     evaluate: Evaluate = Evaluate()
+    """What a trained model is tested on."""
     search: Search | None = None
+    """A search of hyper-parameters that precedes the comparison."""
     overhead: Overhead | None = None
+    """A measurement of what each method costs."""
     claims: str | None = None
     """A file of claims that the report judges."""
     timeout_minutes: Positive | None = None

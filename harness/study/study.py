@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.machine.errors import StudyError
+from harness.registry import MethodEntry
 from harness.study import document, validation
-from harness.study.cell import Cell
+from harness.study.cell import UNTRAINED_SETTINGS, Cell
 from harness.study.document import StudyDocument
+from harness.study.method_plan import MethodPlan
 from harness.study.schema import (
     Evaluate,
     Overhead,
@@ -19,7 +22,6 @@ from harness.study.schema import (
     StudyFile,
     TrainSettings,
 )
-from harness.study.validation import MethodPlan
 
 __all__ = [
     "Cell",
@@ -93,6 +95,44 @@ class Study:
         """The file of claims, if any."""
         return validation.locate(str(self.source), self.file.claims) if self.file.claims else None
 
+    def reach(self) -> dict[str, tuple[str, ...]]:
+        """By key of `train:`, the labels of the methods whose setting it is, in the order of the study.
+
+        Not reached is a method whose own entry says otherwise, one that does not use the setting, and of the
+        recipe's keys one that does not train, but for what its backbone is.
+        """
+        return {
+            name: tuple(p.label for p in self.plans if self._reaches(name, p)) for name in self.file.train
+        }
+
+    def _reaches(self, name: str, plan: MethodPlan) -> bool:
+        if name in self._written_in_entry(plan.label):
+            return False
+        if name in TrainSettings.model_fields:
+            return plan.entry.trains or name in UNTRAINED_SETTINGS
+        return name in plan.overrides and name not in plan.entry.fixed
+
+    def _written_in_entry(self, label: str) -> set[str]:
+        entries = (entry for entry in self.file.methods if isinstance(entry, dict))
+        return {name for entry in entries if entry.get("name") == label for name in entry}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know though nothing is wrong: one `train:` key that is two methods' own."""
+        labels = {plan.label: plan for plan in self.plans}
+        found = []
+        for name, reached in self.reach().items():
+            owners: dict[str, list[str]] = {}
+            for label in reached if name not in TrainSettings.model_fields else ():
+                owners.setdefault(_owner(labels[label].entry, name), []).append(label)
+            if len(owners) > 1:
+                named = "; ".join(f"{', '.join(group)} (of {owner})" for owner, group in owners.items())
+                found.append(
+                    f"train.{name} sets the {name} of methods that mean different things by it: {named}; "
+                    f"give each its own, like {{name: {reached[-1]}, {name}: …}}"
+                )
+        return tuple(found)
+
     def plan(self, label: str) -> MethodPlan:
         """The method called `label` in this study; raises KeyError when there is none."""
         return {plan.label: plan for plan in self.plans}[label]
@@ -151,6 +191,12 @@ class Study:
         if self.search is not None and self.search.storage is not None:
             values["search"]["storage"] = masked(self.search.storage)
         return values
+
+
+def _owner(entry: MethodEntry, name: str) -> str:
+    """The class of settings that declares a setting, with its module's file for a plugin's."""
+    declaring = next(kind for kind in entry.settings.__mro__ if name in inspect.get_annotations(kind))
+    return f"{declaring.__name__} in {entry.plugin.name}" if entry.plugin else declaring.__name__
 
 
 def load_study(

@@ -23,9 +23,10 @@ from harness.data.augment import draw_augmentation
 from harness.data.loader import DeviceData, Indices
 from harness.data.sampler import IdentityBatches
 from harness.evaluate.features import scores
-from harness.evaluate.metrics import NonFiniteFeatures, TieOrder
+from harness.evaluate.metrics import NonFiniteFeatures
 from harness.machine import devices
 from harness.machine.seeds import seed_for
+from harness.machine.terms import TieOrder
 from harness.store.cell_run import CellRun
 from harness.study.schema import TrainSettings
 from harness.train.checkpoint import (

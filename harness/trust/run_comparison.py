@@ -11,9 +11,9 @@ import numpy as np
 
 from harness.machine import environment
 from harness.machine.errors import StoreError
+from harness.machine.terms import METRICS, SELECTIONS
 from harness.store import weights
-from harness.store.cell_run import SELECTIONS, CellRun, Place, place_of
-from harness.store.results_table import SCORES
+from harness.store.cell_run import CellRun, Place, place_of
 from harness.store.runs import RunStore
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def cells_closely(then: CellRun, now: CellRun, expected: Expectation) -> Iterato
 
 
 def _rows(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("epoch", *SCORES, "queries", "gallery", "excluded"):
+    for name in ("epoch", *METRICS, "queries", "gallery", "excluded"):
         before, after = then.get(name), now.get(name)
         if before != after and not (before != before and after != after):
             yield f"{named(place_of(then))}: {name} was {before}, is {after}"
@@ -216,7 +216,7 @@ def scores_loosely(store: RunStore, then: CellRun, now: CellRun, cell: Cell) -> 
         if place not in results:
             yield f"{named(place)}: was evaluated then and is not now"
             continue
-        for score in SCORES:
+        for score in METRICS:
             allowed = CLEAR * math.sqrt(2) * spread(store, cell, place, score)
             before, after = float(row[score]), float(results[place][score])
             if abs(before - after) > allowed:

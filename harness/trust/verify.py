@@ -27,7 +27,8 @@ from harness.machine.environment import Machine
 from harness.machine.errors import StoreError, StudyError
 from harness.machine.files import atomic_json
 from harness.machine.progress import Progress
-from harness.store.cell_run import HISTORY, RESULTS, SELECTIONS, CellRun, place_of
+from harness.machine.terms import SELECTIONS
+from harness.store.cell_run import HISTORY, RESULTS, CellRun, place_of
 from harness.store.results_table import RESULT_COLUMNS, results_rows, results_sha256
 from harness.store.runs import RunStore
 from harness.store.stored_cell import machine_of, refuse_unregistered

@@ -1,0 +1,20 @@
+"""The values that settings and results may have, each list defined once. Imports nothing."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Precision = Literal["bf16", "fp32", "released"]
+"""bf16 autocast over fp32 weights, fp32 throughout, or fp16 weights without loss scaling, as released."""
+TieOrder = Literal["index", "released"]
+"""Equal similarities are ranked by gallery index, or as an unstable sort leaves them, as released."""
+Direction = Literal["t2i", "i2t"]
+"""Captions search images, or images search captions."""
+Metric = Literal["R1", "R5", "R10", "mAP", "mINP"]
+"""Scores of an evaluation, in percent."""
+Selection = Literal["val", "last", "test"]
+"""Which epoch's model: the best on validation, the last, or the best on the test split (as released)."""
+
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+METRICS: tuple[Metric, ...] = get_args(Metric)
+SELECTIONS: tuple[Selection, ...] = get_args(Selection)

@@ -1,0 +1,240 @@
+"""Checks of a study's methods: each name against the registry, each setting against the methods having it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from harness import registry
+from harness.registry import MethodEntry, UnknownNameError
+from harness.study.document import Key, StudyDocument, shown, unknown_key
+from harness.study.method_plan import MethodPlan, resolved_settings, strictly
+from harness.study.schema import Preset, StudyFile, TrainSettings
+
+LABEL = r"letters, digits, '.', '_' and '-'"
+RECIPE = TrainSettings.model_fields
+_RELEASED_TRAIN = {"precision": "released", "sampler": "released"}
+
+
+class _Draft(NamedTuple):
+    """A listed method before its settings are checked."""
+
+    key: Key
+    label: str
+    entry: MethodEntry
+    written: dict[str, Any]
+    """The settings of its own entry."""
+
+
+class MethodChecks:
+    """Resolves the methods of one document, and notes its mistakes there."""
+
+    def __init__(self, document: StudyDocument) -> None:
+        self.document = document
+        self.values = document.values
+        self._all_known = True
+        """Whether every listed method is registered."""
+
+    def plans(self, file: StudyFile) -> list[MethodPlan]:
+        """Each method resolved with the preset, the study's `train` and its own entry, in that order."""
+        drafts = list(self._drafts())
+        shared = self._shared(drafts)
+        self._settings(TrainSettings, ("train",), {}, {n: v for n, v in shared.items() if n in RECIPE}, {})
+        plans: list[MethodPlan] = []
+        for draft in drafts:
+            plan = self._plan(file, draft, shared)
+            self._refuse_twin(draft.key, plan, plans)
+            plans.append(plan)
+        self._refuse_unused(plans)
+        for plan in plans:
+            self.patches(plan, self.origin(plan.label, "backbone"), self.origin(plan.label, "mask_ratio"))
+            self.weights(plan, self.origin(plan.label, "pretrained"))
+        return plans
+
+    def _drafts(self) -> Iterator[_Draft]:
+        known = registry.methods()
+        listed = self.values.get("methods")
+        seen: set[str] = set()
+        for index, item in enumerate(listed if isinstance(listed, list) else ()):
+            key: Key = ("methods", index)
+            written = {"name": item} if isinstance(item, str) else item
+            problem, label, base = self._names(written)
+            if not problem and label in seen:
+                problem = f"{label!r} is listed twice"
+            if problem:
+                self.document.complain(key, problem)
+                continue
+            seen.add(label)
+            if base not in known:
+                self._all_known = False
+                at = (*key, "base") if "base" in written else key
+                self.document.complain(at, str(UnknownNameError("method", base, known)))
+                continue
+            if not all(letter.isalnum() or letter in "._-" for letter in label) or not label[:1].isalnum():
+                self.document.complain(key, f"a name holds {LABEL} only, got {shown(label)}")
+            settings = {name: value for name, value in written.items() if name not in ("name", "base")}
+            yield _Draft(key, label, known[base], settings)
+
+    @staticmethod
+    def _names(written: Any) -> tuple[str, str, str]:
+        """What is wrong with a listed method, its label, and the name it is registered under."""
+        if not isinstance(written, dict):
+            return f"must be a method's name or a mapping, got {shown(written)}", "", ""
+        label, base = written.get("name"), written.get("base", written.get("name"))
+        if not isinstance(label, str) or not isinstance(base, str):
+            return "must have a name (and base) in text, like {name: mine, base: uit}", "", ""
+        return "", label, base
+
+    def _shared(self, drafts: list[_Draft]) -> dict[str, Any]:
+        """The study's `train` without names that no method of it has; those are noted."""
+        written = self.values.get("train")
+        if not isinstance(written, dict):
+            return {}
+        elsewhere = {name for entry in registry.methods().values() for name in entry.settings.model_fields}
+        had = {name for draft in drafts for name in draft.entry.settings.model_fields}
+        for name in written:
+            # A method whose name is mistyped may have it.
+            if name in RECIPE or name in had or (not self._all_known and name in elsewhere):
+                continue
+            known = had | RECIPE.keys()
+            message = "no method of this study has it" if name in elsewhere else unknown_key(name, known)
+            self.document.complain(("train", name), message)
+        return {name: value for name, value in written.items() if name in RECIPE or name in had}
+
+    def _plan(self, file: StudyFile, draft: _Draft, shared: dict[str, Any]) -> MethodPlan:
+        key, label, entry, written = draft
+        fields = entry.settings.model_fields
+        self._refuse_names(draft)
+        train = self._settings(
+            TrainSettings,
+            key,
+            _RELEASED_TRAIN if file.preset == "released" else {},
+            {name: value for name, value in shared.items() if name in RECIPE},
+            {name: value for name, value in written.items() if name in RECIPE},
+        )
+        switches = {name: value for name, value in written.items() if name in fields}
+        preset = _preset_settings(file.preset, {**entry.fixed, **switches}, fields)
+        # What makes a variant that variant is changed in its own entry only, never by `train`.
+        common = {n: v for n, v in shared.items() if n in fields and n not in entry.fixed}
+        sound = self._settings(entry.settings, key, {**entry.fixed, **preset}, common, switches)
+        chosen = {name: sound[name] for name in {**preset, **common, **switches} if name in sound}
+        active = entry.parameters(chosen)
+        for name in switches.keys() - active:
+            self.document.complain((*key, name), f"{label!r} does not use it, with the switches it has")
+        overrides = MappingProxyType({name: value for name, value in chosen.items() if name in active})
+        settings = resolved_settings(entry, overrides)
+        return MethodPlan(label, entry, strictly(TrainSettings, train), settings, overrides)
+
+    def _refuse_names(self, draft: _Draft) -> None:
+        """Refuse keys that the method has not, switches that make it another, and names of the recipe's."""
+        key, label, entry, written = draft
+        fields = entry.settings.model_fields
+        for name, value in written.items():
+            if name not in RECIPE and name not in fields:
+                self.document.complain((*key, name), unknown_key(name, {*RECIPE, *fields}))
+            elif label == entry.name and name in entry.fixed and value != entry.fixed[name]:
+                another = f"{{name: mine, base: {label}, {name}: {shown(value)}}}"
+                message = f"{label!r} is registered with {name}: {shown(entry.fixed[name])}"
+                self.document.complain((*key, name), f"{message}; call it something else, like {another}")
+        for name in sorted(fields.keys() & RECIPE.keys()):
+            self.document.complain(key, f"its setting {name!r} has the name of the recipe's; rename it")
+
+    def _settings(
+        self,
+        model: type[BaseModel],
+        key: Key,
+        under: Mapping[str, Any],
+        shared: Mapping[str, Any],
+        written: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The valid settings among those of `train` and of a method's entry; each error at its own place."""
+        merged = {**under, **shared, **written}
+        try:
+            strictly(model, merged)
+        except ValidationError as error:
+            broken = {detail["loc"][0] if detail["loc"] else None for detail in error.errors()}
+            for detail in error.errors():
+                at: Key = key if not detail["loc"] or detail["loc"][0] in written else ("train",)
+                self.document.complain_detail(detail, at, model.model_fields)
+            # A rule between settings names none of them: then only what the variant itself fixes is kept.
+            return dict(under) if None in broken else {n: v for n, v in merged.items() if n not in broken}
+        return merged
+
+    def _refuse_twin(self, key: Key, plan: MethodPlan, plans: list[MethodPlan]) -> None:
+        for other in plans:
+            if (other.entry.name, other.train, other.method_settings) == (
+                plan.entry.name,
+                plan.train,
+                plan.method_settings,
+            ):
+                self.document.complain(key, f"{plan.label!r} is {other.label!r} under another name")
+
+    def _refuse_unused(self, plans: list[MethodPlan]) -> None:
+        """Note settings of `train` that no method uses, with the switches it has."""
+        shared = self.values.get("train")
+        for name in shared if isinstance(shared, dict) and plans and self._all_known else ():
+            if name not in RECIPE and not any(name in plan.overrides for plan in plans):
+                self.document.complain(("train", name), "no method of this study has it")
+
+    def patches(self, plan: MethodPlan, at_backbone: Key, at_ratio: Key) -> None:
+        """Note a backbone that does not exist, or an image or mask ratio that leaves no patches."""
+        try:
+            grid = patches(plan.train.backbone, plan.train.image_size)
+        except UnknownNameError as error:
+            self.document.complain(at_backbone, brief(error))
+            return
+        except ValueError as error:
+            self.document.complain(self.origin(plan.label, "image_size"), str(error))
+            return
+        ratio = plan.method_settings.get("mask_ratio")
+        visible = grid if ratio is None else round((1 - float(ratio)) * grid)
+        if ratio is not None and not 1 <= visible < grid:
+            message = (
+                f"{ratio:g} leaves {visible} of {grid} patches visible; some must be visible, some hidden"
+            )
+            self.document.complain(at_ratio, message)
+
+    def weights(self, plan: MethodPlan, at: Key) -> None:
+        """Note pretrained weights that cannot exist; whether a tag's are on this machine is seen later."""
+        from methods.backbones import why_no_weights
+
+        problem = why_no_weights(plan.train.backbone, plan.train.pretrained)
+        if problem:
+            self.document.complain(at, problem)
+
+    def origin(self, label: str, name: str) -> Key:
+        """Where a setting of a method was written: in its own entry, in `train`, or nowhere."""
+        listed = self.values.get("methods")
+        for index, item in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(item, dict) and item.get("name") == label and name in item:
+                return ("methods", index, name)
+        return ("train", name)
+
+
+def brief(error: UnknownNameError) -> str:
+    """The message of an unknown name without the list of all that exist."""
+    hint = f": did you mean {error.nearest!r}?" if error.nearest else ""
+    return f"unknown {error.kind} {error.name!r}{hint}"
+
+
+def _preset_settings(preset: Preset, fixed: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    from methods.settings import preset_settings
+
+    return {name: value for name, value in preset_settings(preset, fixed).items() if name in fields}
+
+
+def patches(backbone: str, image_size: tuple[int, int]) -> int:
+    """How many patches a backbone cuts an image into; torch is not needed to know.
+
+    Raises ValueError for an unknown backbone or an image that is no whole number of patches.
+    """
+    from methods.backbones import backbone_config
+
+    side = backbone_config(backbone).patch_size
+    height, width = image_size
+    if height % side or width % side:
+        raise ValueError(f"{height}×{width} is no whole number of {backbone}'s {side}×{side} patches")
+    return (height // side) * (width // side)
