@@ -231,7 +231,7 @@ class StudyFile(StudySection):
     datasets: tuple[str, ...] = Field(min_length=1)
     """Names of the datasets to train on."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
-    """Which seeds; a file may also say how many, 3 for 0, 1, 2."""
+    """Which seeds, as a list; or how many: 3 stands for `[0, 1, 2]`."""
     subset: Count | None = None
     """Identities kept per split; null keeps all."""
     train: dict[str, Any] = Field(default_factory=dict)
