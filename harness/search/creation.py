@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -12,24 +13,24 @@ from harness.search.budget import finished
 from harness.search.database import (
     Database,
     StorageError,
+    damaged,
     reach_database,
     readable,
     retry_while_unavailable,
 )
 from harness.search.plan import SearchPlan
+from harness.search.search_notes import SearchCounts, read_terms, write_counts, write_terms
 from harness.search.space import differences
+from harness.search.trial_checksums import POINT
 from harness.search.trial_queue import TrialQueue, cache_queue, open_trial_queue
 
 
 def stored_terms(search: SearchPlan, database: Database) -> dict[str, Any] | None:
     """The terms of a stored search, or None when there is none (or its process died while making it)."""
     with readable(search.url):
-        names = optuna.get_all_study_names(database.storage)
-        if search.name not in names:
+        if search.name not in optuna.get_all_study_names(database.storage):
             return None
-        study_id = database.storage.get_study_id_from_name(search.name)
-        terms: dict[str, Any] | None = database.storage.get_study_user_attrs(study_id).get("terms")
-    return terms
+        return read_terms(database.storage, search.name, search.url)
 
 
 def changed_terms(search: SearchPlan, stored: Mapping[str, Any]) -> list[str]:
@@ -61,22 +62,52 @@ def _created(search: SearchPlan) -> TrialQueue:
     with database.lock():
         stored = stored_terms(search, database)
         if stored is not None and (changed := changed_terms(search, stored)):
-            raise StorageError("; ".join(changed))
+            if is_binding(search, database):
+                raise StorageError("; ".join(changed))
+            optuna.delete_study(study_name=search.name, storage=database.storage)
         optuna.create_study(
             study_name=search.name, storage=database.storage, direction="maximize", load_if_exists=True
         )
         queue = open_trial_queue(search, database)
-        trials = queue.trials()
+        trials, counts = queue.trials(), queue.counts()
+        if stored is None and any(trial.state is not TrialState.WAITING for trial in trials):
+            raise damaged(search.url, f"the terms of {search.name} are missing")
+        if problem := smaller_budget(search, counts):
+            raise StorageError(problem)
         if sum(finished(trial.state) for trial in trials) < search.trials:
-            _queue(queue, trials)
-            queue.study.set_user_attr("forgiven", sum(trial.state is TrialState.FAIL for trial in trials))
-        queue.study.set_user_attr("terms", search.fingerprint)
+            _queue_points(queue, trials)
+            failed = sum(trial.state is TrialState.FAIL for trial in trials)
+            counts = replace(counts, forgiven=failed)
+        made = len(queue.study.get_trials(deepcopy=False))
+        write_counts(queue.study, replace(counts, made=made, trials=search.trials))
+        write_terms(queue.study, search.fingerprint)
     return queue
 
 
-def _queue(queue: TrialQueue, trials: Sequence[FrozenTrial]) -> None:
+def is_binding(search: SearchPlan, database: Database) -> bool:
+    """Whether a trial of a stored search is finished or runs, so that its terms must be kept."""
+    with readable(search.url):
+        queue = open_trial_queue(search, database)
+        return any(
+            finished(trial.state) or (trial.state is TrialState.RUNNING and not queue.is_orphan(trial))
+            for trial in queue.study.get_trials(deepcopy=False)
+        )
+
+
+def smaller_budget(search: SearchPlan, counts: SearchCounts) -> str:
+    """Why a search cannot continue with its budget; empty when it can. A budget may only grow."""
+    if search.trials >= counts.trials:
+        return ""
+    return (
+        f"search {search.name}: trials: {counts.trials} were asked for before, now {search.trials}; those "
+        f"beyond would take part in the choice of the winner: ask for at least {counts.trials}, or use "
+        "another --out"
+    )
+
+
+def _queue_points(queue: TrialQueue, trials: Sequence[FrozenTrial]) -> None:
     """Queue the recipe and the points of a grid, except those that are queued, running or finished."""
-    alive = {trial.user_attrs.get("point") for trial in trials if trial.state is not TrialState.FAIL}
-    for point, params in enumerate([dict(queue.search.recipe), *queue.search.grid()]):
-        if point not in alive:
-            queue.study.enqueue_trial(params, user_attrs={"point": point})
+    present = {trial.user_attrs.get(POINT) for trial in trials if trial.state is not TrialState.FAIL}
+    for point, params in enumerate(queue.search.queued_points()):
+        if point not in present:
+            queue.study.enqueue_trial(params, user_attrs={POINT: point})

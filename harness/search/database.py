@@ -49,7 +49,7 @@ def search_url(storage: str | None, run_dir: Path) -> str:
     into job files and printed in errors has none. Raises `StorageError` for a URL that cannot be a search's.
     """
     if storage is None:
-        return f"sqlite:///{(run_dir / 'search.db').absolute()}"
+        return sqlite_url(run_dir / "search.db")
     bare, password = split_password(os.path.expandvars(storage))
     url = _parsed(bare)
     if url.drivername in ("postgres", "postgresql"):
@@ -64,6 +64,11 @@ def search_url(storage: str | None, run_dir: Path) -> str:
     elif password is not None:
         os.environ["PGPASSWORD"] = password
     return url.render_as_string()
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a database file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string(hide_password=False)
 
 
 def _parsed(url: str) -> URL:

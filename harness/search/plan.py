@@ -75,10 +75,9 @@ class SearchPlan:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """The terms a stored search must agree with to be continued."""
+        """The terms a stored search must agree with to be continued; its budget is none, as it may grow."""
         return {
             "space": {name: parameter.terms() for name, parameter in self.space.items()},
-            "trials": self.trials,
             "epochs": self.epochs,
             "sampler": self.sampler,
             "pruner": self.pruner,
@@ -100,3 +99,7 @@ class SearchPlan:
         if self.sampler != "grid":
             return []
         return [p for p in grid(self.space, self.grid_points) if not same_point(p, self.recipe)]
+
+    def queued_points(self) -> list[dict[str, Scalar]]:
+        """The points that are tried whatever the sampler draws: the recipe first, then those of a grid."""
+        return [dict(self.recipe), *self.grid()]

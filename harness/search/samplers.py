@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 _REDRAWS = 20
 
+RANDOM_TRIALS = 8
+"""Trials that TPE draws at random before it trusts its model.
+
+No share of the budget: a search that is given more trials later draws them as if it had had them from the
+start (exactly so with one worker; with several, TPE and CMA-ES learn from whatever has ended by then).
+"""
+UNPRUNED_TRIALS = 4
+"""Trials that must be complete before the median rule ends one."""
+
 
 class PerTrialSampler(BaseSampler):
     """Draws each trial with a fresh sampler whose seed is a function of the trial's number.
@@ -29,13 +38,10 @@ class PerTrialSampler(BaseSampler):
     deterministic, so trying it twice would spend budget on a known number.
     """
 
-    def __init__(
-        self, sampler: str, space: Mapping[str, Parameter], trials: int, axes: Sequence[str | int]
-    ) -> None:
+    def __init__(self, sampler: str, space: Mapping[str, Parameter], axes: Sequence[str | int]) -> None:
         self._kind = sampler
         self._space = dict(space)
         self._distributions = {name: parameter.distribution() for name, parameter in space.items()}
-        self._trials = trials
         self._axes = tuple(axes)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -70,7 +76,7 @@ class PerTrialSampler(BaseSampler):
         return seed_for(*self._axes, "trial", number, attempt) % 2**32
 
     def _draw(self, kind: str, seed: int, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        sampler = _SAMPLERS[kind](seed, self._trials)
+        sampler = _SAMPLERS[kind](seed)
         open_ended = {name: d for name, d in self._distributions.items() if not d.single()}
         if kind == "cmaes":
             numeric = {n: d for n, d in open_ended.items() if not self._space[n].choices}
@@ -97,29 +103,24 @@ def _without_warnings(build: Callable[..., BaseSampler], **options: Any) -> Base
         return build(**options)
 
 
-def startup_trials(trials: int) -> int:
-    """Random trials before TPE trusts its model: a third of the budget, at least 4 and at most 10."""
-    return max(4, min(10, trials // 3))
-
-
-_SAMPLERS: Mapping[str, Callable[[int, int], BaseSampler]] = {
-    "tpe": lambda seed, trials: _without_warnings(
+_SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: _without_warnings(
         TPESampler,
         seed=seed,
-        n_startup_trials=startup_trials(trials),
+        n_startup_trials=RANDOM_TRIALS,
         multivariate=True,
         constant_liar=True,
     ),
-    "cmaes": lambda seed, trials: CmaEsSampler(
+    "cmaes": lambda seed: CmaEsSampler(
         seed=seed, warn_independent_sampling=False, independent_sampler=RandomSampler(seed=seed)
     ),
-    "random": lambda seed, trials: RandomSampler(seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
     # The points of a grid are put into the queue when the search is made; nothing is left to draw.
-    "grid": lambda seed, trials: RandomSampler(seed=seed),
+    "grid": lambda seed: RandomSampler(seed=seed),
 }
 
 
-def pruner_for(name: str, epochs: int, trials: int) -> optuna.pruners.BasePruner:
+def pruner_for(name: str, epochs: int) -> optuna.pruners.BasePruner:
     """The pruner `median`, `hyperband` or `none` for trials of `epochs` epochs.
 
     The median rule starts after a third of the epochs (at least one) and four trials: earlier, the warm-up of
@@ -127,7 +128,7 @@ def pruner_for(name: str, epochs: int, trials: int) -> optuna.pruners.BasePruner
     """
     if name == "median":
         return optuna.pruners.MedianPruner(
-            n_startup_trials=startup_trials(trials), n_warmup_steps=max(1, epochs // 3)
+            n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=max(1, epochs // 3)
         )
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=max(1, epochs // 9), max_resource=epochs)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from harness.search.creation import changed_terms, stored_terms
+from harness.search.creation import changed_terms, is_binding, smaller_budget, stored_terms
 from harness.search.database import (
+    Database,
     NoSearchYet,
     StorageError,
     is_there,
@@ -16,6 +17,7 @@ from harness.search.database import (
 )
 from harness.search.plan import SearchPlan
 from harness.search.space import size
+from harness.search.trial_queue import open_trial_queue
 
 
 def plan_problems(searches: Sequence[SearchPlan], out: Path) -> list[str]:
@@ -48,15 +50,22 @@ def _stored_problems(searches: Sequence[SearchPlan], out: Path) -> list[str]:
         if not is_there(url, out):
             return []
         database = open_database(url, create=False)
-        stored = [
-            retry_while_unavailable(partial(stored_terms, search, database), url) for search in searches
-        ]
         return [
-            change
-            for search, terms in zip(searches, stored, strict=True)
-            for change in changed_terms(search, terms or search.fingerprint)
+            problem
+            for search in searches
+            for problem in retry_while_unavailable(partial(_stored_problems_of, search, database), url)
         ]
     except NoSearchYet:
         return []
     except StorageError as error:
         return [str(error)]
+
+
+def _stored_problems_of(search: SearchPlan, database: Database) -> list[str]:
+    terms = stored_terms(search, database)
+    if terms is None:
+        return []
+    if changed := changed_terms(search, terms):
+        return changed if is_binding(search, database) else []
+    problem = smaller_budget(search, open_trial_queue(search, database).counts())
+    return [problem] if problem else []

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 from optuna import Study
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from harness.search.budget import Budget, budget_of, finished
@@ -26,13 +29,19 @@ from harness.search.database import (
 )
 from harness.search.plan import SearchPlan, TrialLost
 from harness.search.samplers import PerTrialSampler, pruner_for
-from harness.search.trial_checksums import DRAWN, OUTCOME, drawn_checksum, is_as_written, outcome_checksum
+from harness.search.search_notes import SearchCounts, read_counts, write_counts
+from harness.search.trial_checksums import DRAWN, OUTCOME, TrialChecksums
+from harness.search.trial_history import HISTORY, TrialHistory
 from harness.search.trial_owner import TrialOwner
+from harness.search.trial_record import ended, trial_record
 
 logger = logging.getLogger(__name__)
 
 DEATHS_ALLOWED = 4
 """Workers that may die in a row at the same epoch of a trial before the trial counts as failed."""
+
+_READINGS = 4
+"""How often trials are read before one that does not fit is taken for altered."""
 
 
 class NoTrial(enum.Enum):
@@ -55,6 +64,11 @@ class ClaimedTrial:
         """The trial's number in its search."""
         return self.trial.number
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, of all workers that had it."""
+        return TrialHistory.of(self.trial._get_latest_trial()).seconds
+
 
 class TrialQueue:
     """The trials of one search in its open database.
@@ -64,6 +78,7 @@ class TrialQueue:
 
     def __init__(self, search: SearchPlan, database: Database, study: Study) -> None:
         self.search, self.database, self.study = search, database, study
+        self._checksums = TrialChecksums(search)
         self._checked: set[int] = set()
         """Numbers of finished trials that were checked: they do not change any more."""
 
@@ -72,7 +87,11 @@ class TrialQueue:
         return retry_while_unavailable(lambda: self._budget(self._trials()), self.search.url)
 
     def _budget(self, trials: list[FrozenTrial]) -> Budget:
-        return budget_of(self.search, trials, self.study.user_attrs.get("forgiven", 0))
+        return budget_of(self.search, trials, self.counts().forgiven)
+
+    def counts(self) -> SearchCounts:
+        """What is counted of the search. Raises `StorageError` when it was altered."""
+        return read_counts(self.study, self.search.url)
 
     def claim(self) -> ClaimedTrial | NoTrial:
         """Take the next trial of the budget: one whose owner died, else a queued one, else a new one."""
@@ -82,7 +101,7 @@ class TrialQueue:
         with self.database.lock():
             trials = self._trials()
             for trial in trials:
-                if trial.state is TrialState.RUNNING and self._is_orphan(trial):
+                if trial.state is TrialState.RUNNING and self.is_orphan(trial):
                     if self._died_too_often(trial):
                         trials = self._trials()
                         continue
@@ -99,28 +118,40 @@ class TrialQueue:
         with warnings.catch_warnings():
             # Optuna warns that its heartbeat is kept by `optimize` only; ours is kept by `heartbeat` below.
             warnings.simplefilter("ignore")
-            return self.study.ask()
+            trial = self.study.ask()
+        counts = self.counts()
+        write_counts(self.study, replace(counts, made=max(counts.made, trial.number + 1)))
+        return trial
 
     def _take(self, trial: Trial, *, resumed: bool) -> ClaimedTrial:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for name, parameter in self.search.space.items():
                 trial._suggest(name, parameter.distribution())
-        if resumed:
-            epoch = _last_epoch(trial._get_latest_trial())
-            died_at, deaths = trial.user_attrs.get("deaths", (epoch, 0))
-            trial.set_user_attr("deaths", (epoch, deaths + 1 if died_at == epoch else 1))
-            trial.set_user_attr("resumed", trial.user_attrs.get("resumed", 0) + 1)
         # Where its first worker died before this note, the settings are those drawn just now.
         if DRAWN not in trial.user_attrs:
-            trial.set_user_attr(DRAWN, drawn_checksum(trial._get_latest_trial()))
+            trial.set_user_attr(DRAWN, self._checksums.drawn(trial._get_latest_trial()))
+        if resumed:
+            self._note_death(trial)
         # Last: a running trial without an owner was begun by a process that died under the lock.
         self.database.storage.record_heartbeat(trial._trial_id)
         trial.set_user_attr("owner", str(TrialOwner.this_process()))
         _mine.add((self.search.name, trial.number))
         return ClaimedTrial(self.search, trial, resumed)
 
-    def _is_orphan(self, trial: FrozenTrial) -> bool:
+    def _note_death(self, trial: Trial) -> None:
+        history = TrialHistory.of(trial._get_latest_trial()).after_a_death()
+        self._write_history(trial, history)
+        reported = trial._get_latest_trial().intermediate_values
+        for epoch, score in history.epochs:
+            if epoch not in reported:  # its worker died between the note and the report
+                trial.report(score, epoch)
+
+    def _write_history(self, trial: Trial, history: TrialHistory) -> None:
+        trial.set_user_attr(HISTORY, self._checksums.history(trial._get_latest_trial(), history))
+
+    def is_orphan(self, trial: FrozenTrial) -> bool:
+        """Whether the owner of a running trial is dead, so that another worker may take it over."""
         owner = TrialOwner.parse(str(trial.user_attrs.get("owner", "")))
         if owner is None:
             return True
@@ -131,13 +162,12 @@ class TrialQueue:
         return trial._trial_id in self.database.storage._get_stale_trial_ids(self.study._study_id)
 
     def _died_too_often(self, trial: FrozenTrial) -> bool:
-        epoch = _last_epoch(trial)
-        died_at, deaths = trial.user_attrs.get("deaths", (epoch, 0))
-        if died_at != epoch or deaths + 1 < DEATHS_ALLOWED:
+        history = TrialHistory.of(trial)
+        epoch = history.last_epoch
+        if history.died_at != epoch or history.deaths + 1 < DEATHS_ALLOWED:
             return False
-        detail = (
-            f"its worker was killed {deaths + 1} times after epoch {epoch}; the system may be short of memory"
-        )
+        killed = f"its worker was killed {history.deaths + 1} times after epoch {epoch}"
+        detail = f"{killed}; the system may be short of memory"
         self._fail(trial._trial_id, "error", detail)
         return True
 
@@ -158,10 +188,11 @@ class TrialQueue:
                 raise TrialLost(
                     f"trial {claim.number} of {self.search.name} was taken over by another worker"
                 )
-            if epoch in claim.trial._get_latest_trial().intermediate_values:
+            stored = claim.trial._get_latest_trial()
+            if epoch in stored.intermediate_values:
                 return False
+            self._write_history(claim.trial, TrialHistory.of(stored).with_epoch(epoch, value, seconds))
             claim.trial.report(value, epoch)
-            claim.trial.set_user_attr("seconds", round(seconds, 3))
             # After its last epoch there is nothing left to save, and a complete trial may win.
             return epoch < self.search.epochs and claim.trial.should_prune()
 
@@ -171,17 +202,19 @@ class TrialQueue:
         """Finish a trial with its score."""
 
         def act() -> None:
-            claim.trial.set_user_attr(OUTCOME, outcome_checksum(claim.trial._get_latest_trial(), value))
+            self._write_outcome(claim.trial._trial_id, TrialState.COMPLETE, value)
             self.study.tell(claim.trial, value, skip_if_finished=True)
 
         self._settle(claim, act)
 
     def prune(self, claim: ClaimedTrial, epoch: int) -> None:
-        """Finish a trial that the pruner ended after `epoch`."""
+        """Finish a trial that the pruner ended after `epoch`; its score is that of the epoch."""
 
         def act() -> None:
             claim.trial.set_user_attr("pruned_at", epoch)
-            claim.trial.set_user_attr(OUTCOME, outcome_checksum(claim.trial._get_latest_trial(), None))
+            score = claim.trial._get_latest_trial().intermediate_values[epoch]
+            value = score if math.isfinite(score) else None
+            self._write_outcome(claim.trial._trial_id, TrialState.PRUNED, value, pruned_at=epoch)
             self.study.tell(claim.trial, state=TrialState.PRUNED, skip_if_finished=True)
 
         self._settle(claim, act)
@@ -191,10 +224,25 @@ class TrialQueue:
         self._settle(claim, lambda: self._fail(claim.trial._trial_id, reason, detail))
 
     def _fail(self, trial_id: int, reason: str, detail: str) -> None:
-        storage = self.database.storage
+        storage, detail = self.database.storage, detail[:500]
         storage.set_trial_user_attr(trial_id, "reason", reason)
-        storage.set_trial_user_attr(trial_id, "detail", detail[:500])
+        storage.set_trial_user_attr(trial_id, "detail", detail)
+        self._write_outcome(trial_id, TrialState.FAIL, reason=reason, detail=detail)
         storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def _write_outcome(
+        self, trial_id: int, state: TrialState, value: float | None = None, **notes: Any
+    ) -> None:
+        """Store the checksum of a trial that is about to end."""
+        trial = self.database.storage.get_trial(trial_id)
+        self._require_as_written(trial)
+        record = ended(trial_record(trial), state, value, **notes)
+        self.database.storage.set_trial_user_attr(trial_id, OUTCOME, self._checksums.outcome(record))
+
+    def _require_as_written(self, trial: FrozenTrial) -> None:
+        if not self._checksums.is_as_written(trial):
+            what = f"trial {trial.number} of {self.search.name} is not what was written"
+            raise damaged(self.search.url, what)
 
     def _settle(self, claim: ClaimedTrial, act: Callable[[], Any]) -> None:
         def settled() -> None:
@@ -231,18 +279,28 @@ class TrialQueue:
         return retry_while_unavailable(self._trials, self.search.url)
 
     def _trials(self) -> list[FrozenTrial]:
-        with readable(self.search.url):
-            trials = self.study.get_trials(deepcopy=False)
+        for attempt in range(_READINGS):
+            # Counted first: trials are only ever added.
+            made = self.counts().made
+            with readable(self.search.url):
+                trials = self.study.get_trials(deepcopy=False)
+                wrong = self._first_altered(trials, made)
+            if wrong is None:
+                return trials
+            # A trial that runs may have been read while its worker was writing.
+            time.sleep(0.1 * attempt)
+        raise damaged(self.search.url, f"trial {wrong} of {self.search.name} is not what was written")
+
+    def _first_altered(self, trials: Sequence[FrozenTrial], made: int) -> int | None:
+        """The number of the first trial that is missing, added or not what was written; None when all are."""
         for number, trial in enumerate(trials):
             if number in self._checked and trial.number == number:
                 continue
-            if trial.number != number or not is_as_written(trial):
-                raise damaged(
-                    self.search.url, f"trial {number} of {self.search.name} is not what was written"
-                )
+            if trial.number != number or not self._checksums.is_as_written(trial):
+                return number
             if finished(trial.state):
                 self._checked.add(number)
-        return trials
+        return len(trials) if len(trials) < made else None
 
 
 _mine: set[tuple[str, int]] = set()
@@ -267,14 +325,13 @@ def cache_queue(queue: TrialQueue) -> None:
 def open_trial_queue(search: SearchPlan, database: Database) -> TrialQueue:
     """A new queue of a search that is stored in `database`."""
     axes = (search.seed, search.name)
-    study = optuna.load_study(
-        study_name=search.name,
-        storage=database.storage,
-        sampler=PerTrialSampler(search.sampler, search.space, search.trials, axes),
-        pruner=pruner_for(search.pruner, search.epochs, search.trials),
-    )
+    sampler = PerTrialSampler(search.sampler, search.space, axes)
+    pruner = pruner_for(search.pruner, search.epochs)
+    with readable(search.url):
+        study = optuna.load_study(
+            study_name=search.name, storage=database.storage, sampler=sampler, pruner=pruner
+        )
+        directions = study.directions
+    if directions != [StudyDirection.MAXIMIZE]:
+        raise damaged(search.url, f"the direction of {search.name} is not what was written")
     return TrialQueue(search, database, study)
-
-
-def _last_epoch(trial: FrozenTrial) -> int:
-    return max(trial.intermediate_values, default=0)

@@ -77,7 +77,7 @@ def _run_to_its_end(queue: TrialQueue, claim: ClaimedTrial) -> TrialOutcome:
 
 def _score(queue: TrialQueue, claim: ClaimedTrial) -> float:
     # Seconds of training add up over restarts; the time in which no worker had the trial does not count.
-    began = time.monotonic() - float(claim.trial.user_attrs.get("seconds", 0.0))
+    began = time.monotonic() - claim.seconds
 
     def report_epoch(epoch: int, value: float) -> None:
         if queue.report(claim, epoch, value, time.monotonic() - began):

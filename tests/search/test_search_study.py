@@ -112,9 +112,10 @@ def test_trials_train_as_cells_and_never_see_the_test_split(
     assert "space.temperature.high: was 0.1, is now 0.2" in changed[0]
     longer = search_problems(study(tmp_path, "train.lr=2.0e-5"), context, tmp_path / "out")
     assert "train.lr: was 1e-05, is now 2e-05" in longer[0]
-    with pytest.raises(StorageError, match="trials: was 2, is now 3"):
+    assert search_problems(study(tmp_path, "search.trials=3"), context, tmp_path / "out") == []
+    with pytest.raises(StorageError, match="trials: 2 were asked for before, now 1"):
         search_study(
-            study(tmp_path, "search.trials=3"),
+            study(tmp_path, "search.trials=1"),
             RunStore(tmp_path / "out"),
             context,
             LaunchOptions(context.machine, workers=1),

@@ -281,7 +281,7 @@ NARROWER = Parameter("mask_ratio", 0.3, 0.8)
     [
         ({"space": {**stub.SPACE, "mask_ratio": NARROWER}}, "space.mask_ratio.high: was 0.9, is now 0.8"),
         ({"space": {"mask_ratio": stub.SPACE["mask_ratio"]}}, "space.temperature: was"),
-        ({"trials": 9}, "trials: was 5, is now 9"),
+        ({"trials": 4}, "trials: 5 were asked for before, now 4"),
         ({"epochs": 4}, "epochs: was 3, is now 4"),
         ({"sampler": "random"}, "sampler: was tpe, is now random"),
         ({"pruner": "median"}, "pruner: was none, is now median"),
@@ -297,6 +297,41 @@ def test_a_changed_space_or_budget_of_a_stored_search_is_refused_by_name(
     with pytest.raises(StorageError, match=named.replace(".", r"\.")):
         create_search(replace(search, **change))
     assert [(trial.number, trial.state) for trial in trial_queue(search).trials()] == before
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+def test_more_trials_of_a_finished_search_continue_it_as_if_asked_for_at_once(
+    tmp_path: Path, sampler: str
+) -> None:
+    first = stub.search(tmp_path / "grown", sampler=sampler, trials=4, pruner="median")
+    run(first)
+    (grown,) = run(replace(first, trials=14))
+    (at_once,) = run(stub.search(tmp_path / "whole", sampler=sampler, trials=14, pruner="median"))
+    wanted = ("number", "state", "params", "value", "intermediate")
+    assert [[trial[name] for name in wanted] for trial in grown["trials"]] == [
+        [trial[name] for name in wanted] for trial in at_once["trials"]
+    ]
+    assert (grown["finished"], grown["trials_allotted"]) == (14, 14)
+
+
+def test_terms_of_a_search_of_which_no_trial_finished_bind_nobody(tmp_path: Path) -> None:
+    broken = stub.search(tmp_path, trials=3, objective=_NoScore(tmp_path))
+    run(broken)
+    repaired = replace(
+        broken, objective=stub.Hill(tmp_path / "cells"), terms={"code": {"plugin (method)": "other"}}
+    )
+    (record,) = run(repaired)
+    assert [trial["state"] for trial in record["trials"]] == ["complete"] * 3
+    with pytest.raises(StorageError, match="the code of plugin"):
+        create_search(broken)
+
+
+def test_terms_bind_while_a_trial_of_another_process_runs_on_them(tmp_path: Path) -> None:
+    search = stub.search(tmp_path, trials=3)
+    create_search(search)
+    assert isinstance(trial_queue(search).claim(), ClaimedTrial)
+    with pytest.raises(StorageError, match="epochs: was 3, is now 4"):
+        create_search(replace(search, epochs=4))
 
 
 def test_running_a_finished_search_again_adds_nothing(tmp_path: Path) -> None:
