@@ -258,6 +258,17 @@ def load_plugin(path: Path) -> None:
     _plugins[path] = name
 
 
+def plugin_line(error: BaseException) -> str:
+    """`FILE:LINE` of the plugin's code that raised an error, or through which it came; empty for none."""
+    found, step = "", error.__traceback__
+    files = {str(path) for path in _plugins}
+    while step is not None:
+        if step.tb_frame.f_code.co_filename in files:
+            found = f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}"
+        step = step.tb_next
+    return found
+
+
 def plugins() -> tuple[Path, ...]:
     """The plugin files imported so far, in order; workers import the same ones."""
     return tuple(_plugins)

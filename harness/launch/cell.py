@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from harness import registry
 from harness.launch.context import Context, InputSpec, prepare_process
 from harness.machine import environment
 from harness.machine.environment import Machine
@@ -128,7 +129,7 @@ def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch
                 run.set_status("queued", detail=f"{in_words(error)}; resumes from its last checkpoint")
             raise
         atomic_write(run.directory / "error.txt", traceback.format_exc())
-        run.fail(reason_of(error), f"{type(error).__name__}: {error}")
+        run.fail(reason_of(error), f"{type(error).__name__}: {error}", registry.plugin_line(error))
     status = run.status
     outcome = f"failed ({status.reason}): {status.detail}" if status.state == "failed" else status.state
     context.progress.end_cell(run.name, outcome)

@@ -108,7 +108,10 @@ class SearchDisplay:
         """Show how a trial ended, or that time has passed."""
         if outcome is not None and outcome.end not in (TrialEnd.NOTHING, TrialEnd.LOST):
             name, described = f"{outcome.search} trial {outcome.number}", self._described(outcome)
-            if outcome.end is TrialEnd.FAILED:  # it is replaced by another, so it does not count as progress
+            if outcome.end in (
+                TrialEnd.FAILED,
+                TrialEnd.PLUGIN_FAILED,
+            ):  # it is replaced by another, so it does not count as progress
                 self._progress.say(f"{name}: {described}")
             else:
                 self._progress.end_cell(name, described)

@@ -37,10 +37,16 @@ class TrialLost(Exception):
 
 
 class TrialFailed(Exception):
-    """A trial ended without a score; `reason` is one of oom, nan, data, timeout, error."""
+    """A trial ended without a score.
 
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason, self.detail = reason, detail
+    Args:
+        reason: one of oom, nan, data, timeout, error.
+        detail: the error in one line.
+        plugin_line: `FILE:LINE` of the plugin's code that raised it; empty for every other failure.
+    """
+
+    def __init__(self, reason: str, detail: str, plugin_line: str = "") -> None:
+        self.reason, self.detail, self.plugin_line = reason, detail, plugin_line
         super().__init__(f"{reason}: {detail}")
 
 

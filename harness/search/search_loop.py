@@ -27,6 +27,16 @@ class SearchProgress:
     budget: Budget
 
 
+class PluginFailed(Exception):
+    """A plugin fails in its first trial, so every other trial would fail alike."""
+
+    def __init__(self, outcome: TrialOutcome) -> None:
+        super().__init__(
+            f"{outcome.search}: trial {outcome.number} failed in the plugin, as every other would: "
+            f"{outcome.detail}. Repair the plugin and run again; no stored trial binds it"
+        )
+
+
 Watcher = Callable[[Sequence[SearchProgress], TrialOutcome | None], None]
 """Called whenever a trial ended (with its outcome), and every now and then in between."""
 
@@ -43,6 +53,7 @@ def run_searches(searches: Sequence[SearchPlan], launcher: Executor, watch: Watc
 
     Raises:
         StorageError: the database is away for long.
+        PluginFailed: a plugin's code fails in its first trial.
     """
     slots: int = getattr(launcher, "slots", 1)
     running: set[Future[TrialOutcome]] = set()
@@ -58,6 +69,8 @@ def run_searches(searches: Sequence[SearchPlan], launcher: Executor, watch: Watc
             outcomes = [_outcome(future) for future in ended]
             for outcome in outcomes:
                 watch(progress, outcome)
+                if outcome.end is TrialEnd.PLUGIN_FAILED:
+                    raise PluginFailed(outcome)
             if not outcomes:
                 watch(progress, None)
             if outcomes and all(outcome.end is TrialEnd.NOTHING for outcome in outcomes):

@@ -17,7 +17,7 @@ from harness.search.database import StorageError, search_url
 from harness.search.live_table import SearchDisplay
 from harness.search.plan import SearchPlan
 from harness.search.search_checks import plan_problems
-from harness.search.search_loop import SearchProgress, run_searches
+from harness.search.search_loop import PluginFailed, SearchProgress, run_searches
 from harness.search.space import Parameter, Scalar
 from harness.search.trial_queue import trial_queue
 from harness.search.trial_record import trial_record
@@ -131,6 +131,9 @@ def search_study(study: Study, store: RunStore, context: Context, options: Launc
         end = run_searches(searches, launcher, watch)
     except StorageError as error:
         raise SearchIncomplete([f"{error}; what was finished is kept, run again to continue"]) from error
+    except PluginFailed as error:
+        watch.write()
+        raise SearchIncomplete([str(error)]) from error
     finally:
         context.progress.show(None)
     launcher.shutdown()

@@ -24,6 +24,8 @@ class TrialEnd(enum.Enum):
     """Another worker took it over."""
     NOTHING = "nothing"
     """There was no trial to run."""
+    PLUGIN_FAILED = "plugin failed"
+    """A plugin's code raised an error before any trial of the search had finished."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ def _run_to_its_end(queue: TrialQueue, claim: ClaimedTrial) -> TrialOutcome:
             raise
         except TrialFailed as failure:
             queue.fail(claim, failure.reason, failure.detail)
+            if failure.reason == "error" and failure.plugin_line and queue.budget().finished == 0:
+                detail = f"{failure.plugin_line}: {failure.detail}"
+                return TrialOutcome(TrialEnd.PLUGIN_FAILED, name, number, detail)
             return TrialOutcome(TrialEnd.FAILED, name, number, str(failure))
         except Exception as error:
             if is_of_the_machine(error):

@@ -114,7 +114,8 @@ class CellObjective:
                 raise
         _keep_numbers_only(run)
         if status.state != "done":
-            raise TrialFailed(status.reason or "error", status.detail or f"its cell is {status.state}")
+            detail = status.detail or f"its cell is {status.state}"
+            raise TrialFailed(status.reason or "error", detail, status.plugin_line)
         scored = self._scores(run)
         for epoch, score in scored:
             if epoch not in reported:

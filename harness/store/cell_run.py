@@ -54,9 +54,15 @@ class Status:
     """Of training, over all attempts."""
     checksums: Checksums = field(default_factory=dict, compare=False)
     """Of a finished cell's files when it finished; none when an older version finished it."""
+    plugin_line: str = ""
+    """`FILE:LINE` of the plugin's code whose error made it fail; empty when none did."""
 
 
-_KINDS: dict[str, Any] = {"state": str, "reason": str, "detail": str, "epoch": int, "seconds": (int, float)}
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("state", "reason", "detail", "plugin_line"), str),
+    "epoch": int,
+    "seconds": (int, float),
+}
 
 
 def _is_sound(status: Status) -> bool:
@@ -212,9 +218,9 @@ class CellRun:
         wanted = {name: kept for name, kept in self.checksums.items() if fnmatchcase(name, only)}
         return checksums.altered(self.directory, wanted, thorough=thorough)
 
-    def fail(self, reason: Reason, detail: str) -> None:
+    def fail(self, reason: Reason, detail: str, plugin_line: str = "") -> None:
         """The cell ended without results, for this reason."""
-        self.set_status("failed", reason=reason, detail=detail)
+        self.set_status("failed", reason=reason, detail=detail, plugin_line=plugin_line)
 
     @contextlib.contextmanager
     def lock(self, patience: float = 1.0) -> Iterator[None]:

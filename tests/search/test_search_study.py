@@ -11,13 +11,14 @@ from typing import Any
 
 import factories
 import pytest
-from light_runs import light_machine, light_study
+from light_runs import PLUGIN, light_machine, light_study
 
 from harness.cli.check import examine
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.machine.environment import Machine
 from harness.search.database import StorageError
+from harness.search.plan import TrialFailed
 from harness.search.study import (
     SearchIncomplete,
     search_problems,
@@ -25,7 +26,7 @@ from harness.search.study import (
     search_study,
     searches_of,
 )
-from harness.search.trial_training import TrialContext
+from harness.search.trial_training import CellObjective, TrialContext
 from harness.store import checkpoint_files
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
@@ -188,6 +189,84 @@ def test_a_trial_whose_worker_died_before_its_score_was_written_down_is_not_trai
     second: dict[int, float] = {}
     assert search.objective({"lr": 0.05}, second.__setitem__) == score
     assert second == first
+
+
+def test_a_plugin_that_fails_in_its_step_ends_the_search_at_once_with_its_file_and_line(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context, store = Context(light_machine(data)), RunStore(tmp_path / "out")
+    light, options = light_study(tmp_path, seeds=1, search=LIGHT_SEARCH), LaunchOptions(context.machine, 1)
+    monkeypatch.setenv("LIGHT_TROUBLE", "error")
+    with pytest.raises(SearchIncomplete):
+        search_study(light, store, context, options)
+    line = next(
+        number
+        for number, text in enumerate(PLUGIN.read_text().splitlines(), 1)
+        if 'RuntimeError("a bug of the method")' in text
+    )
+    assert f"{PLUGIN}:{line}: RuntimeError: a bug of the method" in capsys.readouterr().err
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    assert [trial["state"] for trial in record["trials"]] == ["failed"]
+
+    # Repaired, its code is another one and the space too; nothing that was stored binds them.
+    monkeypatch.delenv("LIGHT_TROUBLE")
+    other = {**LIGHT_SEARCH, "trials": 2, "space": {"lr": {"low": 1e-4, "high": 0.1, "log": True}}}
+    repaired = light_study(tmp_path, seeds=1, search=other)
+    assert search_problems(repaired, context, tmp_path / "out") == []
+    search_study(repaired, store, context, options)
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    assert [trial["state"] for trial in record["trials"]] == ["complete"] * 2
+
+
+def test_a_plugin_that_fails_for_some_settings_only_fails_those_trials(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(light_machine(data))
+    light = light_study(tmp_path, seeds=1, search={**LIGHT_SEARCH, "trials": 3})
+    ran = CellObjective.__call__
+
+    def second_fails(self: CellObjective, settings: Any, report_epoch: Any) -> float:
+        if next(calls) == 1:
+            raise TrialFailed("error", "RuntimeError: only here", f"{PLUGIN}:1")
+        return ran(self, settings, report_epoch)
+
+    calls = count()
+    monkeypatch.setattr(CellObjective, "__call__", second_fails)
+    search_study(light, RunStore(tmp_path / "out"), context, LaunchOptions(context.machine, workers=1))
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    assert [trial["state"] for trial in record["trials"]] == ["complete", "failed", "complete", "complete"]
+
+
+@pytest.mark.parametrize("name", ["q?x=1", "a#b", "50%", "{x}", "a b", "é&;"])
+def test_a_folder_of_any_name_holds_the_database_of_its_search(tmp_path: Path, data: Path, name: str) -> None:
+    context, out = Context(light_machine(data)), tmp_path / name
+    light = light_study(tmp_path, seeds=1, search={**LIGHT_SEARCH, "trials": 1})
+    for _ in range(2):
+        search_study(light, RunStore(out), context, LaunchOptions(context.machine, workers=1))
+    assert (out / "search.db").is_file()
+    assert {path.name for path in tmp_path.iterdir()} <= {name, "study.yaml", "search-cache"}
+
+
+@pytest.mark.parametrize(("asked", "trained"), [(None, 3), (2, 2)])
+def test_a_trial_trains_as_many_epochs_as_asked_and_is_worth_its_best_one(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, trained: int
+) -> None:
+    # Each epoch scores two splits.
+    heights, scores = iter([50.0, 50.0, 70.0, 70.0, 40.0, 40.0]), loop.scores
+
+    def falling_in_the_end(*arguments: Any, **settings: Any) -> dict[str, float]:
+        return {**scores(*arguments, **settings), "R1": next(heights)}
+
+    monkeypatch.setattr(loop, "scores", falling_in_the_end)
+    context = Context(light_machine(data))
+    epochs = {} if asked is None else {"epochs": asked}
+    light = light_study(tmp_path, seeds=1, search={**LIGHT_SEARCH, "trials": 1, **epochs})
+    search_study(light, RunStore(tmp_path / "out"), context, LaunchOptions(context.machine, workers=1))
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    (trial,) = record["trials"]
+    assert trial["value"] == 70.0
+    assert [score for _, score in trial["intermediate"]] == [50.0, 70.0, 40.0][:trained]
+    assert (trial["epochs"], record["epochs_allotted"]) == (trained, trained)
 
 
 def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(

@@ -315,7 +315,8 @@ def test_more_trials_of_a_finished_search_continue_it_as_if_asked_for_at_once(
 
 
 def test_terms_of_a_search_of_which_no_trial_finished_bind_nobody(tmp_path: Path) -> None:
-    broken = stub.search(tmp_path, trials=3, objective=_NoScore(tmp_path))
+    code = {"code": {"plugin (method)": "one"}}
+    broken = stub.search(tmp_path, trials=3, objective=_NoScore(tmp_path), terms=code)
     run(broken)
     repaired = replace(
         broken, objective=stub.Hill(tmp_path / "cells"), terms={"code": {"plugin (method)": "other"}}
