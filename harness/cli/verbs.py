@@ -253,7 +253,7 @@ def verify(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
     ] = None,
-    cells: Annotated[int, typer.Option(min=0, help="Finished cells to run again, drawn at random.")] = 2,
+    cells: Annotated[int, typer.Option(min=0, help="Finished cells to run again, trained ones first.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     evaluate_only: Annotated[
         bool, typer.Option("--evaluate-only", help="Evaluate the stored models again; train nothing.")
@@ -267,7 +267,8 @@ def verify(
     with refusals():
         from harness.cli.report import run_folders
         from harness.machine.progress import shown
-        from harness.trust.verify import render, verify
+        from harness.trust.certificate import render
+        from harness.trust.verify import verify
 
         _load_plugins(plugin)
         machine = machine_of(data_root, device, plugin)

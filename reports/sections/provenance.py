@@ -53,11 +53,11 @@ def certificate(directory: Path) -> list[Block]:
         found = json.loads((directory / "certificate.json").read_text("utf-8"))
         cells, differences = found["cells"], [str(text) for text in found["differences"]]
         exact = sum(bool(cell["bit_for_bit"]) for cell in cells)
-        how = f"{exact} of them compared bit for bit" if exact < len(cells) else "compared bit for bit"
+        how = f" ({exact} of {len(cells)} compared bit for bit)" if cells else ""
         text = (
-            f"Verified {found['when'][:10]}: {len(cells)} of {plural(found['finished'], 'finished cell')} "
-            f"{found['mode']}, {how}, and the stored records of all of them checked: "
-            f"{'something differs' if differences else 'everything is the same'}."
+            f"Verified {found['when'][:10]}: {found['coverage']}{how}; the stored records of all "
+            f"{plural(found['finished'], 'finished cell')} checked: "
+            f"{'something differs' if differences else 'no difference was found'}."
         )
         stale = found["results_sha256"] != results_sha256(RunStore(directory))
     except FileNotFoundError:

@@ -6,7 +6,9 @@ import csv
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from harness.machine import files
 from harness.store import results_table
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
+from harness.study.cell import Cell
 from harness.trust import run_comparison
+from harness.trust.certificate import Certificate
 from harness.trust.run_comparison import Expectation
-from harness.trust.verify import Certificate, verify
+from harness.trust.verify import pick, verify
 from reports.sections.provenance import certificate as shown
 
 
@@ -70,7 +74,7 @@ def test_an_untouched_cell_trains_again_to_the_same_bits(store: RunStore, cuhk_r
 def test_stored_models_evaluate_again_to_the_same_records(store: RunStore, cuhk_root: Path) -> None:
     certificate = verified(store, cuhk_root, evaluate_only=True)
     assert certificate.differences == []
-    assert {one.cell for one in certificate.checked} == {run.name for run in store.cells()}
+    assert {each.cell for each in certificate.checked} == {run.name for run in store.cells()}
 
 
 @pytest.mark.parametrize(("column", "value"), [("rank", 5), ("ap", 0.123), ("person_id", "99")])
@@ -273,6 +277,53 @@ def test_a_cell_without_any_checksums_is_named_and_its_models_are_evaluated_agai
     assert found.startswith(f"{run.name}: cuhk-pedes t2i, selected on val: query 2: top_score was")
 
 
+def cells_of(*groups: tuple[str, bool, int]) -> list[tuple[CellRun, Cell]]:
+    """So many cells of each method, which trains or not."""
+    plan = light_study(Path(tempfile.mkdtemp())).cells()[0]
+    cells = [
+        replace(plan, method=method, trains=trains, seed=seed)
+        for method, trains, count in groups
+        for seed in range(count)
+    ]
+    return [(CellRun(Path("/nowhere") / f"{cell.method}.{cell.seed}"), cell) for cell in cells]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_trained_cells_are_drawn_first_and_of_as_many_methods_as_possible(seed: int) -> None:
+    finished = cells_of(("zero", False, 6), ("one", True, 5), ("two", True, 3), ("three", True, 2))
+    drawn = [run.name for run in pick(finished, 12, seed)]
+    methods = [name.partition(".")[0] for name in drawn]
+    assert set(methods[:3]) == {"one", "two", "three"}
+    assert sorted(methods[:10]) == ["one"] * 5 + ["three"] * 2 + ["two"] * 3
+    assert set(methods[10:]) == {"zero"}
+    assert drawn == [run.name for run in pick(finished, 12, seed)]
+
+
+def test_which_seed_of_a_method_is_drawn_changes_with_the_draw() -> None:
+    finished = cells_of(("one", True, 5))
+    assert len({pick(finished, 1, seed)[0].name for seed in range(20)}) > 1
+
+
+def test_the_certificate_and_the_page_count_trained_and_untrained_cells_apart(
+    cuhk_root: Path, tmp_path: Path
+) -> None:
+    study = light_study(tmp_path, methods=["light", "clip-zero-shot"], seeds=2)
+    store = run_light(study, tmp_path / "out", Context(light_machine(cuhk_root)))
+    wanted = "1 of 2 trained cells trained again, 1 not; 0 of 2 untrained cells evaluated again, 2 not"
+    certificate = verified(store, cuhk_root, cells=1)
+    assert (certificate.verdict, certificate.coverage()) == ("reproduced", wanted)
+    assert wanted in shown(store.directory)[0].text  # type: ignore[union-attr]
+    nothing = verified(store, cuhk_root, cells=0)
+    assert nothing.verdict == "nothing trained was run again"
+    assert nothing.coverage().startswith("0 of 2 trained cells trained again, 2 not")
+    evaluated = verified(store, cuhk_root, cells=3, evaluate_only=True)
+    assert evaluated.verdict == "evaluations reproduced"
+    assert evaluated.coverage() == (
+        "0 of 2 trained cells trained again, 2 evaluated again, 0 not; "
+        "1 of 2 untrained cells evaluated again, 1 not"
+    )
+
+
 def test_a_store_without_finished_cells_is_refused(tmp_path: Path, cuhk_root: Path) -> None:
     (tmp_path / "study.yaml").write_text("name: empty\n")
     done = CliRunner().invoke(app, ["verify", str(tmp_path)])
@@ -285,7 +336,7 @@ def test_the_report_shows_the_certificate_and_that_it_is_out_of_date(
 ) -> None:
     assert "has not been verified" in shown(store.directory)[0].text  # type: ignore[union-attr]
     verified(store, cuhk_root, cells=0)
-    assert "everything is the same" in shown(store.directory)[0].text  # type: ignore[union-attr]
+    assert "no difference was found" in shown(store.directory)[0].text  # type: ignore[union-attr]
     store.cells()[0].fail("error", "lost")
     assert "changed since" in shown(store.directory)[0].text  # type: ignore[union-attr]
     (store.directory / "certificate.json").write_text("{")

@@ -1,0 +1,79 @@
+"""Whether what a store holds is what was written, and agrees with itself. Nothing is run."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from harness.machine.errors import StoreError
+from harness.machine.terms import SELECTIONS
+from harness.store.cell_run import HISTORY, RESULTS, CellRun, place_of
+from harness.store.results_table import RESULT_COLUMNS, results_rows
+from harness.store.runs import RunStore
+from harness.trust import run_comparison
+
+
+def audit(run: CellRun) -> Iterator[str]:
+    """What of a finished cell is not as it was written, or contradicts itself.
+
+    Its files are compared with their checksums, its identity with its parts, its scores with its records.
+    """
+    yield from (f"{name} {what}" for name, what in run.altered(thorough=True).items())
+    yield from _lacking(run)
+    yield from _misnamed(run)
+    for row in run.results:
+        place = place_of(row)
+        try:
+            yield from run_comparison.contradictions(run.records(*place), row)
+        except StoreError as error:
+            yield f"{run_comparison.named(place)}: its per-query records cannot be read: {error}"
+        if row.get("epoch") != run.model_epoch(place[1]):
+            yield f"{run_comparison.named(place)}: epoch {row.get('epoch')} is not the one of its model"
+
+
+def _lacking(run: CellRun) -> Iterator[str]:
+    """Files that every finished cell has, which are gone together with their checksums, or lack theirs."""
+    trained = run.model_epoch("last") != 0
+    models = [run.model_path(selection).name for selection in SELECTIONS]
+    for name in (RESULTS, *models, *([HISTORY] if trained else [])):
+        if name not in run.checksums:
+            if not (run.directory / name).exists():
+                yield f"{name} is gone"
+            elif run.checksums:
+                yield f"{name} has no checksum"
+
+
+def _misnamed(run: CellRun) -> Iterator[str]:
+    """Whether `cell.json` describes the cell whose folder it lies in."""
+    try:
+        run.checked_identity()
+    except StoreError as error:
+        yield str(error)
+
+
+def edited_table(store: RunStore) -> Iterator[str]:
+    """Rows of `results.csv` that the cells do not have, or lacks; a table that is only out of date is not
+    edited."""
+    path = store.directory / "results.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            written = [tuple(str(row.get(name)) for name in RESULT_COLUMNS) for row in csv.DictReader(file)]
+        since = path.stat().st_mtime_ns
+    except (OSError, ValueError, csv.Error) as error:
+        if not isinstance(error, FileNotFoundError):
+            yield f"results.csv cannot be read: {error}"
+        return
+    cells = {run.name: run for run in store.cells()}
+    known = {tuple(str(row[name]) for name in RESULT_COLUMNS): row for row in results_rows(store)}
+    # The scores of a cell with an altered file do not stand now, whatever the table says.
+    unsound = {name for name, run in cells.items() if run.was_finished and run.status.state != "done"}
+    for number, values in enumerate(written, 2):
+        row = dict(zip(RESULT_COLUMNS, values, strict=True))
+        if row["cell"] in unsound:
+            continue
+        if values not in known and (row["status"] == "done" or row["cell"] not in cells):
+            yield f"results.csv: line {number} is not what the store holds"
+    lacked = known.keys() - set(written)
+    for cell in sorted({known[values]["cell"] for values in lacked} - unsound):
+        if (cells[cell].directory / "status.json").stat().st_mtime_ns < since:
+            yield f"results.csv: lacks rows of {cell}"
