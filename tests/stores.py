@@ -274,10 +274,12 @@ def add_pictures(directory: Path, target: str, caption: str) -> None:
         caption_image=np.arange(len(frame)) // 2,
     )
     store = RunStore(directory)
-    pictures.write_gallery(store, target, split)
+    data = next(row["fingerprint"] for row in store.cells()[-1].results if row["target"] == target)
+    pictures.write_gallery(store, target, data, split)
     grey = np.full((96, 32, 3), 128, dtype=np.uint8)
     done = next(run for run in store.cells() if run.status.state == "done" and ".uit." in run.name)
     pictures.write_restorations(
         done.directory, [pictures.RestorationPicture(caption, "A man.", grey, grey, grey, grey, 0.2, 0.4)]
     )
-    pictures.write_pruned(directory, target, "pattern 1.0", {caption: "woman red coat"})
+    trained_on = store.cells()[-1].parts["dataset"]["fingerprint"]
+    pictures.write_pruned(directory, target, trained_on, "pattern 1.0", {caption: "woman red coat"})

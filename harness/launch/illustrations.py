@@ -51,22 +51,29 @@ def illustrate(runs: Runs, store: RunStore, context: Context) -> None:
 
 
 def _galleries(done: Runs, store: RunStore, context: Context) -> None:
-    specs = {target: InputSpec.of(cell) for cell, _ in done for target in cell.targets}
-    for target, spec in specs.items():
-        write_gallery(store, target, context.images(target, spec, "test").split)
+    drawn = {
+        (target, context.data_fingerprint(target, cell)): InputSpec.of(cell)
+        for cell, _ in done
+        for target in cell.targets
+    }
+    for (target, data), spec in drawn.items():
+        write_gallery(store, target, data, context.images(target, spec, "test").split)
 
 
 def _pruned_captions(done: Runs, store: RunStore, context: Context) -> None:
     from methods.text_pruning import prune
 
-    for dataset, subset in {
-        (cell.dataset, cell.subset) for cell, _ in done if cell.method_settings.get("text_pruning")
+    for dataset, subset, data in {
+        (cell.dataset, cell.subset, context.data_fingerprint(cell.dataset, cell))
+        for cell, _ in done
+        if cell.method_settings.get("text_pruning")
     }:
         captions = context.dataset(dataset, subset).splits["train"].captions
         rng = np.random.default_rng(seed_for("pruned captions", dataset))
         drawn = rng.choice(len(captions), min(PRUNED_CAPTIONS, len(captions)), replace=False)
         pairs = {captions[index]: prune(captions[index], context.tagger) for index in sorted(drawn)}
-        write_pruned(store.directory, dataset, f"{context.tagger.name} {context.tagger.version}", pairs)
+        tagger = f"{context.tagger.name} {context.tagger.version}"
+        write_pruned(store.directory, dataset, data, tagger, pairs)
 
 
 def _restoring(done: Runs) -> Iterator[tuple[Cell, CellRun]]:

@@ -1,11 +1,15 @@
 """Pictures that a run leaves for its report: thumbnails of retrieved images, restorations, pruned captions.
 
-DIR/pictures/<target>.images.parquet    image (gallery index), person_id, name, webp (bytes)
-DIR/pictures/<target>.queries.parquet   query (caption index), caption, person_id, image (its own), chosen
-(bool) DIR/pictures/<dataset>.pruned.json      {"tagger": "name version", "examples": [{"caption", "pruned"},
-…]} DIR/cells/<cell>/restorations.parquet   caption, wrong_caption, error_right, error_wrong, and as WebP
-bytes
-                                        original, masked, right, wrong
+DIR/pictures/<target>.<data>.images.parquet     image (gallery index), person_id, name, webp (bytes)
+DIR/pictures/<target>.<data>.queries.parquet    query (caption index), caption, person_id, image (its own),
+                                                chosen (bool)
+DIR/pictures/<dataset>.<data>.pruned.json       {"data", "tagger": "name version", "examples": [{"caption",
+                                                "pruned"}, …]}
+DIR/cells/<cell>/restorations.parquet           caption, wrong_caption, error_right, error_wrong, and as WebP
+                                                bytes original, masked, right, wrong
+
+`<data>` is the beginning of the fingerprint of the data that the pictures were drawn from; the whole stands
+inside each file, and nothing is read for other data: index 7 of one test split is somebody else in another.
 
 A report shows chosen queries, drawn once for all methods, and the worst ones of a run. Only images among the
 first ten of these are kept, so a gallery of 20,000 costs no more than one of 200.
@@ -13,9 +17,11 @@ first ten of these are kept, so a gallery of 20,000 costs no more than one of 20
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,26 +31,46 @@ from harness.data.thumbnails import thumbnail_webp, webp
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_file, atomic_json
 from harness.machine.seeds import seed_for
+from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 
+FOLDER = "pictures"
 RESTORATIONS = "restorations.parquet"
 CHOSEN = 6
 WORST = 6
 HEIGHT = 128
 """Pixels of a thumbnail."""
+_DATA = b"data"
+"""The fingerprint's name in a table's metadata."""
 
 
-def write_gallery(store: RunStore, target: str, split: Split) -> None:
-    """Keep the captions and images that sheets of this target show, for the finished cells of the store.
+@dataclass(frozen=True)
+class Gallery:
+    """The kept captions and images of a test split."""
 
-    ``split`` is the target's test split. Images that cannot be read are left out; a report shows a blank for
-    them.
+    queries: Mapping[int, Mapping[str, Any]]
+    """By caption index: caption, person_id, image, chosen."""
+    images: Mapping[int, Mapping[str, Any]]
+    """By gallery index: person_id, name, webp."""
+
+
+# -- what was retrieved ---------------------------------------------------------------------------
+
+
+def write_gallery(store: RunStore, target: str, data: str, split: Split) -> None:
+    """Keep the captions and images that sheets of a target show, for the finished cells of the store.
+
+    Images that cannot be read are left out; a report shows a blank for them.
+
+    Args:
+        store: Its cells that were evaluated on other data are passed over.
+        target: The dataset's name.
+        data: The target's fingerprint.
+        split: The target's test split.
     """
     chosen = chosen_queries(len(split.captions), target)
     queries, images = set(chosen), set()
-    for run in store.cells():
-        if run.status.state != "done":
-            continue
+    for run in _evaluated_on(store, target, data):
         try:
             frame = run.records(target, "val", "t2i")
         except StoreError:
@@ -54,8 +80,33 @@ def write_gallery(store: RunStore, target: str, split: Split) -> None:
         tops = frame.set_index("query")["top"]
         images |= {int(image) for query in shown if query in tops.index for image in tops[query]}
     images |= {int(split.caption_image[query]) for query in queries}
-    _write_queries(store.directory, target, split, sorted(queries), set(chosen))
-    _write_images(store.directory, target, split, sorted(images))
+    _write_queries(_path(store.directory, target, data, "queries.parquet"), data, split, queries, set(chosen))
+    _write_images(_path(store.directory, target, data, "images.parquet"), data, split, images)
+
+
+def _evaluated_on(store: RunStore, target: str, data: str) -> Iterator[CellRun]:
+    """The finished cells with scores on this data of a target."""
+    for run in store.cells():
+        if run.status.state == "done" and any(
+            (row.get("target"), row.get("fingerprint")) == (target, data) for row in run.results
+        ):
+            yield run
+
+
+def _path(directory: Path, dataset: str, data: str, kind: str) -> Path:
+    return directory / FOLDER / f"{dataset}.{data[:12]}.{kind}"
+
+
+def read_gallery(directory: Path, target: str, data: str) -> Gallery:
+    """What `write_gallery` kept for this data of a target; empty when missing, damaged or of other data."""
+    queries, images = (
+        _read_table(_path(directory, target, data, kind), data)
+        for kind in ("queries.parquet", "images.parquet")
+    )
+    return Gallery(
+        {int(row["query"]): row for row in queries},
+        {int(row["image"]): row for row in images},
+    )
 
 
 def chosen_queries(captions: int, target: str) -> list[int]:
@@ -65,46 +116,42 @@ def chosen_queries(captions: int, target: str) -> list[int]:
 
 
 def worst_queries(rank: NDArray[np.float64]) -> list[int]:
-    """Rows whose first hit is deepest; ``rank [queries]`` is NaN where there is no positive."""
+    """Rows whose first hit is deepest; `rank` `[queries]` is NaN where there is no positive."""
     order = np.argsort(np.where(np.isnan(rank), -np.inf, -rank), kind="stable")
     order = order[~np.isnan(rank[order])]
     return [int(query) for query in order[:WORST]]
 
 
-def _write_queries(folder: Path, target: str, split: Split, queries: Sequence[int], chosen: set[int]) -> None:
-    owner = split.caption_person
-    _write_table(
-        folder / "pictures" / f"{target}.queries.parquet",
-        {
-            "query": list(queries),
-            "caption": [split.captions[query] for query in queries],
-            "person_id": [split.persons[int(owner[query])] for query in queries],
-            "image": [int(split.caption_image[query]) for query in queries],
-            "chosen": [query in chosen for query in queries],
-        },
-    )
-
-
-def _write_images(folder: Path, target: str, split: Split, images: Sequence[int]) -> None:
-    kept = {
-        image: content
-        for image in images
-        if (content := thumbnail_webp(split.image_paths[image], HEIGHT)) is not None
+def _write_queries(path: Path, data: str, split: Split, queries: Iterable[int], chosen: set[int]) -> None:
+    owner, ordered = split.caption_person, sorted(queries)
+    columns: dict[str, Sequence[object]] = {
+        "query": ordered,
+        "caption": [split.captions[query] for query in ordered],
+        "person_id": [split.persons[int(owner[query])] for query in ordered],
+        "image": [int(split.caption_image[query]) for query in ordered],
+        "chosen": [query in chosen for query in ordered],
     }
-    _write_table(
-        folder / "pictures" / f"{target}.images.parquet",
-        {
-            "image": list(kept),
-            "person_id": [split.persons[int(split.image_person[image])] for image in kept],
-            "name": [split.image_paths[image].name for image in kept],
-            "webp": list(kept.values()),
-        },
-    )
+    _write_table(path, columns, data)
+
+
+def _write_images(path: Path, data: str, split: Split, images: Iterable[int]) -> None:
+    drawn = {image: thumbnail_webp(split.image_paths[image], HEIGHT) for image in sorted(images)}
+    kept = {image: content for image, content in drawn.items() if content is not None}
+    columns: dict[str, Sequence[object]] = {
+        "image": list(kept),
+        "person_id": [split.persons[int(split.image_person[image])] for image in kept],
+        "name": [split.image_paths[image].name for image in kept],
+        "webp": list(kept.values()),
+    }
+    _write_table(path, columns, data)
+
+
+# -- what TIR restored ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class RestorationPicture:
-    """What TIR made of one image; pictures are uint8 ``[height, width, 3]``, errors are mean squared."""
+    """What TIR made of one image; pictures are uint8 `[height, width, 3]`, errors are mean squared."""
 
     caption: str
     wrong_caption: str
@@ -133,24 +180,69 @@ def write_restorations(cell: Path, restorations: Iterable[RestorationPicture]) -
 
 def has_restorations(cell: Path) -> bool:
     """Whether a cell's directory has them, as they were written."""
-    import pyarrow.parquet as parquet
-
-    try:
-        parquet.read_table(cell / RESTORATIONS, page_checksum_verification=True)
-    except (OSError, ValueError):  # pyarrow's errors are ValueErrors
-        return False
-    return True
+    return _read(cell / RESTORATIONS) is not None
 
 
-def write_pruned(folder: Path, dataset: str, tagger: str, pairs: Mapping[str, str]) -> None:
-    """Keep captions with what pruning leaves of them; ``tagger`` is its name and version."""
+def read_restorations(cell: Path) -> list[dict[str, Any]]:
+    """The rows of a cell's restorations; none when they are missing or damaged."""
+    table = _read(cell / RESTORATIONS)
+    return [] if table is None else table.to_pylist()
+
+
+# -- what pruning left ----------------------------------------------------------------------------
+
+
+def write_pruned(directory: Path, dataset: str, data: str, tagger: str, pairs: Mapping[str, str]) -> None:
+    """Keep captions of a dataset with what pruning leaves of them.
+
+    Args:
+        directory: Of the store.
+        dataset: Its name.
+        data: Its fingerprint.
+        tagger: Name and version of what tagged the captions.
+        pairs: The pruned caption by caption.
+    """
     examples = [{"caption": caption, "pruned": pruned} for caption, pruned in pairs.items()]
-    atomic_json(folder / "pictures" / f"{dataset}.pruned.json", {"tagger": tagger, "examples": examples})
+    values = {"data": data, "tagger": tagger, "examples": examples}
+    atomic_json(_path(directory, dataset, data, "pruned.json"), values)
 
 
-def _write_table(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
+def read_pruned(directory: Path, dataset: str, data: str) -> tuple[str, list[tuple[str, str]]] | None:
+    """The tagger, and captions each with its pruned form; None when missing, damaged or of other data."""
+    try:
+        values = json.loads(_path(directory, dataset, data, "pruned.json").read_text("utf-8"))
+        examples = [(str(each["caption"]), str(each["pruned"])) for each in values["examples"]]
+        return (str(values["tagger"]), examples) if values["data"] == data else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def _write_table(path: Path, columns: Mapping[str, Sequence[object]], data: str = "") -> None:
     import pyarrow
     import pyarrow.parquet as parquet
 
+    table = pyarrow.table(dict(columns)).replace_schema_metadata({_DATA: data.encode()})
     with atomic_file(path) as file:
-        parquet.write_table(pyarrow.table(dict(columns)), file, write_page_checksum=True)
+        parquet.write_table(table, file, write_page_checksum=True)
+
+
+def _read(path: Path) -> Any | None:
+    """A pyarrow table; None when it is missing or damaged."""
+    import pyarrow.parquet as parquet
+
+    try:
+        return parquet.read_table(path, page_checksum_verification=True)
+    except (OSError, ValueError):  # pyarrow's errors are ValueErrors
+        return None
+
+
+def _read_table(path: Path, data: str) -> list[dict[str, Any]]:
+    """The rows of a table that was drawn from this data; none of any other."""
+    table = _read(path)
+    if table is None or (table.schema.metadata or {}).get(_DATA) != data.encode():
+        return []
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows

@@ -1,16 +1,17 @@
 """Pictures: what was retrieved, what TIR restored, what pruning left of captions.
 
-Reads the files that :mod:`harness.store.pictures` describes; a run without them has no such chapter.
+Reads what `harness.store.pictures` keeps, of the data that a cell was evaluated on; a run without any has no
+such chapter.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.store.pictures import read_gallery, read_pruned, read_restorations
 from reports.comparison import SELECTED_ON_VAL, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Section, TemplateBlock
@@ -51,12 +52,18 @@ def picture(webp: bytes | None) -> str:
 
 
 def _retrieval(group: ComparisonGroup, cell: CellView) -> list[Block]:
-    folder = cell.run.path / "pictures"
-    captions = {
-        int(row["query"]): row for row in _read(folder / f"{group.evaluation.target}.queries.parquet")
-    }
-    images = {int(row["image"]): row for row in _read(folder / f"{group.evaluation.target}.images.parquet")}
+    row = cell.row(group.evaluation, SELECTED_ON_VAL)
+    if row is None:
+        return []
+    data = str(row.get("fingerprint"))
+    gallery = read_gallery(cell.run.path, group.evaluation.target, data)
     answers = _answers(group, cell)
+    captions = {
+        query: kept
+        for query, kept in gallery.queries.items()
+        if query not in answers or str(answers[query]["person_id"]) == str(kept["person_id"])
+    }
+    images = gallery.images
     chosen = [query for query, row in captions.items() if row["chosen"] and query in answers]
     worst = sorted(
         (query for query in captions if query in answers and answers[query]["rank"] > 1),
@@ -120,7 +127,7 @@ def _hit(image: Mapping[str, Any], person: str, rank: int, place: int) -> dict[s
 
 def _restorations(cells: tuple[CellView, ...]) -> list[Block]:
     for cell in cells:
-        rows = _read(cell.run.path / "cells" / cell.directory / "restorations.parquet")[:RESTORED]
+        rows = read_restorations(cell.run.path / "cells" / cell.directory)[:RESTORED]
         if rows:
             return [
                 TemplateBlock(
@@ -144,13 +151,14 @@ def _restored(row: Mapping[str, Any]) -> dict[str, Any]:
 def _pruned(context: ReportContext) -> list[Block]:
     blocks: list[Block] = []
     for dataset in context.stored_runs.datasets:
-        for run in context.stored_runs.runs:
-            try:
-                values = json.loads((run.path / "pictures" / f"{dataset}.pruned.json").read_text("utf-8"))
-                examples = [(str(one["caption"]), str(one["pruned"])) for one in values["examples"]][:PRUNED]
-                title = f"Captions of {dataset} before and after pruning, tagged by {values['tagger']}"
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            blocks.append(TemplateBlock("pruned.html", {"title": title, "examples": examples}))
+        drawn_from = {
+            (cell.run.path, str(cell.parts["dataset"]["fingerprint"])): None
+            for cell in context.stored_runs.cells
+            if cell.dataset == dataset and cell.parts
+        }
+        kept = (read_pruned(directory, dataset, data) for directory, data in drawn_from)
+        for tagger, examples in (found for found in kept if found is not None):
+            title = f"Captions of {dataset} before and after pruning, tagged by {tagger}"
+            blocks.append(TemplateBlock("pruned.html", {"title": title, "examples": examples[:PRUNED]}))
             break
     return blocks

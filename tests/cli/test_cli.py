@@ -137,9 +137,11 @@ def test_a_run_leaves_the_pictures_its_report_shows(finished: Path) -> None:
     assert len(rows) == 6
     assert (rows["caption"] != rows["wrong_caption"]).all()
     assert all(Image.open(io.BytesIO(picture)).size == (32, 96) for picture in rows["right"])
-    queries = pd.read_parquet(finished / "pictures" / "cuhk-pedes.queries.parquet")
+    (kept,) = (finished / "pictures").glob("cuhk-pedes.*.queries.parquet")
+    queries = pd.read_parquet(kept)
     assert queries["chosen"].sum() == 6
-    pruned = json.loads((finished / "pictures" / "cuhk-pedes.pruned.json").read_text())["examples"]
+    (kept,) = (finished / "pictures").glob("cuhk-pedes.*.pruned.json")
+    pruned = json.loads(kept.read_text())["examples"]
     assert all(len(example["pruned"]) < len(example["caption"]) for example in pruned)
     assert (finished / "report.html").read_text().count("data:image/webp;base64,") >= 4 * 6
 

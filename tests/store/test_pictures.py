@@ -1,0 +1,92 @@
+"""A picture is shown only beside the data it was drawn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stores
+from stores import Truth
+
+import reports
+from harness.data.dataset import Split
+from harness.store.pictures import FOLDER, read_gallery, read_pruned, write_gallery, write_pruned
+from harness.store.runs import RunStore
+from reports.comparison import ComparisonOptions
+
+TARGET = "rendered-plaza"
+DATA = f"data-{TARGET}"
+CAPTION = "A woman in a red coat."
+
+
+def split_of(people: int, word: str) -> Split:
+    """A test split with one image, which cannot be read, and one caption a person."""
+    return Split(
+        name="test",
+        image_paths=tuple(Path(f"/nowhere/{person}.png") for person in range(people)),
+        persons=tuple(str(person) for person in range(people)),
+        image_person=np.arange(people),
+        captions=tuple(f"{word} {person}" for person in range(people)),
+        caption_image=np.arange(people),
+    )
+
+
+def built(store: RunStore) -> str:
+    """The page of a store."""
+    return reports.build([store.directory], options=ComparisonOptions(resamples=50)).path.read_text()
+
+
+def evaluated_on(store: RunStore, index: int, data: str) -> None:
+    """Let a cell of the store have been evaluated on other data of the same name."""
+    run = store.cells()[index]
+    run.write_results([{**row, "fingerprint": data} for row in run.results])
+    run.finish()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return stores.write(tmp_path / "run", Truth({"uit": 50.0, "baseline": 40.0}, seeds=1, people=30))
+
+
+def test_cells_evaluated_on_other_data_are_left_out_of_a_gallery(store: RunStore) -> None:
+    evaluated_on(store, 0, "other data")
+    # The cell on the other data was asked 120 captions; of these only 5 are there.
+    write_gallery(store, TARGET, "other data", split_of(120, "theirs"))
+    evaluated_on(store, 1, "third data")
+    write_gallery(store, TARGET, DATA, split_of(5, "ours"))
+    kept = read_gallery(store.directory, TARGET, DATA)
+    assert sorted(kept.queries) == list(range(5))
+    assert {str(row["caption"]).split()[0] for row in kept.queries.values()} == {"ours"}
+    others = read_gallery(store.directory, TARGET, "other data")
+    assert {str(row["caption"]).split()[0] for row in others.queries.values()} == {"theirs"}
+
+
+def test_pictures_of_other_data_are_not_read_whatever_their_file_is_called(store: RunStore) -> None:
+    write_gallery(store, TARGET, DATA, split_of(120, "ours"))
+    write_pruned(store.directory, TARGET, DATA, "pattern 1", {"a red coat": "red coat"})
+    assert read_gallery(store.directory, TARGET, DATA).queries
+    assert read_pruned(store.directory, TARGET, DATA) == ("pattern 1", [("a red coat", "red coat")])
+    for path in (store.directory / FOLDER).iterdir():
+        path.rename(path.with_name(path.name.replace(DATA[:12], "another data"[:12])))
+    assert read_gallery(store.directory, TARGET, "another data").queries == {}
+    assert read_pruned(store.directory, TARGET, "another data") is None
+
+
+def test_a_page_shows_no_caption_of_data_that_its_cell_was_not_evaluated_on(store: RunStore) -> None:
+    stores.add_pictures(store.directory, TARGET, CAPTION)
+    assert built(store).count(CAPTION) > 6
+    for index in range(len(store.cells())):
+        evaluated_on(store, index, "changed data")
+    assert "Worst queries" not in built(store)
+    assert "Queries drawn at random" not in built(store)
+
+
+def test_a_page_shows_no_caption_of_a_person_that_the_records_do_not_name(store: RunStore) -> None:
+    stores.add_pictures(store.directory, TARGET, CAPTION)
+    for run in store.cells():
+        frame = run.records(TARGET, "val", "t2i")
+        frame["person_id"] = frame["person_id"] + 1000
+        run.save_records(TARGET, "val", "t2i", frame)
+        run.finish()
+    assert "Worst queries" not in built(store)
