@@ -323,7 +323,7 @@ def doctor(
         _load_plugins(plugin)
         tell = None if as_json else render
         findings = diagnose(data_root_of(data_root), out or Path("runs"), study, tell)
-    _answer(as_plain(findings), as_json, lambda: conclude(findings))
+    _answer(as_plain(findings, out or Path("runs")), as_json, lambda: conclude(findings))
     raise typer.Exit(DONE if healthy(findings) else ERROR)
 
 

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has, what can run on it, and the mend for what cannot."""
+"""The verb `doctor`: what this machine has, what can run on it, and the remedy for what cannot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
+from harness.launch.disk import study_disk
 from harness.machine import paths
 from harness.study.study import Study, load_study
+from harness.trust import evidence
 
 Verdict = Literal["ok", "note", "fail"]
 
@@ -33,45 +36,47 @@ EXTRAS = {
 NAME_WIDTH = 24
 """Characters for what was looked at: lines are printed before the longest is known."""
 GIGABYTE = 1e9
-COPIES_TRAINED, COPIES_TRAINING = 6, 4
-"""Of a model's weights on the disk: three selected models and three in the last checkpoint; and what a cell
-adds while it trains, the optimiser's two averages and a checkpoint that is not yet complete."""
 DEMO_DISK = 2.0
-"""Free gigabytes the demo asks for: caches, checkpoints and three models a cell, with room to spare."""
+"""Free gigabytes the demo asks for: caches, checkpoints and models, with some to spare."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One line of the diagnosis.
-
-    Attributes:
-        name: what was looked at.
-        verdict: `ok`, `note` (something will not be available) or `fail` (the demo cannot run here).
-        detail: what was found.
-        mend: what to do about it; empty when nothing needs doing.
-    """
+    """One line of the diagnosis."""
 
     name: str
+    """What was looked at."""
     verdict: Verdict
+    """`ok`, `note` (something will not be available) or `fail` (the demo cannot run here)."""
     detail: str
-    mend: str = ""
+    """What was found."""
+    remedy: str = ""
+    """What to do about it; empty when nothing needs doing."""
 
 
 def diagnose(
     data_root: Path | None = None,
     out: Path = Path("runs"),
     study: Path | None = None,
-    tell: Callable[[Diagnosis], None] | None = None,
+    on_finding: Callable[[Diagnosis], None] | None = None,
 ) -> list[Diagnosis]:
-    """Every finding about this machine, in the order of a reader's questions; with `study` also whether
-    there is room for it. `tell` is given each as soon as it is known.
+    """Every finding about this machine, in the order of a reader's questions.
 
-    Writes nothing but the unpacked embedded datasets in the cache folder. Raises `StudyError` for a study
-    that is none.
+    Writes nothing but the unpacked embedded datasets in the cache folder.
+
+    Args:
+        data_root: Of the benchmark datasets.
+        out: Where runs are, or will be.
+        study: A study that is to run here; then its need of disk is looked at too.
+        on_finding: Called with each finding as soon as it is known.
+
+    Raises:
+        StudyError: `study` is none.
     """
     loaded = None if study is None else load_study(study)
     checks: tuple[Callable[[], Iterator[Diagnosis]], ...] = (
         _python,
+        _imported_code,
         _packages,
         _matched_torch,
         _devices,
@@ -82,14 +87,15 @@ def diagnose(
         _extras,
         _tagger,
         lambda: _datasets(data_root),
+        lambda: _failures(out),
         *([] if loaded is None else [lambda: _study(loaded, data_root, out)]),
     )
     findings = []
     for check in checks:
         for finding in _guarded(check):
             findings.append(finding)
-            if tell is not None:
-                tell(finding)
+            if on_finding is not None:
+                on_finding(finding)
     return findings
 
 
@@ -98,24 +104,49 @@ def healthy(findings: list[Diagnosis]) -> bool:
     return all(finding.verdict != "fail" for finding in findings)
 
 
-def as_plain(findings: list[Diagnosis]) -> dict[str, Any]:
-    """The diagnosis as one JSON object."""
-    return {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
+def as_plain(findings: list[Diagnosis], out: Path = Path("runs")) -> dict[str, Any]:
+    """The diagnosis as one JSON object, with what a maintainer asks for of a fault (`evidence`)."""
+    found = {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
+    return {**found, **evidence.collected(out)}
 
 
 def _guarded(check: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:
-    # A diagnosis that crashes on the illness it looks for helps nobody.
+    # A diagnosis that is ended by the very fault it looks for helps nobody.
     try:
         yield from check()
     except Exception as error:
         name = getattr(check, "__name__", "check").strip("_<>")
-        yield Diagnosis(name, "fail", f"{type(error).__name__}: {error}", "report this line to the authors")
+        yield Diagnosis(
+            name, "fail", f"{type(error).__name__}: {error}", "report this line to the maintainers"
+        )
 
 
 def _python() -> Iterator[Diagnosis]:
     version = ".".join(map(str, sys.version_info[:3]))
     fits = sys.version_info >= (3, 11)
     yield Diagnosis("python", "ok" if fits else "fail", version, "" if fits else "use Python 3.11 or newer")
+
+
+def _imported_code() -> Iterator[Diagnosis]:
+    """Whether `harness`, `methods` and `reports` come from one place, or a folder shadows one of them."""
+    folders = evidence.imported_from()
+    if len({str(Path(folder).parent) for folder in folders.values()}) == 1:
+        yield Diagnosis("imported code", "ok", str(Path(folders["harness"]).parent))
+    else:
+        detail = ", ".join(f"{name} from {folder}" for name, folder in folders.items())
+        remedy = "start where no folder has one of these names, or rename that folder"
+        yield Diagnosis("imported code", "fail", detail, remedy)
+
+
+def _failures(out: Path) -> Iterator[Diagnosis]:
+    """The failed cells of the runs below `out`; `--json` has their tracebacks."""
+    failed = evidence.failed_cells(out)
+    if failed:
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in Counter(f["reason"] for f in failed).items()
+        )
+        remedy = "`doctor --json` has the traceback of each; `run` tries them again"
+        yield Diagnosis("failed cells", "note", f"{len(failed)} below {out} ({reasons})", remedy)
 
 
 def _version(package: str) -> str | None:
@@ -148,7 +179,7 @@ def _packages() -> Iterator[Diagnosis]:
 
 
 def _matched_torch() -> Iterator[Diagnosis]:
-    mend = "pip install -c constraints.txt torch torchvision  (both from the same index)"
+    remedy = "pip install -c constraints.txt torch torchvision  (both from the same index)"
     versions = f"torch {_version('torch')}, torchvision {_version('torchvision')}"
     try:
         importlib.import_module("torch")
@@ -157,7 +188,7 @@ def _matched_torch() -> Iterator[Diagnosis]:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "torchvision::nms" in why:
             why = "the two are builds that do not match (" + why + ")"
-        yield Diagnosis("torch and torchvision", "fail", f"{versions}: {why}", mend)
+        yield Diagnosis("torch and torchvision", "fail", f"{versions}: {why}", remedy)
     else:
         yield Diagnosis("torch and torchvision", "ok", f"{versions}, matched")
 
@@ -206,12 +237,12 @@ def _writable(folder: Path) -> str | None:
 
 
 def _folders(out: Path) -> Iterator[Diagnosis]:
-    for name, folder, mend in (
+    for name, folder, remedy in (
         ("cache folder", paths.cache_dir(), "point TIPR_CACHE at a folder you may write to"),
         ("output folder", out, "choose another with --out"),
     ):
         refusal = _writable(folder)
-        yield Diagnosis(name, "fail" if refusal else "ok", refusal or str(folder), mend if refusal else "")
+        yield Diagnosis(name, "fail" if refusal else "ok", refusal or str(folder), remedy if refusal else "")
 
 
 def _nearest(folder: Path) -> Path:
@@ -222,7 +253,7 @@ def _nearest(folder: Path) -> Path:
     return home
 
 
-def _room(name: str, folder: Path, needed: float, who: str) -> Diagnosis:
+def _disk_space(name: str, folder: Path, needed: float, who: str) -> Diagnosis:
     """Whether there are so many free gigabytes where a folder is, or will be."""
     home = _nearest(folder)
     free = shutil.disk_usage(home).free / GIGABYTE
@@ -232,50 +263,15 @@ def _room(name: str, folder: Path, needed: float, who: str) -> Diagnosis:
 
 
 def _disk(out: Path) -> Iterator[Diagnosis]:
-    yield _room("disk for caches", paths.cache_dir(), DEMO_DISK, "the demo")
-    yield _room("disk for runs", out, DEMO_DISK, "the demo")
+    yield _disk_space("disk for caches", paths.cache_dir(), DEMO_DISK, "the demo")
+    yield _disk_space("disk for runs", out, DEMO_DISK, "the demo")
 
 
 def _study(study: Study, data_root: Path | None, out: Path) -> Iterator[Diagnosis]:
     """Whether the disk can hold what a study writes: its caches, and of each cell a checkpoint and models."""
     cache, runs = study_disk(study, data_root)
-    yield _room(f"disk for caches of {study.name}", paths.cache_dir(), cache / GIGABYTE, study.name)
-    yield _room(f"disk for runs of {study.name}", out, runs / GIGABYTE, study.name)
-
-
-def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
-    """Bytes that a study needs: for its caches of decoded images, and for its run's folder.
-
-    A cell that trained keeps three models of 4 bytes a weight, and the same in its last checkpoint; one that
-    does not train keeps one model. Per-query records and pages are small beside that.
-    """
-    from harness.data.datasets import load_dataset
-    from methods.cost import build_on_meta
-
-    cells = study.cells()
-    views = {(name, cell.train.image_size) for cell in cells for name in cell.targets}
-    images = {
-        name: sum(
-            len(split.image_paths)
-            for split in load_dataset(
-                name, data_root, subset=study.file.subset, contents=False
-            ).splits.values()
-        )
-        for name in {name for name, _ in views}
-    }
-    cache = sum(images[name] * 3 * height * width for name, (height, width) in views)
-    kinds = {(cell.base, cell.train.backbone, cell.train.image_size): cell for cell in cells}
-    weights = {
-        kind: sum(weight.numel() for weight in build_on_meta(*kind, dict(cell.overrides)).parameters())
-        for kind, cell in kinds.items()
-    }
-    copies = {True: COPIES_TRAINED, False: 1}
-    largest = max((weights[kind] for kind, cell in kinds.items() if cell.trains), default=0)
-    runs = sum(
-        4 * copies[cell.trains] * weights[cell.base, cell.train.backbone, cell.train.image_size]
-        for cell in cells
-    )
-    return cache, runs + 4 * COPIES_TRAINING * largest
+    yield _disk_space(f"disk for caches of {study.name}", paths.cache_dir(), cache / GIGABYTE, study.name)
+    yield _disk_space(f"disk for runs of {study.name}", out, runs / GIGABYTE, study.name)
 
 
 def _network() -> Iterator[Diagnosis]:
@@ -288,8 +284,8 @@ def _network() -> Iterator[Diagnosis]:
         socket.create_connection(("huggingface.co", 443), timeout=2).close()
         yield Diagnosis("network", "ok", "huggingface.co answers; pretrained weights can be fetched")
     except OSError as error:
-        mend = "full-size backbones need `pretrained:` to name a local file; the demo needs no network"
-        yield Diagnosis("network", "note", f"huggingface.co does not answer ({error})", mend)
+        remedy = "full-size backbones need `pretrained:` to name a local file; the demo needs no network"
+        yield Diagnosis("network", "note", f"huggingface.co does not answer ({error})", remedy)
 
 
 def _extras() -> Iterator[Diagnosis]:
@@ -297,8 +293,8 @@ def _extras() -> Iterator[Diagnosis]:
         if importlib.util.find_spec(module) is not None:
             yield Diagnosis(f"extra {extra}", "ok", purpose)
         else:
-            mend = f"pip install -c constraints.txt -e '.[{extra}]'"
-            yield Diagnosis(f"extra {extra}", "note", f"not installed: {purpose}", mend)
+            remedy = f"pip install -c constraints.txt -e '.[{extra}]'"
+            yield Diagnosis(f"extra {extra}", "note", f"not installed: {purpose}", remedy)
 
 
 def _tagger() -> Iterator[Diagnosis]:
@@ -316,8 +312,8 @@ def _datasets(data_root: Path | None) -> Iterator[Diagnosis]:
         if entry.home == "embedded":
             yield _embedded(name)
         elif root is None:
-            mend = "name the data root with --data-root or TIPR_DATA"
-            yield Diagnosis(f"dataset {name}", "note", "no data root given", mend)
+            remedy = "name the data root with --data-root or TIPR_DATA"
+            yield Diagnosis(f"dataset {name}", "note", "no data root given", remedy)
         else:
             yield _benchmark(name, root, entry.how_to_get)
 
@@ -345,10 +341,10 @@ def _benchmark(name: str, root: Path, how_to_get: str) -> Diagnosis:
 
 
 def render(finding: Diagnosis) -> None:
-    """Print a finding, and its mend under it, at once: some take seconds to find."""
+    """Print a finding, and its remedy under it, at once: some take seconds to find."""
     print(f"{finding.verdict:<4}  {finding.name:<{NAME_WIDTH}}  {finding.detail}", flush=True)
-    if finding.mend:
-        print(f"{'':<4}  {'':<{NAME_WIDTH}}  → {finding.mend}", flush=True)
+    if finding.remedy:
+        print(f"{'':<4}  {'':<{NAME_WIDTH}}  → {finding.remedy}", flush=True)
 
 
 def conclude(findings: list[Diagnosis]) -> None:

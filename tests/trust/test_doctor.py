@@ -1,4 +1,4 @@
-"""`doctor` says what is missing and how to mend it, and whether there is room for a study."""
+"""`doctor` says what is missing and what to do about it, and whether there is room for a study."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from factories import write_cuhk
 from study_files import write_study
 from typer.testing import CliRunner
 
+import methods
 from harness.cli.verbs import app
 from harness.data import rendered
 from harness.data.dataset import DataError
+from harness.store.runs import RunStore
 from harness.study.study import load_study
-from harness.trust import doctor
+from harness.trust import doctor, evidence
 from harness.trust.doctor import Diagnosis, diagnose, healthy, study_disk
 
 EMBEDDED = doctor._embedded
@@ -41,19 +43,19 @@ def test_a_package_that_is_damaged_is_reinstalled_and_a_cache_without_room_moved
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "file"))
-    assert "point TIPR_CACHE elsewhere" in EMBEDDED("rendered-plaza").mend
+    assert "point TIPR_CACHE elsewhere" in EMBEDDED("rendered-plaza").remedy
 
     def damaged(name: str) -> Path:
         raise DataError(["/home/TIPR_CACHE/manifest.json: damaged"])
 
     monkeypatch.setattr(rendered, "unpack", damaged)
-    assert EMBEDDED("rendered-plaza").mend == "reinstall it"
+    assert EMBEDDED("rendered-plaza").remedy == "reinstall it"
 
 
-def test_every_finding_that_is_not_ok_comes_with_its_mend(tmp_path: Path) -> None:
+def test_every_finding_that_is_not_ok_comes_with_its_remedy(tmp_path: Path) -> None:
     findings = diagnose(tmp_path)
     assert {finding.verdict for finding in findings} <= {"ok", "note", "fail"}
-    assert [finding.name for finding in findings if finding.verdict != "ok" and not finding.mend] == []
+    assert [finding.name for finding in findings if finding.verdict != "ok" and not finding.remedy] == []
 
 
 def test_builds_of_torch_and_torchvision_that_do_not_match_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,7 @@ def test_builds_of_torch_and_torchvision_that_do_not_match_are_named(monkeypatch
     finding = found("torch and torchvision")
     assert finding.verdict == "fail"
     assert "do not match" in finding.detail
-    assert "pip install" in finding.mend
+    assert "pip install" in finding.remedy
 
 
 def test_a_check_that_breaks_is_a_finding_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +90,7 @@ def test_a_benchmark_that_is_there_loads_and_one_that_is_not_says_how_to_get_it(
     assert found("dataset cuhk-pedes", tmp_path).detail == "loadable, not the published counts"
     missing = found("dataset rstpreid", tmp_path)
     assert missing.verdict == "note"
-    assert "RSTPReid" in missing.detail + missing.mend
+    assert "RSTPReid" in missing.detail + missing.remedy
 
 
 def test_a_study_s_need_of_disk_is_counted_by_hand(tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_a_disk_too_small_for_a_study_fails_with_the_place(
     monkeypatch.setattr(doctor, "study_disk", lambda *_: (10**9, 10**18))
     finding = found("disk for runs of small", tmp_path, tmp_path / "runs", path)
     assert finding.verdict == "fail"
-    assert str(tmp_path) in finding.mend
+    assert str(tmp_path) in finding.remedy
 
 
 def test_the_verb_prints_json_and_exits_1_where_the_demo_cannot_run(
@@ -130,19 +132,55 @@ def test_the_verb_prints_json_and_exits_1_where_the_demo_cannot_run(
     assert "the demo cannot run here" in CliRunner().invoke(app, ["doctor"]).stdout
 
 
+def test_the_json_has_what_a_maintainer_needs_of_a_failed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "geheim")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    (tmp_path / "in").mkdir()
+    cell = load_study(write_study(tmp_path / "in")).cells()[0]
+    run = RunStore(tmp_path / "runs" / "small").open(cell, cell.parts("data", {"train": "code"}), host="here")
+    (tmp_path / "runs" / "small" / "study.yaml").write_text("name: small\n")
+    (run.directory / "error.txt").write_text("Traceback\n  postgresql://me:geheim@host/db\nValueError: lost")
+    run.fail("error", "ValueError: lost")
+    done = CliRunner().invoke(app, ["doctor", "--json", "--out", str(tmp_path / "runs")])
+    collected = json.loads(done.stdout)
+    (failed,) = collected["failed_cells"]
+    assert (failed["reason"], failed["detail"]) == ("error", "ValueError: lost")
+    assert failed["traceback"].endswith("ValueError: lost")
+    assert failed["settings"]["precision"] == "fp32"
+    assert failed["recorded"] == {"host": "here"}
+    assert failed["cell"] == str(run.directory)
+    assert collected["imported_from"]["methods"] == str(Path(methods.__file__).parent)
+    assert collected["environment"]["packages"]["torch"]
+    assert collected["variables"]["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert {"limits", "plugins", "command", "working_folder"} <= collected.keys()
+    assert "geheim" not in done.stdout
+    assert any(each["name"] == "failed cells" for each in collected["findings"])
+
+
+def test_a_package_that_shadows_one_of_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("imported code").verdict == "ok"
+    folders = {"harness": "/here/harness", "methods": "/elsewhere/methods", "reports": "/here/reports"}
+    monkeypatch.setattr(evidence, "imported_from", lambda: folders)
+    finding = found("imported code")
+    assert finding.verdict == "fail"
+    assert "methods from /elsewhere/methods" in finding.detail
+
+
 def test_a_study_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("name: 3\n")
     assert CliRunner().invoke(app, ["doctor", str(tmp_path / "bad.yaml")]).exit_code == 2
 
 
-def test_each_line_is_told_before_the_next_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+def test_each_line_is_printed_before_the_next_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
 
     def looked() -> Iterator[Diagnosis]:
-        assert told[:2] == ["python", "packages"]
+        assert seen[:3] == ["python", "imported code", "packages"]
         yield Diagnosis("gpu", "ok", "")
 
     monkeypatch.setattr(doctor, "_devices", looked)
-    findings = diagnose(tell=lambda finding: told.append(finding.name))
-    assert told == [finding.name for finding in findings]
-    assert "gpu" in told
+    findings = diagnose(on_finding=lambda finding: seen.append(finding.name))
+    assert seen == [finding.name for finding in findings]
+    assert "gpu" in seen
