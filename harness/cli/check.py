@@ -60,6 +60,7 @@ class CheckResult:
             "ok": not self.problems,
             "problems": self.problems,
             "notes": self.notes,
+            "train_keys": study.reach(),
             "cost": self.cost,
             "detectable_difference": {name: asdict(size) for name, size in self.detectable.items()},
             "cells": [
@@ -80,10 +81,11 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
     """Look at data, weights, device, launcher, output folder and earlier results; nothing is written."""
     found = CheckResult(cells=study.cells())
     found.problems += _data_problems(study, context, found.notes)
-    found.problems += _weights_problems(found.cells)
+    found.problems += _weights_problems(study)
     found.problems += _device_problems(found.cells, context, options)
     found.problems += _folder_problems(out)
     found.problems += _claims_problems(study)
+    found.notes += study.notes
     if not found.problems:
         found.problems += _size_problems(found.cells, context)
         found.problems += _search_problems(study, context, out)
@@ -103,15 +105,17 @@ def _data_problems(study: Study, context: Context, notes: list[str]) -> Iterator
             notes += [note for note in (*dataset.notes, *dataset.problems) if note not in notes]
 
 
-def _weights_problems(cells: list[Cell]) -> Iterator[str]:
-    for backbone, pretrained in dict.fromkeys((cell.train.backbone, cell.train.pretrained) for cell in cells):
+def _weights_problems(study: Study) -> Iterator[str]:
+    """Weights that are not on this machine, once each, with the line that asks for them."""
+    asked = {(plan.train.backbone, plan.train.pretrained): plan.label for plan in reversed(study.plans)}
+    for (backbone, pretrained), label in asked.items():
         if pretrained != "none":
             from methods.pretrained import WeightsNotFoundError, find_weights
 
             try:
                 find_weights(backbone, pretrained)
             except WeightsNotFoundError as error:
-                yield str(error)
+                yield f"{study.where(label, 'pretrained')}: {error}"
 
 
 def _device_problems(cells: list[Cell], context: Context, options: LaunchOptions) -> Iterator[str]:
@@ -295,10 +299,22 @@ def render(found: CheckResult, study: Study) -> None:
     console.print(table)
     costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until what is missing is there"
     console.print(f"{study.name} ({study.preset}): {costs}")
+    for line in reach_lines(study):
+        console.print(line, markup=False, highlight=False)
     for line in _power(found, len(study.seeds)):
         console.print(line, markup=False, highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
+
+
+def reach_lines(study: Study) -> Iterator[str]:
+    """Which methods each key of `train:` reaches, keys of the same methods on one line."""
+    by_methods: dict[tuple[str, ...], list[str]] = {}
+    for name, labels in study.reach().items():
+        by_methods.setdefault(labels, []).append(name)
+    for labels, names in by_methods.items():
+        reached = "every method" if labels == study.methods else ", ".join(labels) or "no method"
+        yield f"train: {', '.join(names)}: {reached}"
 
 
 def _power(found: CheckResult, seeds: int) -> Iterator[str]:

@@ -32,8 +32,8 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
     found = check.examine(study, context, options, out)
     if found.problems:
         raise StudyError(found.problems)
-    for note in found.notes:
-        progress.say(note)
+    for line in (*check.reach_lines(study), *found.notes):
+        progress.say(line)
     store = RunStore(out)
     try:
         with cells.stopping_at_signals():

@@ -1,6 +1,6 @@
 """The run store: what ran, how it ended, and every number it left. The only room that writes results.
 
-DIR/study.yaml  environment.json  results.csv  certificate.json (of `verify`)
+DIR/study.yaml  train-keys.json  environment.json  results.csv  certificate.json (of `verify`)
 DIR/data/<fingerprint>.json.gz      the files of a dataset
 DIR/cells/<dataset>.<method>.<seed>.<identity>/
   cell.json       what the cell's identity is made of, and what was recorded beside it
@@ -30,6 +30,9 @@ from harness.machine.files import atomic_json, atomic_write, read_json
 from harness.store.cell_run import FORMAT, CellRun
 from harness.study.cell import Cell, fingerprint
 from harness.study.study import Study
+
+TRAIN_KEYS = "train-keys.json"
+"""Which methods each key of the study's `train:` reached; the resolved study says only what each has."""
 
 
 class RunStore:
@@ -117,6 +120,7 @@ class RunStore:
         if study.claims is not None:
             atomic_write(self.directory / "claims.yaml", study.claims.read_bytes())
             values["claims"] = "claims.yaml"
+        atomic_json(self.directory / TRAIN_KEYS, {"reach": study.reach(), "notes": list(study.notes)})
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
         atomic_write(self.directory / "study.yaml", header + text)
 

@@ -53,7 +53,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["
 
 @dataclass
 class StudyDocument:
-    """A study file as plain values, with the place of every key and the mistakes found so far."""
+    """A study file as plain values, with the place of every key and the mistakes found."""
 
     source: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -66,13 +66,21 @@ class StudyDocument:
             key = key[:-1]
         return self.places.get(key, f"{self.source}:1")
 
+    def key_of_setting(self, label: str, name: str) -> Key:
+        """Where a setting of a method was written: in its own entry, in `train`, or nowhere."""
+        listed = self.values.get("methods")
+        for index, item in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(item, dict) and item.get("name") == label and name in item:
+                return ("methods", index, name)
+        return ("train", name)
+
     def complain(self, key: Key, message: str) -> None:
         """Note a mistake at `key` (the first one counts); nothing is raised before all has been looked at."""
         if all(noted != key for _, noted, _ in self.mistakes):
             self.mistakes.append((self.place(key), key, message))
 
     def complain_about(self, error: ValidationError, at: Key = (), known: Iterable[str] = ()) -> None:
-        """Note everything pydantic found below `at`, in the words of this house."""
+        """Note everything pydantic found below `at`, in plain words."""
         for detail in error.errors():
             self.complain_detail(detail, at, known)
 

@@ -50,8 +50,12 @@ class MethodChecks:
             plans.append(plan)
         self._refuse_unused(plans)
         for plan in plans:
-            self.patches(plan, self.origin(plan.label, "backbone"), self.origin(plan.label, "mask_ratio"))
-            self.weights(plan, self.origin(plan.label, "pretrained"))
+            self.patches(
+                plan,
+                self.document.key_of_setting(plan.label, "backbone"),
+                self.document.key_of_setting(plan.label, "mask_ratio"),
+            )
+            self.weights(plan, self.document.key_of_setting(plan.label, "pretrained"))
         return plans
 
     def _drafts(self) -> Iterator[_Draft]:
@@ -187,7 +191,7 @@ class MethodChecks:
             self.document.complain(at_backbone, brief(error))
             return
         except ValueError as error:
-            self.document.complain(self.origin(plan.label, "image_size"), str(error))
+            self.document.complain(self.document.key_of_setting(plan.label, "image_size"), str(error))
             return
         ratio = plan.method_settings.get("mask_ratio")
         visible = grid if ratio is None else round((1 - float(ratio)) * grid)
@@ -204,14 +208,6 @@ class MethodChecks:
         problem = why_no_weights(plan.train.backbone, plan.train.pretrained)
         if problem:
             self.document.complain(at, problem)
-
-    def origin(self, label: str, name: str) -> Key:
-        """Where a setting of a method was written: in its own entry, in `train`, or nowhere."""
-        listed = self.values.get("methods")
-        for index, item in enumerate(listed if isinstance(listed, list) else ()):
-            if isinstance(item, dict) and item.get("name") == label and name in item:
-                return ("methods", index, name)
-        return ("train", name)
 
 
 def brief(error: UnknownNameError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Study:
     source: Path
     file: StudyFile
     plans: tuple[MethodPlan, ...]
+    document: StudyDocument = field(compare=False, repr=False)
+    """What was written, with the place of each key."""
 
     @property
     def name(self) -> str:
@@ -132,6 +134,11 @@ class Study:
                     f"give each its own, like {{name: {reached[-1]}, {name}: …}}"
                 )
         return tuple(found)
+
+    def where(self, label: str, setting: str) -> str:
+        """Where a setting of a method was written, for an error message: `file:line: train.pretrained`."""
+        key = self.document.key_of_setting(label, setting)
+        return f"{self.document.place(key)}: {document.dotted(key)}"
 
     def plan(self, label: str) -> MethodPlan:
         """The method called `label` in this study; raises KeyError when there is none."""
@@ -227,7 +234,7 @@ def load_study(
     if subset is not None:
         _replace(parsed, "subset", subset)
     file, plans = validation.validated(parsed)
-    return Study(path, file, tuple(plans))
+    return Study(path, file, tuple(plans), parsed)
 
 
 def _replace(parsed: StudyDocument, name: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from harness.machine.errors import StoreError
 from harness.store.results_table import results_sha256
-from harness.store.runs import RunStore
+from harness.store.runs import TRAIN_KEYS, RunStore
 from reports.context import ReportContext
 from reports.document import Block, Prose, Section, TemplateBlock
 from reports.formatting import plural
@@ -40,11 +40,27 @@ def section(context: ReportContext) -> Section:
         blocks.append(
             TemplateBlock("settings.html", {"title": f"Environment of {run.path.name}", "settings": facts})
         )
+        blocks += _train_keys(run.path, run.name)
         text = yaml.safe_dump(dict(run.study), sort_keys=False, allow_unicode=True, width=100)
         blocks.append(
             TemplateBlock("listing.html", {"title": f"Study {run.name}, as resolved", "text": text})
         )
     return Section("provenance", "Settings and environment", tuple(blocks))
+
+
+def _train_keys(directory: Path, study: str) -> list[Block]:
+    """Which methods each key of the study's `train:` reached; nothing where that was not kept."""
+    try:
+        kept = json.loads((directory / TRAIN_KEYS).read_text("utf-8"))
+        reach = {
+            str(name): ", ".join(map(str, labels)) or "no method" for name, labels in kept["reach"].items()
+        }
+        notes = [str(note) for note in kept["notes"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    title = f"What each key of train: reaches in {study}"
+    table = [TemplateBlock("settings.html", {"title": title, "settings": reach})] if reach else []
+    return [*table, *(Prose(f"Note: {note}.") for note in notes)]
 
 
 def certificate(directory: Path) -> list[Block]:

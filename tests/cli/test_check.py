@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import stores
 from stores import Truth
-from study_files import write_study
+from study_files import SMALL, write_study
 from typer.testing import CliRunner, Result
 
 from harness.cli.verbs import app
@@ -132,3 +132,28 @@ def test_mistakes_in_the_claims_are_refused_before_anything_is_trained(tmp_path:
         for mistake in ("name the same method", "got nan", "2 claims are called 'a'"):
             assert mistake in done.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_check_says_which_methods_each_key_of_train_reaches(tmp_path: Path) -> None:
+    train = {**SMALL["train"], "mask_ratio": 0.5}
+    path = write_study(tmp_path, methods=["uit", "uit-no-tir"], datasets=["cuhk-pedes"], train=train)
+    shown = check(path, tmp_path / "out").stdout
+    assert "train: mask_ratio: uit\n" in shown
+    assert "train: backbone, pretrained, image_size, epochs, precision: every method\n" in shown
+    found = json.loads(check(path, tmp_path / "out", "--json").stdout)
+    assert found["train_keys"]["mask_ratio"] == ["uit"]
+
+
+def test_weights_that_are_not_here_are_named_with_the_line_that_asks_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_OFFLINE", "1")
+    entry = {"name": "big", "base": "uit", "backbone": "ViT-B-32", "pretrained": "laion400m_e31"}
+    path = write_study(
+        tmp_path, methods=["baseline", {**entry, "image_size": [224, 224]}], datasets=["cuhk-pedes"]
+    )
+    done = check(path, tmp_path / "out")
+    assert done.exit_code == 2
+    assert (
+        f"{path}:7: methods.1.pretrained: weights 'laion400m_e31' of ViT-B-32 are not on this" in done.stderr
+    )

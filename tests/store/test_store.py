@@ -18,6 +18,7 @@ import pytest
 import torch
 from study_files import write_study
 
+import reports
 from harness.machine import files
 from harness.machine.errors import LockedError, NewerFormatError, StoreError
 from harness.machine.files import atomic_write
@@ -389,3 +390,15 @@ def test_a_cell_is_found_by_the_beginning_of_its_name(store: RunStore, run: Cell
     assert store.cell(run.name[:-4]).directory == run.directory
     with pytest.raises(StoreError, match="no cell called 'nothing'"):
         store.cell("nothing")
+
+
+def test_which_methods_each_key_of_train_reached_is_kept_and_shown_on_the_page(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    train = {"backbone": "tiny", "pretrained": "none", "image_size": [96, 32], "mask_ratio": 0.4}
+    store = RunStore(tmp_path / "out")
+    store.write_study(load_study(write_study(tmp_path / "in", methods=["uit", "baseline"], train=train)))
+    kept = json.loads((store.directory / "train-keys.json").read_text())
+    assert kept["reach"]["mask_ratio"] == ["uit"]
+    page = reports.build([store.directory]).path.read_text()
+    assert "What each key of train: reaches in small" in page
+    assert ">mask_ratio<" in page

@@ -208,3 +208,12 @@ def test_a_search_over_weights_that_cannot_exist_is_refused(tmp_path: Path) -> N
     space = search(pretrained={"choices": ["none", "nosuch.pt"]})
     (mistake,) = mistakes(tmp_path, methods=["uit"], search=space)
     assert "search.space.pretrained: 'nosuch.pt' is neither" in mistake
+
+
+def test_where_a_setting_was_written_is_known_for_messages(tmp_path: Path) -> None:
+    methods = ["uit", {"name": "slow", "base": "uit", "pretrained": "rendered"}]
+    path = write_study(tmp_path, methods=methods)
+    study = load_study(path, ["train.epochs=3"])
+    assert study.where("uit", "pretrained") == f"{path}:13: train.pretrained"
+    assert study.where("slow", "pretrained") == f"{path}:6: methods.1.pretrained"
+    assert study.where("uit", "epochs") == "--set: train.epochs"
