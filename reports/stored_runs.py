@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.machine.errors import StoreError
 from harness.store import checksums
-from harness.store.cell_run import HISTORY, RECORDS, RESULTS, CellRun, place_of
+from harness.store.cell_run import HISTORY, RECORDS, RESULTS, CellRun, evaluation_key
 from harness.store.runs import RunStore
 from reports.statistics import Floats, Integers
 
@@ -363,7 +363,7 @@ def _altered(stored: CellRun) -> str:
 
 def _gone(stored: CellRun) -> dict[str, str]:
     """Records that the scores speak of and that are gone; those of an older version have no checksums."""
-    paths = (stored.records_path(*place_of(row)) for row in stored.results)
+    paths = (stored.records_path(*evaluation_key(row)) for row in stored.results)
     return {f"records/{path.name}": "is gone" for path in paths if not path.exists()}
 
 

@@ -20,7 +20,7 @@ from harness.machine.files import atomic_write
 from harness.machine.progress import Progress
 from harness.machine.seeds import seed_for
 from harness.machine.terms import DIRECTIONS, SELECTIONS
-from harness.store.cell_run import HISTORY, CellRun, Status, place_of
+from harness.store.cell_run import HISTORY, CellRun, Status, evaluation_key
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 
@@ -71,9 +71,9 @@ def is_finished(run: CellRun, cell: Cell, context: Context) -> bool:
 def _missing(run: CellRun, cell: Cell, context: Context) -> list[str]:
     """Targets without a full set of results and records on the data as it is now."""
     have = {
-        (*place_of(row), row.get("fingerprint"))
+        (*evaluation_key(row), row.get("fingerprint"))
         for row in run.results
-        if run.records_path(*place_of(row)).exists()
+        if run.records_path(*evaluation_key(row)).exists()
     }
     return [
         target

@@ -30,11 +30,11 @@ WITH_CHECKSUM = (HISTORY, RESULTS, "model-*.safetensors", RECORDS)
 """Files, as patterns, whose checksums a finished cell keeps."""
 
 
-Place = tuple[str, str, str]
+EvaluationKey = tuple[str, str, str]
 """Target, selection, direction."""
 
 
-def place_of(row: Mapping[str, Any]) -> Place:
+def evaluation_key(row: Mapping[str, Any]) -> EvaluationKey:
     """Target, selection and direction of a row of results."""
     return str(row.get("target")), str(row.get("selection")), str(row.get("direction"))
 
@@ -138,7 +138,7 @@ class CellRun:
         if identity != self.description.get("identity") or self.name != cell.directory_name(identity):
             raise StoreError("cell.json: what the identity is made of does not give the identity")
         if asked != identity:
-            raise StoreError("cell.json: the cell that was asked for is not the one the identity stands for")
+            raise StoreError("cell.json: the cell that was asked for is not the one of the identity")
         return identity
 
     def describe(self, **recorded: Any) -> None:

@@ -1,4 +1,4 @@
-"""The run store: what ran, how it ended, and every number it left. The only room that writes results.
+"""The run store: what ran, how it ended, and every number it left. Nothing else writes results.
 
 DIR/study.yaml  train-keys.json  environment.json  results.csv  certificate.json (of `verify`)
 DIR/data/<fingerprint>.json.gz      the files of a dataset
@@ -42,7 +42,7 @@ class RunStore:
         self.directory = directory
 
     def cells(self) -> list[CellRun]:
-        """The cells that stand, by name: of each method, dataset and seed the one asked for last."""
+        """The latest requested cell per method, dataset and seed, by name."""
         current = set(self._current().values())
         return [run for run in self.all_cells() if not current or run.name in current]
 
@@ -61,7 +61,7 @@ class RunStore:
         return current if isinstance(current, dict) else {}
 
     def make_current(self, runs: Sequence[tuple[Cell, CellRun]]) -> None:
-        """Let these cells stand for their method, dataset and seed from now on; others keep standing."""
+        """From now on these are the cells of their method, dataset and seed; the others stay as they are."""
         with files.lock(self.directory / "lock", patience=30):
             asked = {cell.key: run.name for cell, run in runs}
             atomic_json(self.directory / "current.json", {**self._current(), **asked})
@@ -81,13 +81,18 @@ class RunStore:
     def open(self, cell: Cell, parts: Mapping[str, Any], **recorded: Any) -> CellRun:
         """The cell with these identity parts, made when it is not there yet.
 
-        A damaged description is written anew: everything in the folder belongs to this identity.
+        A damaged description is written again: everything in the folder belongs to this identity.
+
+        Args:
+            cell: As its study asks for it.
+            parts: What its identity is made of.
+            recorded: What a new description keeps beside the identity.
         """
         identity = fingerprint(parts)
         run = CellRun(self.path_of(cell, identity))
         if reason := _unfit(run, identity):
             if os.path.lexists(run.directory / "cell.json"):
-                run.set_aside(run.directory / "cell.json", f"damaged ({reason}), written anew")
+                run.set_aside(run.directory / "cell.json", f"damaged ({reason}), written again")
             described = {"format": FORMAT, "identity": identity, "parts": parts, "cell": cell.to_dict()}
             atomic_json(run.directory / "cell.json", {**described, "recorded": recorded})
             if not (run.directory / "status.json").exists():
@@ -95,7 +100,7 @@ class RunStore:
         return run
 
     def keep_files(self, data: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep a dataset's list of files under its fingerprint, so that a change can be told file by file."""
+        """Keep a dataset's list of files under its fingerprint, so that `why` can name what changed."""
         path = self._files_path(data)
         if self.files_of(data) is None:
             atomic_write(path, gzip.compress(json.dumps(list(rows)).encode(), mtime=0))

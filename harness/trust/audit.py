@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.machine.errors import StoreError
 from harness.machine.terms import SELECTIONS
-from harness.store.cell_run import HISTORY, RESULTS, CellRun, place_of
+from harness.store.cell_run import HISTORY, RESULTS, CellRun, evaluation_key
 from harness.store.results_table import RESULT_COLUMNS, results_rows
 from harness.store.runs import RunStore
 from harness.trust import run_comparison
@@ -22,7 +22,7 @@ def audit(run: CellRun) -> Iterator[str]:
     yield from _lacking(run)
     yield from _misnamed(run)
     for row in run.results:
-        place = place_of(row)
+        place = evaluation_key(row)
         try:
             yield from run_comparison.contradictions(run.records(*place), row)
         except StoreError as error:

@@ -13,7 +13,7 @@ from harness.machine import environment
 from harness.machine.errors import StoreError
 from harness.machine.terms import METRICS, SELECTIONS
 from harness.store import weights
-from harness.store.cell_run import CellRun, Place, place_of
+from harness.store.cell_run import CellRun, EvaluationKey, evaluation_key
 from harness.store.runs import RunStore
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def expectation(run: CellRun, context: Context, cell: Cell, *, evaluate_only: bo
     return Expectation(False, f"{why}: scores within {CLEAR:g} standard errors of what seeds differ by")
 
 
-def named(place: Place) -> str:
+def named(place: EvaluationKey) -> str:
     """An evaluation in words."""
     target, selection, direction = place
     return f"{target} {direction}, selected on {selection}"
@@ -77,7 +77,7 @@ def named(place: Place) -> str:
 
 def contradictions(frame: pd.DataFrame, row: Mapping[str, Any]) -> Iterator[str]:
     """Scores of a row that its per-query records do not give."""
-    where = named(place_of(row))
+    where = named(evaluation_key(row))
     valid = frame[frame["positives"] > 0]
     rank = valid["rank"].to_numpy(dtype=float, na_value=np.nan)
     means = {f"R{k}": 100 * np.mean(rank <= k) if len(rank) else math.nan for k in (1, 5, 10)}
@@ -130,9 +130,9 @@ def models(then: CellRun, now: CellRun) -> Iterator[str]:
 
 def cells_closely(then: CellRun, now: CellRun, expected: Expectation) -> Iterator[str]:
     """Every score and every per-query record: equal to the bit, or within the expectation's tolerance."""
-    results = {place_of(row): row for row in now.results}
+    results = {evaluation_key(row): row for row in now.results}
     for row in then.results:
-        place = place_of(row)
+        place = evaluation_key(row)
         if place not in results:
             yield f"{named(place)}: was evaluated then and is not now"
             continue
@@ -148,7 +148,7 @@ def _rows(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for name in ("epoch", *METRICS, "queries", "gallery", "excluded"):
         before, after = then.get(name), now.get(name)
         if before != after and not (before != before and after != after):
-            yield f"{named(place_of(then))}: {name} was {before}, is {after}"
+            yield f"{named(evaluation_key(then))}: {name} was {before}, is {after}"
 
 
 def records(then: pd.DataFrame, now: pd.DataFrame, where: str, expected: Expectation) -> Iterator[str]:
@@ -210,9 +210,9 @@ def scores_loosely(store: RunStore, then: CellRun, now: CellRun, cell: Cell) -> 
     Training carries the last bit of the first step to every later one, so a run on other hardware is like a
     run with another seed: the difference of two has a standard error of √2 times the spread between seeds.
     """
-    results = {place_of(row): row for row in now.results}
+    results = {evaluation_key(row): row for row in now.results}
     for row in then.results:
-        place = place_of(row)
+        place = evaluation_key(row)
         if place not in results:
             yield f"{named(place)}: was evaluated then and is not now"
             continue
@@ -224,7 +224,7 @@ def scores_loosely(store: RunStore, then: CellRun, now: CellRun, cell: Cell) -> 
                 yield f"{named(place)}: {moved}, more than {allowed:.2f} apart"
 
 
-def spread(store: RunStore, cell: Cell, place: Place, score: str) -> float:
+def spread(store: RunStore, cell: Cell, place: EvaluationKey, score: str) -> float:
     """Standard deviation of a score between seeds, pooled over the methods of a store; at least 0.5 points.
 
     Without two seeds of any method it is what a draw of the queries' persons would give.
@@ -236,7 +236,7 @@ def spread(store: RunStore, cell: Cell, place: Place, score: str) -> float:
             continue
         other = run.cell
         if other.dataset == cell.dataset and other.trains:
-            rows = [row for row in run.results if place_of(row) == place]
+            rows = [row for row in run.results if evaluation_key(row) == place]
             by_method.setdefault(other.method, []).extend(float(row[score]) for row in rows)
             people = max([people, *(int(row["queries"]) for row in rows)])
     several = [values for values in by_method.values() if len(values) > 1]

@@ -267,6 +267,8 @@ def test_every_study_of_the_project_is_valid_and_says_how_to_run_it(path: Path) 
     except StudyError as error:
         pytest.fail(str(error))
     assert cells
-    opening = path.read_text()[:600]
-    assert opening.startswith("# ")
-    assert "harness run studies/" in opening
+    question, command = path.read_text().splitlines()[:2]
+    assert question.startswith("# ")
+    assert "?" in question
+    assert command.startswith("# Run: ")
+    assert f"python -m harness run studies/{path.name}" in command
