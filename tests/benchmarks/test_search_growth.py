@@ -6,6 +6,7 @@ import os
 import resource
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from harness.search.creation import create_search
 from harness.search.plan import SearchPlan
 from harness.search.search_json import write_search_json
 from harness.search.search_loop import run_searches
-from harness.search.trial_queue import trial_queue
+from harness.search.trial_checksums import OUTCOME, TrialChecksums
+from harness.search.trial_history import HISTORY
+from harness.search.trial_queue import ClaimedTrial, trial_queue
+from harness.search.trial_record import trial_record
 from reports.assemble import ReportResult, build
 
 TRIALS = 5000
@@ -41,21 +45,22 @@ def _grown(folder: Path) -> SearchPlan:
     create_search(search)
     rng = np.random.default_rng(0)
     distributions = {name: parameter.distribution() for name, parameter in stub.SPACE.items()}
-    trials = []
-    for number in range(TRIALS - 1):
+    checksums, trials = TrialChecksums(search), []
+    for number in range(1, TRIALS):
         point = {"mask_ratio": rng.uniform(0.3, 0.9), "temperature": float(10 ** rng.uniform(-2, -1))}
         score = stub.height(point)
         pruned = number % 3 == 0
-        trials.append(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE,
-                params=point,
-                distributions=distributions,
-                value=score,
-                intermediate_values={1: score / 2} if pruned else {1: score / 2, 2: score},
-                user_attrs={"seconds": 60.0, **({"pruned_at": 1} if pruned else {})},
-            )
+        trial = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE,
+            params=point,
+            distributions=distributions,
+            value=score,
+            intermediate_values={1: score / 2} if pruned else {1: score / 2, 2: score},
+            user_attrs={HISTORY: {"seconds": 60.0}, **({"pruned_at": 1} if pruned else {})},
         )
+        trial.number = number
+        trial.set_user_attr(OUTCOME, checksums.outcome(trial_record(trial)))
+        trials.append(trial)
     trial_queue(search).study.add_trials(trials)
     run_searches([search], InProcess(), lambda progress, outcome: None)
     return search
@@ -79,13 +84,13 @@ def test_drawing_one_more_trial_after_five_thousand(
     benchmark: BenchmarkFixture, grown: tuple[SearchPlan, Path]
 ) -> None:
     """What TPE takes to learn from all of them."""
-    study = trial_queue(grown[0]).study
-    distributions = {name: parameter.distribution() for name, parameter in stub.SPACE.items()}
+    queue = trial_queue(replace(grown[0], trials=TRIALS + 100))
 
     def draw() -> dict[str, Any]:
-        trial = study.ask(distributions)
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return trial.params
+        claim = queue.claim()
+        assert isinstance(claim, ClaimedTrial)
+        queue.fail(claim, "error", "drawn for its time only")
+        return claim.trial.params
 
     point = benchmark.pedantic(draw, rounds=3)
     assert all(stub.SPACE[name].admits(point[name]) for name in stub.SPACE)

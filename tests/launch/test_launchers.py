@@ -128,6 +128,13 @@ def _no_more_processes() -> None:
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = f"""
 import sys, time
@@ -146,13 +153,16 @@ if __name__ == "__main__":
     parent = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     worker = int(parent.stdout.readline())
+    assert is_alive(worker)
     parent.kill()
     parent.wait()
-    while Path(f"/proc/{worker}/stat").exists():
-        state = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0]
-        if state == "Z":
-            break
+    deadline = time.monotonic() + 60
+    while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.02)
+    ended = not is_alive(worker)
+    if not ended:
+        os.kill(worker, signal.SIGKILL)
+    assert ended
 
 
 def test_slots_follow_the_devices_and_how_many_share_one() -> None:

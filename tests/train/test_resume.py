@@ -215,7 +215,7 @@ def test_killed_with_sigkill_at_random_moments_a_run_in_the_store_ends_the_same_
     undisturbed.join()
     duration = time.monotonic() - began
     assert undisturbed.exitcode == 0
-    chance, kills, process = random.Random(os.getpid()), 0, None
+    chance, kills, process = random.Random(4), 0, None
     while process is None or process.exitcode != 0:
         process = start(tmp_path / "killed")
         if kills < 8:
