@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from harness import registry
 from harness.registry import UnknownNameError
+from harness.study.shipped import shipped_studies
 
 FULL_SIZE = ("ViT-B-16-quickgelu", (384, 128))
-STUDIES = Path("studies")
 
 
 def listing(what: str, *, cost: bool = False) -> list[dict[str, Any]]:
@@ -49,9 +48,9 @@ def _methods(cost: bool) -> list[dict[str, Any]]:
 
 
 def _studies() -> list[dict[str, Any]]:
-    """Every study file below `studies`, with the first sentence of the comment it opens with."""
+    """The shipped studies, with the first sentence of the comment each opens with."""
     found = []
-    for path in sorted(STUDIES.glob("*.yaml")):
+    for path in shipped_studies().values():
         first = path.read_text(errors="replace").split("\n", 1)[0]
         found.append({"name": path.stem, "summary": first.removeprefix("#").strip(), "file": str(path)})
     return found

@@ -22,6 +22,7 @@ from harness.study.schema import (
     StudyFile,
     TrainSettings,
 )
+from harness.study.shipped import study_path
 
 __all__ = [
     "Cell",
@@ -120,7 +121,7 @@ class Study:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know though nothing is wrong: one `train:` key that is two methods' own."""
+        """What a reader should know though nothing is refused: a key of two meanings, a swapped size."""
         labels = {plan.label: plan for plan in self.plans}
         found = []
         for name, reached in self.reach().items():
@@ -133,7 +134,20 @@ class Study:
                     f"train.{name} sets the {name} of methods that mean different things by it: {named}; "
                     f"give each its own, like {{name: {reached[-1]}, {name}: …}}"
                 )
+        for size, group in self._wider_than_high().items():
+            found.append(
+                f"image_size {list(size)} is height, then width: wider than high, where people stand upright "
+                f"({', '.join(group)}); swapped?"
+            )
         return tuple(found)
+
+    def _wider_than_high(self) -> dict[tuple[int, int], list[str]]:
+        groups: dict[tuple[int, int], list[str]] = {}
+        for plan in self.plans:
+            height, width = plan.train.image_size
+            if width > height:
+                groups.setdefault((height, width), []).append(plan.label)
+        return groups
 
     def where(self, label: str, setting: str) -> str:
         """Where a setting of a method was written, for an error message: `file:line: train.pretrained`."""
@@ -215,13 +229,14 @@ def load_study(
     seeds: Sequence[int] | int | None = None,
     subset: int | None = None,
 ) -> Study:
-    """Read a study, apply what the command line says, and check all of it.
+    """Read a study, by path or by the name of a shipped one, apply what the command line says, and check it.
 
     `overrides` are `train.epochs=2` as given to `--set`. `methods` keeps only the named methods of the study,
     in that order; a registered method that the study lacks is added. `datasets` likewise.
 
     Raises `StudyError` with every mistake, each with its place. Nothing is written.
     """
+    path = study_path(path)
     parsed = document.read(path)
     for assignment in overrides:
         document.override(parsed, assignment)

@@ -20,12 +20,13 @@ from study_files import write_study
 
 import reports
 from harness.machine import files
-from harness.machine.errors import LockedError, NewerFormatError, StoreError
+from harness.machine.errors import LockedError, NewerFormatError, StoreError, StudyError
 from harness.machine.files import atomic_write
 from harness.store.cell_run import CellRun
 from harness.store.results_table import RESULT_COLUMNS, results_rows, write_results_table
 from harness.store.runs import RunStore
-from harness.study.cell import Cell
+from harness.store.stored_cell import find_cell
+from harness.study.cell import Cell, fingerprint
 from harness.study.study import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -272,6 +273,29 @@ def test_two_selections_of_one_epoch_share_one_file(run: CellRun) -> None:
     loaded = run.load_model("last")
     assert all(torch.equal(loaded[name], weights[name]) for name in weights)
     assert [run.model_epoch(selection) for selection in ("val", "test")] == [3, 2]
+
+
+def test_other_weights_of_the_same_epoch_get_a_file_of_their_own(run: CellRun) -> None:
+    run.save_model("val", {"weight": torch.zeros(3)}, 3)
+    run.save_model("last", {"weight": torch.ones(3)}, 3)
+    assert torch.equal(run.load_model("last")["weight"], torch.ones(3))
+    assert torch.equal(run.load_model("val")["weight"], torch.zeros(3))
+
+
+def test_a_name_that_several_cells_have_is_refused_with_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: list[Cell]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = cells[0].parts("data", {})
+    for name in ("one", "two"):
+        RunStore(Path("runs") / name).open(cells[0], parts)
+        (Path("runs") / name / "study.yaml").write_text("name: x\n")
+    run_name = cells[0].directory_name(fingerprint(parts))
+    with pytest.raises(StudyError) as caught:
+        find_cell(run_name[:20])
+    folders = [f"  runs/{name}/cells/{run_name}" for name in ("one", "two")]
+    assert str(caught.value).splitlines()[1:] == folders
+    assert find_cell(folders[1].strip()).directory == tmp_path / folders[1].strip()
 
 
 def test_a_model_with_one_changed_weight_is_refused(run: CellRun) -> None:

@@ -14,6 +14,7 @@ import yaml
 from study_files import write_study
 
 from harness.study.cell import Cell, fingerprint
+from harness.study.shipped import shipped_studies
 from harness.study.study import StudyError, load_study
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,48 @@ def test_a_cell_that_lacks_a_value_or_has_one_more_is_refused(tmp_path: Path, na
         Cell.from_dict({key: value for key, value in values.items() if key != name})
     with pytest.raises(ValueError, match="not a cell of this version"):
         Cell.from_dict({**values, "more": 1})
+
+
+def test_a_shipped_study_is_found_by_its_name_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, path in shipped_studies().items():
+        study = load_study(Path(name))
+        assert study.source == path
+        assert study.claims is None or study.claims.is_file()
+    assert {path.name for path in (ROOT / "studies").glob("*.yaml")} == {
+        path.name for path in shipped_studies().values()
+    }
+    (tmp_path / "demo").mkdir()
+    assert load_study(Path("demo")).name == "demo"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("dmeo", "dmeo: neither a file nor the name of a shipped study: did you mean 'demo'?"),
+        (
+            "studies/demo.yaml",
+            "studies/demo.yaml: no such file; the study that is shipped runs by its name: demo",
+        ),
+        ("mine.yaml", "mine.yaml: no such file"),
+    ],
+)
+def test_a_study_that_is_not_there_is_refused_with_the_nearest_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError) as caught:
+        load_study(Path(given))
+    assert str(caught.value) == message
+
+
+def test_an_image_size_that_looks_swapped_is_noted(tmp_path: Path) -> None:
+    train = {"backbone": "tiny", "image_size": [32, 96]}
+    (note,) = load_study(write_study(tmp_path, methods=["uit", "baseline"], train=train)).notes
+    assert note.startswith("image_size [32, 96] is height, then width: wider than high")
+    assert note.endswith("(uit, baseline); swapped?")
 
 
 def test_a_study_is_every_method_on_every_dataset_with_every_seed(tmp_path: Path) -> None:
