@@ -12,11 +12,11 @@ from factories import write_cuhk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import jsonlist
+from harness.data import json_lists
 from harness.data.annotations import read_annotation
 from harness.data.dataset import DataError
 from harness.data.datasets import load_dataset
-from harness.data.jsonlist import json_list
+from harness.data.json_lists import json_list
 
 RECORD = {"split": "train", "id": 1, "file_path": "a.jpg", "captions": ["a coat"]}
 
@@ -76,7 +76,7 @@ def test_a_folder_or_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path)
 def test_a_file_beyond_the_size_limit_is_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "reid_raw.json"
     with path.open("wb") as file:
-        file.truncate(jsonlist.MAX_FILE_BYTES + 1)
+        file.truncate(json_lists.MAX_FILE_BYTES + 1)
     tracemalloc.start()
     assert "wrong file" in refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
@@ -87,13 +87,13 @@ def test_a_file_beyond_the_size_limit_is_not_even_read(tmp_path: Path) -> None:
 def test_millions_of_records_are_refused_before_they_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonlist, "MAX_RECORDS", 10_000)
+    monkeypatch.setattr(json_lists, "MAX_RECORDS", 10_000)
     path = written(tmp_path, "[" + ",".join(["{}"] * 2_000_000) + "]")
     tracemalloc.start()
     assert "more than 10,000 records" in refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 30 * jsonlist.CHUNK
+    assert peak < 30 * json_lists.CHUNK
 
 
 def test_a_long_caption_is_refused_by_its_length(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_what_takes_megabytes_takes_no_memory(text: str, reason: str, tmp_path: 
     assert reason in refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 60 * jsonlist.CHUNK
+    assert peak < 60 * json_lists.CHUNK
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])
@@ -137,8 +137,8 @@ def test_what_takes_megabytes_takes_no_memory(text: str, reason: str, tmp_path: 
 def test_records_are_the_same_wherever_the_window_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, chunk: int
 ) -> None:
-    monkeypatch.setattr(jsonlist, "CHUNK", chunk)
-    monkeypatch.setattr(jsonlist, "MAX_RECORD_CHARACTERS", 100)
+    monkeypatch.setattr(json_lists, "CHUNK", chunk)
+    monkeypatch.setattr(json_lists, "MAX_RECORD_CHARACTERS", 100)
     items = [{"é\u4e00": number, "a": ["\U0001f600", -1.5e-3, True, None]} for number in range(30)]
     text = json.dumps(items, ensure_ascii=False, indent=1)
     assert list(json_list(written(tmp_path, text.encode(encoding)))) == items
@@ -150,8 +150,8 @@ def test_records_are_the_same_wherever_the_window_ends(
 def test_a_byte_that_is_no_text_is_named_by_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonlist, "CHUNK", 5)
-    monkeypatch.setattr(jsonlist, "MAX_RECORD_CHARACTERS", 100)
+    monkeypatch.setattr(json_lists, "CHUNK", 5)
+    monkeypatch.setattr(json_lists, "MAX_RECORD_CHARACTERS", 100)
     assert "at byte 7)" in refusal(written(tmp_path, b'["\xc3\xa9","\xe4\xb8x"]' + b" " * 200))
 
 

@@ -1,7 +1,7 @@
 """The items of a JSON list, one by one, from a file that is not trusted. Torch-free.
 
-Of the file only a window lies in memory, and an item that does not fit into it is refused, so neither a list
-of millions nor a caption of a hundred megabytes takes more than a moment and some megabytes.
+Only a window of the file is in memory, and an item that does not fit into it is refused, so neither a list of
+millions nor a caption of a hundred megabytes takes more than some megabytes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import IO, Any
 
 from harness.data.dataset import DataError
 
-# The largest official annotations have 54,522 records and less than a tenth of these bytes.
-MAX_FILE_BYTES = 128 * 2**20
-MAX_RECORDS = 250_000
+# The largest published annotations (SYNTH-PEDES) have some five million records.
+MAX_FILE_BYTES = 4 * 2**30
+MAX_RECORDS = 20_000_000
 MAX_RECORD_CHARACTERS = 1_000_000
 CHUNK = 2**20
 
@@ -34,11 +34,21 @@ def json_list(path: Path) -> Iterator[Any]:
         DataError: not a file, too large, not a JSON list, an item that is broken, too long or nested too
             deeply, more items than any benchmark has.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         yield from _items(_Window(path, file))
 
 
-def _opened(path: Path) -> IO[bytes]:
+def not_utf8(reason: str, position: int) -> str:
+    """What to say of a file in another encoding, such as GBK or Latin-1."""
+    return f"not UTF-8 ({reason} at byte {position:,}): save it as UTF-8"
+
+
+def opened(path: Path) -> IO[bytes]:
+    """Open an annotation file.
+
+    Raises:
+        DataError: it is no plain file, cannot be read, or is larger than `MAX_FILE_BYTES`.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -47,7 +57,7 @@ def _opened(path: Path) -> IO[bytes]:
             raise DataError(
                 [
                     f"{path}: {status.st_size:,} bytes; an annotation may have {MAX_FILE_BYTES:,}, "
-                    "many times the largest official one: this is a wrong file"
+                    "more than any published one: this is a wrong file"
                 ]
             )
         return path.open("rb")
@@ -56,7 +66,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 class _Window:
-    """The part of a file's text that lies in memory, and the place in it up to which it was read."""
+    """The part of a file's text that is in memory, and the position up to which it was read."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path, self._file = path, file
@@ -77,13 +87,13 @@ class _Window:
         try:
             self.text += self._decoder.decode(chunk, final=self.ended)
         except UnicodeDecodeError as error:
-            # What was left of the chunk before comes first in what could not be decoded.
+            # The object begins with what was left of the chunk before.
             place = self._bytes + len(chunk) - len(error.object) + error.start
-            raise DataError([f"{self.path}: not a JSON text ({error.reason} at byte {place:,})"]) from error
+            raise DataError([f"{self.path}: not a JSON text: {not_utf8(error.reason, place)}"]) from error
         self._bytes += len(chunk)
 
     def reach(self, characters: int) -> None:
-        """Have so many characters in memory from here on, where the file has them; forget those before."""
+        """Read until this many characters from the position on are in memory; drop those before."""
         if self.ended or len(self.text) - self.at >= characters:
             return
         self._lines += self.text.count("\n", 0, self.at)
@@ -92,7 +102,7 @@ class _Window:
             self._decode(self._read())
 
     def skip_space(self) -> str:
-        """Go on to the next character that is no space, and say which; empty at the end of the file."""
+        """Move to the next character that is no space and return it; empty at the end of the file."""
         while True:
             match = _SPACE.match(self.text, self.at)
             self.at = match.end() if match else self.at
@@ -101,7 +111,7 @@ class _Window:
             self.reach(1)
 
     def line(self, position: int) -> int:
-        """The number of the line in which a place of the window lies."""
+        """The number of the line of a position in the window."""
         return self._lines + self.text.count("\n", 0, position) + 1
 
 
@@ -117,7 +127,7 @@ def _items(window: _Window) -> Iterator[Any]:
         yield _item(window, count)
         count += 1
         if count > MAX_RECORDS:
-            raise DataError([f"{window.path}: more than {MAX_RECORDS:,} records; no benchmark is that large"])
+            raise DataError([f"{window.path}: more than {MAX_RECORDS:,} records; no dataset is that large"])
         following = window.skip_space()
         if following == "]":
             return
