@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
+DATASET_FILE = ".dataset.yaml"
+"""The ending of a file that describes a dataset."""
 
 
 class NoSettings(BaseModel):
@@ -216,11 +218,48 @@ def method(name: str) -> MethodEntry:
 
 
 def dataset(name: str) -> DatasetEntry:
-    """The dataset registered under `name`; raises `UnknownNameError` with the nearest name otherwise."""
+    """The dataset registered under `name`, or several joined by `+` for joint training.
+
+    Raises:
+        UnknownNameError: there is none; with the nearest name.
+    """
     known = datasets()
-    if name not in known:
-        raise UnknownNameError("dataset", name, known)
-    return known[name]
+    parts = [part.strip() for part in name.split("+")]
+    for part in parts:
+        if part not in known:
+            raise UnknownNameError("dataset", part, known)
+    if len(parts) == 1:
+        return known[name]
+    entries = [known[part] for part in parts]
+    return DatasetEntry(
+        name,
+        summary="joint training: " + "; ".join(entry.summary for entry in entries),
+        load="harness.data.datasets:load_dataset",
+        plugin=next((entry.plugin for entry in entries if entry.plugin is not None), None),
+    )
+
+
+def load_dataset_file(path: Path) -> str:
+    """Register the dataset that a `NAME.dataset.yaml` describes, once; its name.
+
+    Workers register the same files, as they do plugins.
+
+    Raises:
+        harness.data.dataset.DataError: every mistake in the file.
+        PluginError: there is no such file, or its name is taken.
+    """
+    path = path.expanduser().resolve()
+    if path in _plugins:
+        return _plugins[path]
+    if not path.is_file():
+        raise PluginError(f"{path}: no such dataset file")
+    datasets()
+    register: Callable[[Path], str] = _imported("harness.data.dataset_files:register_dataset_file")
+    try:
+        _plugins[path] = register(path)
+    except ValueError as error:
+        raise PluginError(f"{path}: {error}") from error
+    return _plugins[path]
 
 
 def load_plugin(path: Path) -> None:
@@ -230,6 +269,9 @@ def load_plugin(path: Path) -> None:
     """
     path = path.expanduser().resolve()
     if path in _plugins:
+        return
+    if path.name.endswith(DATASET_FILE):
+        load_dataset_file(path)
         return
     if not path.is_file():
         raise PluginError(f"{path}: no such plugin file")

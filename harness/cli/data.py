@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness.data.checks import check_dataset
 from harness.data.dataset import SPLIT_NAMES
-from harness.data.datasets import check_dataset, load_dataset
+from harness.data.datasets import load_dataset
 from harness.data.images import image_cache
 from harness.machine import paths
 from harness.machine.errors import StudyError

@@ -164,7 +164,9 @@ class _RowReader:
                 return None
             match = self.pattern.search(posixpath.basename(path))
             if match is None:
-                self.refused.add("a file name that `person_pattern` does not match", f"record {index}: {path}")
+                self.refused.add(
+                    "a file name that `person_pattern` does not match", f"record {index}: {path}"
+                )
                 return None
             value: Any = match["person"]
         else:

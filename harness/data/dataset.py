@@ -1,10 +1,11 @@
-"""What a dataset is once it has been read: splits of persons, images and captions. Torch-free."""
+"""A dataset in memory: splits of persons, images and captions, and what is known about them. Torch-free."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,10 +75,12 @@ class Dataset:
         official: whether the counts are the published ones.
         fingerprint: sha256 of the content (records, captions, image files, the rule that carved a validation
             split); free of this machine's paths. Empty when the image files were not read.
-        digests: split → the SHA-256 of every image file when the dataset was loaded.
-        notes: decisions worth printing beside every result, such as a carved validation split.
-        problems: what is wrong with the tree without preventing its use.
+        notes: decisions to print beside every result, such as a carved validation split.
+        problems: what is wrong with the data without preventing their use.
         skipped: images left out because they are missing or unreadable (`--skip-broken`).
+        digests: split → the SHA-256 of every image file when the dataset was loaded.
+        image_folder: the folder below which the annotated image paths lie, where there is one.
+        text_length: tokens that the captions need, where the dataset file says so.
     """
 
     name: str
@@ -89,3 +92,14 @@ class Dataset:
     problems: tuple[str, ...] = field(default=())
     skipped: int = 0
     digests: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict, repr=False)
+    image_folder: Path | None = None
+    text_length: int | None = None
+
+    def provenance(self) -> dict[str, Any]:
+        """What to keep beside every number from this dataset: `official`, `notes`, `problems`, `skipped`."""
+        return {
+            "official": self.official,
+            "notes": list(self.notes),
+            "problems": list(self.problems),
+            "skipped": self.skipped,
+        }

@@ -1,4 +1,4 @@
-"""Datasets described by a dataset file: found, read, merged into splits, and registered by name. Torch-free."""
+"""Datasets described by a dataset file: read, merged into splits, and registered by name. Torch-free."""
 
 from __future__ import annotations
 
@@ -120,9 +120,7 @@ def _first_annotation(layout: Layout) -> str:
 
 def _read_all(layout: Layout, name: str, folder: Path) -> Reading:
     """Read every annotation file of a layout; raises `DataError` naming the files that are not there."""
-    by_split = (
-        layout.annotations if isinstance(layout.annotations, dict) else {"": tuple(layout.annotations)}
-    )
+    by_split = layout.annotations if isinstance(layout.annotations, dict) else {"": tuple(layout.annotations)}
     reading, missing = Reading(), []
     for split, patterns in by_split.items():
         for pattern in patterns:
@@ -220,7 +218,7 @@ def _expected(layout: Layout) -> dict[str, Counts]:
     """The expected counts of every split, 0 for those that the layout does not name; empty if none."""
     if not layout.expected:
         return {}
-    named: Mapping[str, Counts] = {**layout.expected}
+    named = {str(split): counts for split, counts in layout.expected.items()}
     return {split: named.get(split, (0, 0, 0)) for split in SPLIT_NAMES}
 
 

@@ -7,18 +7,23 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # A person crop has less than a million pixels; more than this is a mistake or an attack.
 MAX_PIXELS = 40_000_000
 MAX_FILE_BYTES = 128 * 2**20
 # Only plain raster formats: others hand the file to outside programs or to rarely exercised decoders.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
+
+# Of these modes `convert("RGB")` only cuts the values off at 0 and 255.
+WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+EXIF_ORIENTATION = 0x0112
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,8 +53,14 @@ def read_image(path: Path) -> bytes:
         raise BrokenImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def decode(content: bytes) -> Image.Image:
+def decode(content: bytes, *, upright: bool = False) -> Image.Image:
     """The RGB image in an image file's `content`, as `Image.open(path).convert("RGB")` gives it.
+
+    Grey images of 16 or 32 bits or of floating point are scaled from their own range to 0 … 255.
+
+    Args:
+        content: the file.
+        upright: apply the EXIF orientation, as for a photograph from a phone.
 
     Raises:
         BrokenImageError: truncated, not an image, of a foreign format, or larger than `MAX_PIXELS`, which is
@@ -60,7 +71,8 @@ def decode(content: bytes) -> Image.Image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise BrokenImageError(f"{width}×{height} pixels; at most {MAX_PIXELS:,} are decoded")
-            return image.convert("RGB")
+            shown = ImageOps.exif_transpose(image) if upright else image
+            return _scaled(shown) if shown.mode in WIDE_MODES else shown.convert("RGB")
     except BrokenImageError:
         raise
     except Image.DecompressionBombError:
@@ -70,6 +82,16 @@ def decode(content: bytes) -> Image.Image:
     except Exception as error:
         # Decoders raise many types (struct.error, SyntaxError, zlib.error …), all with this meaning.
         raise BrokenImageError(f"truncated or damaged ({error})") from error
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """A grey image of a wide range, its smallest value black and its largest white."""
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise BrokenImageError("holds values that are no numbers (NaN or infinite)")
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+    return Image.fromarray(scaled.round().astype(np.uint8), "L").convert("RGB")
 
 
 def resized(content: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -99,20 +121,31 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def broken_images(paths: Sequence[Path], progress: ProgressCallback | None = None) -> dict[int, str]:
-    """Decode every image; the reason for each that cannot be decoded, by its index."""
-    broken: dict[int, str] = {}
-    for index, reason in enumerate(in_parallel(_reason, paths)):
-        if reason:
-            broken[index] = reason
+@dataclass(frozen=True)
+class ImageFacts:
+    """One image file: its pixel mode, whether it has an EXIF rotation, and why it cannot be decoded."""
+
+    path: Path
+    mode: str = ""
+    rotated: bool = False
+    broken: str = ""
+
+
+def examine_images(paths: Sequence[Path], progress: ProgressCallback | None = None) -> list[ImageFacts]:
+    """Decode every image file; what was found, in the order of `paths`."""
+    facts = []
+    for done, fact in enumerate(in_parallel(_examine, paths), 1):
+        facts.append(fact)
         if progress is not None:
-            progress(index + 1, len(paths))
-    return broken
+            progress(done, len(paths))
+    return facts
 
 
-def _reason(path: Path) -> str:
+def _examine(path: Path) -> ImageFacts:
     try:
-        decode(read_image(path))
+        content = read_image(path)
+        decode(content)
     except BrokenImageError as error:
-        return str(error)
-    return ""
+        return ImageFacts(path, broken=str(error))
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        return ImageFacts(path, image.mode, image.getexif().get(EXIF_ORIENTATION, 1) != 1)

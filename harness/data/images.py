@@ -36,7 +36,7 @@ from harness.machine.files import atomic_json, put_aside
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = "pil-bilinear-1"
+FORMAT = "pil-bilinear-2"
 """Version of the pixels: raised whenever the same image would be decoded to other values."""
 ROWS_PER_TASK = 32
 HASH_BLOCK = 16 * 2**20

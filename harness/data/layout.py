@@ -1,7 +1,7 @@
 """The schema of a dataset file, `NAME.dataset.yaml`: where a dataset's files are and what their columns mean.
 
-A dataset file is read by `read_layout`. Its key `like` names one of the shipped files in `layouts/`, whose keys
-it then only changes. Torch-free.
+A dataset file is read by `read_layout`. Its key `like` names one of the shipped files in `layouts/`,
+whose keys it then only changes. Torch-free.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from harness.data.dataset import DataError
-from harness.registry import nearest
+from harness.registry import DATASET_FILE, nearest
 
-SUFFIX = ".dataset.yaml"
+SUFFIX = DATASET_FILE
 SHIPPED = Path(__file__).with_name("layouts")
 MAX_BYTES = 100_000
 BESIDE = "beside"
@@ -25,7 +25,16 @@ BESIDE = "beside"
 SplitName = Literal["train", "val", "test"]
 Counts = tuple[int, int, int]
 """Persons, images, captions."""
-_OF_ONE_DATASET = ("summary", "folder", "expected", "lookalikes", "editions", "caveat", "how_to_get", "licence")
+_OF_ONE_DATASET = (
+    "summary",
+    "folder",
+    "expected",
+    "lookalikes",
+    "editions",
+    "caveat",
+    "how_to_get",
+    "licence",
+)
 """Keys that describe the data themselves; `like` does not take them over."""
 
 
@@ -43,8 +52,8 @@ class _Section(BaseModel):
 class Columns(_Section):
     """Which column (or key) of a record holds what.
 
-    Several names of `image` or `person` are alternatives, of which the first that a record has counts; several
-    names of `captions` are all read. `image` may also be a template such as `{folder}/{name}.jpg`.
+    Several names of `image` or `person` are alternatives, of which the first that a record has counts;
+    several names of `captions` are all read. `image` may also be a template such as `{folder}/{name}.jpg`.
     """
 
     image: Names = ("file_path", "img_path")

@@ -36,7 +36,7 @@ from harness.data.decoding import (
 )
 from harness.machine.files import atomic_file, put_aside
 
-FORMAT = "hashes-1"
+FORMAT = "hashes-2"
 NEAR_BITS = 10
 """Each of the two hashes may differ in this many of its 64 bits."""
 NEAR_CORRELATION = 0.97

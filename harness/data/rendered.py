@@ -1,9 +1,9 @@
-"""The rendered datasets that ship with the package, unpacked into the cache on first use. Torch-free.
+"""The rendered datasets that ship with the package, unpacked into the cache at first use. Torch-free.
 
 `harness/data/rendered/` holds one archive per dataset and `manifest.json`, which says what each must be. An
 archive is a zip file of `reid_raw.json` (records as in CUHK-PEDES), `attributes.json` (the ground
 truth), `generator.json` (seed and versions of the rendering), `images.json` (name, bytes and CRC-32 of every
-picture) and `images.bin` (the pictures, one after another: thousands of zip entries would take much room).
+picture) and `images.bin` (the pictures, one after another: thousands of zip entries would be large).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.dataset import SPLIT_NAMES, DataError, Dataset
-from harness.data.layouts import Layout, load_folder
+from harness.data.dataset_files import load_folder
+from harness.data.layout import Layout
 from harness.data.rendering.attributes import Person, View, person_from_record, view_from_record
 from harness.machine.paths import cache_dir
 from harness.registry import register_dataset
@@ -30,7 +31,7 @@ MANIFEST = "manifest.json"
 ANNOTATION, ATTRIBUTES, GENERATOR = "reid_raw.json", "attributes.json", "generator.json"
 INDEX, IMAGES = "images.json", "images.bin"
 IMAGE_FOLDER = "imgs"
-MEND = "install the package again (pip install --force-reinstall), or `git checkout` the file in a clone"
+REPAIR = "install the package again (pip install --force-reinstall), or `git checkout` the file in a clone"
 
 SUMMARIES = {
     "rendered-plaza": "rendered people on a sunny square, two captions; ships with the package",
@@ -57,18 +58,18 @@ def manifest(package: Path = PACKAGE) -> dict[str, Any]:
         content["datasets"].items()
         return content
     except FileNotFoundError:
-        raise DataError([f"{path}: the list of rendered datasets is missing; {MEND}"]) from None
+        raise DataError([f"{path}: the list of rendered datasets is missing; {REPAIR}"]) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"{path}: the list of rendered datasets cannot be read ({error}); {MEND}"
+        reason = f"{path}: the list of rendered datasets cannot be read ({error}); {REPAIR}"
         raise DataError([reason]) from error
 
 
 def unpack(name: str, package: Path = PACKAGE) -> Path:
-    """The folder with the dataset's `reid_raw.json`, `attributes.json` and `imgs/`, unpacked when need be.
+    """The folder with the dataset's `reid_raw.json`, `attributes.json` and `imgs/`, unpacked at first use.
 
     The folder is complete or absent: it is filled under another name and renamed. Every picture is compared
-    with its checksum each time; a damaged folder is named in a warning and made anew. Processes that come at
-    once wait for the first.
+    with its checksum each time; a damaged folder is named in a warning and unpacked again. Simultaneous
+    processes wait for the first.
 
     Raises:
         DataError: the archive is missing or damaged, or the cache folder cannot be written.
@@ -82,13 +83,13 @@ def unpack(name: str, package: Path = PACKAGE) -> Path:
         with FileLock(folder.parent / f"{name}.lock"):
             damage = "" if not folder.exists() else _damage(folder, package / entry["file"])
             if damage:
-                _log.warning("%s is damaged (%s): it is unpacked anew", folder, damage)
+                _log.warning("%s is damaged (%s): it is unpacked again", folder, damage)
             if damage or not folder.exists():
                 _rebuild(folder, package / entry["file"], entry["sha256"])
     except OSError as error:
         where = f"cannot be unpacked into the cache {folder.parent}: {error.strerror or error}"
-        problem = f"{name}: {where}; set TIPR_CACHE to a folder with 40 MB of room"
-        raise DataError([problem], mend="make room there, or point TIPR_CACHE elsewhere") from error
+        problem = f"{name}: {where}; set TIPR_CACHE to a folder with 40 MB free"
+        raise DataError([problem], mend="free space there, or point TIPR_CACHE elsewhere") from error
     return folder
 
 
@@ -101,7 +102,7 @@ def load(name: str, data_root: Path | None = None, package: Path = PACKAGE) -> D
     splits = _entry(name, package)["splits"]
     numbers = ("person_ids", "images", "captions")
     published = {split: tuple(splits[split][number] for number in numbers) for split in SPLIT_NAMES}
-    return load_folder(_layout(name, published), name, unpack(name, package))
+    return load_folder(_layout(name, published), name, unpack(name, package), shipped=True)
 
 
 def load_rendering(name: str, folder: Path, data_root: Path | None = None) -> Dataset:
@@ -159,16 +160,16 @@ def ground_truth(name: str, package: Path = PACKAGE) -> tuple[dict[str, Person],
     return persons, {key: view_from_record(record) for key, record in truth["views"].items()}
 
 
-def _layout(name: str, published: dict[str, Any]) -> Layout:
+def _layout(name: str, published: dict[Any, Any]) -> Layout:
     return Layout(
-        folder=name, annotation=ANNOTATION, how_to_get=MEND, published=published, images=IMAGE_FOLDER
+        folder=name, annotations=(ANNOTATION,), how_to_get=REPAIR, expected=published, images=IMAGE_FOLDER
     )
 
 
 def _entry(name: str, package: Path) -> dict[str, Any]:
     known: dict[str, dict[str, Any]] = manifest(package)["datasets"]
     if name not in known:
-        raise DataError([f"{name}: not in {package / MANIFEST}, which has {', '.join(known)}; {MEND}"])
+        raise DataError([f"{name}: not in {package / MANIFEST}, which has {', '.join(known)}; {REPAIR}"])
     return known[name]
 
 
@@ -194,11 +195,11 @@ def _verify(archive: Path, sha256: str) -> None:
         found = hashlib.sha256(archive.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(
-            [f"{archive}: the dataset's file cannot be read ({error.strerror}); {MEND}"]
+            [f"{archive}: the dataset's file cannot be read ({error.strerror}); {REPAIR}"]
         ) from error
     if found != sha256:
         reason = f"its sha256 is {found[:12]}…, not {sha256[:12]}…"
-        raise DataError([f"{archive}: the dataset's file is damaged: {reason}; {MEND}"])
+        raise DataError([f"{archive}: the dataset's file is damaged: {reason}; {REPAIR}"])
 
 
 def _extract(archive: Path, folder: Path) -> None:
@@ -213,13 +214,13 @@ def _extract(archive: Path, folder: Path) -> None:
 
 
 def _damage(folder: Path, archive: Path) -> str:
-    """What is wrong with an unpacked folder, "" when it holds what the archive says."""
+    """What is wrong with an unpacked folder; "" if every file is that of the archive."""
     try:
         with zipfile.ZipFile(archive) as packed:
             expected = {part: packed.getinfo(part).CRC for part in (ANNOTATION, ATTRIBUTES)}
             expected |= {f"{IMAGE_FOLDER}/{name}": crc for name, _, crc in json.loads(packed.read(INDEX))}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError([f"{archive}: the dataset's file cannot be read ({error}); {MEND}"]) from error
+        raise DataError([f"{archive}: the dataset's file cannot be read ({error}); {REPAIR}"]) from error
     for relative, crc in expected.items():
         try:
             if zlib.crc32((folder / relative).read_bytes()) != crc:
@@ -230,7 +231,7 @@ def _damage(folder: Path, archive: Path) -> str:
 
 
 for _name, _summary in SUMMARIES.items():
-    register_dataset(_name, summary=_summary, load=partial(load, _name), home="embedded", how_to_get=MEND)
+    register_dataset(_name, summary=_summary, load=partial(load, _name), home="embedded", how_to_get=REPAIR)
 register_dataset(
     GENERIC,
     summary="rendered people of no particular place, for pre-training `tiny`; not shipped",

@@ -55,6 +55,7 @@ def read_rows(path: Path, given: str = "") -> Iterator[Any]:
     Raises:
         DataError: the file cannot be read as what it is; says where and why.
     """
+    opened(path).close()
     format_name = format_of(path, given)
     if format_name == "json":
         return json_list(path)

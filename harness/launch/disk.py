@@ -26,7 +26,7 @@ def study_disk(study: Study, data_root: Path | None) -> tuple[int, int]:
         name: sum(
             len(split.image_paths)
             for split in load_dataset(
-                name, data_root, subset=study.file.subset, contents=False
+                name, data_root, subset=study.file.subset, read_images=False
             ).splits.values()
         )
         for name in {name for name, _ in views}

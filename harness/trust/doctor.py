@@ -329,7 +329,7 @@ def _embedded(name: str) -> Diagnosis:
 
 
 def _benchmark(name: str, root: Path, how_to_get: str) -> Diagnosis:
-    from harness.data.datasets import check_dataset
+    from harness.data.checks import check_dataset
 
     report = check_dataset(name, root, decode=False)
     problems = list(report["problems"])

@@ -11,10 +11,12 @@ from factories import draw_person, write_cuhk, write_icfg, write_rstp
 from PIL import Image
 
 from harness.cli.data import render
-from harness.data import layouts
+from harness.data.checks import check_dataset
 from harness.data.dataset import DataError
-from harness.data.datasets import check_dataset, load_dataset
+from harness.data.datasets import load_dataset
+from harness.data.layout import shipped_layout
 from harness.data.splits import file_list
+from harness.registry import datasets as registered
 
 WRITERS = {"cuhk-pedes": write_cuhk, "icfg-pedes": write_icfg, "rstpreid": write_rstp}
 
@@ -112,21 +114,24 @@ def test_published_counts_make_a_dataset_official_even_with_a_carved_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_icfg(tmp_path, {"train": 8, "test": 3})
-    monkeypatch.setitem(layouts.ICFG_PEDES.published, "train", (8, 16, 16))
-    monkeypatch.setitem(layouts.ICFG_PEDES.published, "test", (3, 6, 6))
+    layout = registered()["icfg-pedes"].load.args[0]  # type: ignore[union-attr]
+    expected = layout.expected
+    monkeypatch.setitem(expected, "train", (8, 16, 16))
+    monkeypatch.setitem(expected, "test", (3, 6, 6))
     dataset = load_dataset("icfg-pedes", tmp_path)
     assert dataset.official
     assert not load_dataset("icfg-pedes", tmp_path, subset=2).official
 
 
 def test_the_published_table_is_the_one_of_the_field() -> None:
-    assert layouts.CUHK_PEDES.published["train"] == (11003, 34054, 68126)
-    assert layouts.CUHK_PEDES.published["val"] == (1000, 3078, 6158)
-    assert layouts.CUHK_PEDES.published["test"] == (1000, 3074, 6156)
-    assert layouts.ICFG_PEDES.published["train"] == (3102, 34674, 34674)
-    assert layouts.ICFG_PEDES.published["test"] == (1000, 19848, 19848)
-    assert layouts.RSTPREID.published["train"] == (3701, 18505, 37010)
-    assert layouts.RSTPREID.published["val"] == layouts.RSTPREID.published["test"] == (200, 1000, 2000)
+    cuhk, icfg, rstp = (shipped_layout(name).expected for name in ("cuhk-pedes", "icfg-pedes", "rstpreid"))
+    assert cuhk["train"] == (11003, 34054, 68126)
+    assert cuhk["val"] == (1000, 3078, 6158)
+    assert cuhk["test"] == (1000, 3074, 6156)
+    assert icfg["train"] == (3102, 34674, 34674)
+    assert icfg["test"] == (1000, 19848, 19848)
+    assert rstp["train"] == (3701, 18505, 37010)
+    assert rstp["val"] == rstp["test"] == (200, 1000, 2000)
 
 
 def test_the_old_rstpreid_split_is_recognised_and_said(tmp_path: Path) -> None:
@@ -408,8 +413,10 @@ def test_a_check_of_a_sound_tree_has_counts_and_no_problem(tmp_path: Path) -> No
     write_cuhk(tmp_path)
     seen: list[tuple[int, int]] = []
     report = check_dataset("cuhk-pedes", tmp_path, progress=lambda done, total: seen.append((done, total)))
-    assert report["splits"]["train"] == {"person_ids": 6, "images": 12, "captions": 24}
-    assert report["splits"]["val"] == {"person_ids": 3, "images": 6, "captions": 12}
+    nothing = {"shared_captions": 0, "shared_images": 0, "undecidable": 0}
+    assert report["splits"]["train"] == {"person_ids": 6, "images": 12, "captions": 24, **nothing}
+    assert report["splits"]["val"] == {"person_ids": 3, "images": 6, "captions": 12, **nothing}
+    assert report["modes"] == {"RGB": 24}
     assert report["official"] is False
     assert report["problems"] == []
     assert report["damaged"] is False

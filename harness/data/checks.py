@@ -1,0 +1,98 @@
+"""The check of a dataset, as `data check` prints it: counts, problems, damaged images. Torch-free."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from harness.data.dataset import SPLIT_NAMES, DataError, Dataset, Split
+from harness.data.datasets import load_dataset
+from harness.data.decoding import ImageFacts, ProgressCallback, examine_images
+from harness.data.duplicates import duplicates
+
+_EMPTY = {"person_ids": 0, "images": 0, "captions": 0}
+
+
+def check_dataset(
+    name: str,
+    data_root: Path | None,
+    *,
+    decode: bool = True,
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """What `data check --json` prints: counts per split, whether they are official, and all problems.
+
+    `damaged` is true when the dataset, as it is, would be refused: an annotation that cannot be used,
+    missing or truncated images, a path that leaves the data root.
+
+    Args:
+        name: a registered dataset.
+        data_root: the folder below which the benchmark datasets lie.
+        decode: read and decode every image, which finds truncated ones and takes a minute for a full
+            benchmark; without it there is no fingerprint.
+        progress: called with (images decoded, images in all).
+
+    Returns:
+        `{"dataset", "splits", "official", "problems", "notes", "damaged", "fingerprint", "modes"}`. A split,
+        as it would be used, has `person_ids`, `images`, `captions`, and `shared_captions`, `shared_images`,
+        `undecidable` where it is present. `modes` counts the pixel formats of the images.
+    """
+    problems: list[str] = []
+    try:
+        loaded: Dataset | None = load_dataset(name, data_root, read_images=decode)
+    except DataError as error:
+        problems.extend(error.problems)
+        loaded = _usable_part(name, data_root, decode)
+    damaged = bool(problems)
+    facts: list[ImageFacts] = []
+    if loaded is not None:
+        facts = _examined(loaded, progress) if decode else []
+        broken = [f"{loaded.name}: {fact.path}: {fact.broken}" for fact in facts if fact.broken]
+        told = (*broken, *loaded.problems, *_rotated(loaded, facts))
+        problems.extend(line for line in told if line not in problems)
+        damaged = damaged or bool(broken)
+    splits = loaded.splits if loaded else {}
+    return {
+        "dataset": name,
+        "splits": {split: _numbers(split, splits, loaded) for split in SPLIT_NAMES},
+        "official": bool(loaded and loaded.official and not damaged),
+        "problems": problems,
+        "notes": list(loaded.notes) if loaded else [],
+        "damaged": damaged,
+        "fingerprint": loaded.fingerprint if loaded else "",
+        "modes": dict(Counter(fact.mode for fact in facts if fact.mode).most_common()),
+    }
+
+
+def _numbers(name: str, splits: Any, loaded: Dataset | None) -> dict[str, int]:
+    if loaded is None or name not in splits:
+        return dict(_EMPTY)
+    split: Split = splits[name]
+    shared = duplicates(split, loaded.digests.get(name, ()))
+    return {
+        **split.counts(),
+        "shared_captions": shared.captions,
+        "shared_images": shared.images,
+        "undecidable": shared.undecidable,
+    }
+
+
+def _usable_part(name: str, data_root: Path | None, read_images: bool) -> Dataset | None:
+    """The dataset without its missing images, where that can be loaded."""
+    try:
+        return load_dataset(name, data_root, skip_broken=True, read_images=read_images)
+    except DataError:
+        return None
+
+
+def _examined(loaded: Dataset, progress: ProgressCallback | None) -> list[ImageFacts]:
+    return examine_images([path for split in loaded.splits.values() for path in split.image_paths], progress)
+
+
+def _rotated(loaded: Dataset, facts: list[ImageFacts]) -> list[str]:
+    rotated = [fact.path for fact in facts if fact.rotated]
+    if not rotated:
+        return []
+    what = "have an EXIF orientation, which is not applied, as in other training code"
+    return [f"{loaded.name}: {len(rotated):,} images {what}: {rotated[0]}"]
