@@ -150,6 +150,8 @@ def fits(pixels: Tensor, device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
+    # What the allocator keeps for reuse is free, too: else the answer would depend on the cell before.
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return pixels.nbytes <= RESIDENT_SHARE * free
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import pickle
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import registry
 from harness.launch.context import Context, InputSpec, prepare_process
 from harness.machine import environment
+from harness.machine.accelerator_faults import note_fault, process_has_fault
 from harness.machine.environment import Machine
 from harness.machine.errors import LockedError, in_words, is_of_the_machine, reason_of
 from harness.machine.files import atomic_write
@@ -57,7 +61,10 @@ def run_cell(
         try:
             with run.lock():
                 if not is_finished(run, cell, context):
-                    _attempt(cell, run, context, after_epoch)
+                    try:
+                        _attempt(cell, run, context, after_epoch)
+                    finally:
+                        release_memory()
         except LockedError:
             log.info("%s: another process trains it", run.name)
     return run.status
@@ -128,6 +135,7 @@ def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch
             with suppress(OSError):
                 run.set_status("queued", detail=f"{in_words(error)}; resumes from its last checkpoint")
             raise
+        note_fault(error)
         atomic_write(run.directory / "error.txt", traceback.format_exc())
         run.fail(reason_of(error), f"{type(error).__name__}: {error}", registry.plugin_line(error))
     status = run.status
@@ -153,13 +161,37 @@ def runtime_record(context: Context) -> dict[str, Any]:
 def _train(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None) -> None:
     fabric = context.fabric(cell)
     if context.machine.devices > 1:
-        fabric.launch(cast(Any, _train_process), cell, run.directory, context.machine)
-    else:
+        _train_on_several(fabric, cell, run, context.machine)
+        return
+    from torch import OutOfMemoryError
+
+    try:
+        _train_here(fabric, cell, run, context, after_epoch)
+    except OutOfMemoryError:
+        if not context.drop_resident_pixels():
+            raise
+        context.progress.say(f"{run.name}: out of memory; resumes with its images in main memory")
+        release_memory()
         _train_here(fabric, cell, run, context, after_epoch)
 
 
-def _train_process(fabric: Fabric, cell: Cell, directory: Path, machine: Machine) -> None:
+def _train_on_several(fabric: Fabric, cell: Cell, run: CellRun, machine: Machine) -> None:
+    before = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
+    try:
+        # As bytes: Fabric looks into its arguments and cannot rebuild a frozen dataclass.
+        unit = pickle.dumps((cell, run.directory, machine))
+        fabric.launch(cast(Any, _train_process), unit)
+    finally:
+        # Fabric leaves its port in this process; the next cell must not meet the last one's.
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _train_process(fabric: Fabric, unit: bytes) -> None:
     """One of several processes that train a cell together; the lock is held by their parent."""
+    cell, directory, machine = pickle.loads(unit)
     prepare_process(machine)
     _train_here(fabric, cell, CellRun(directory), Context(machine), None)
 
@@ -170,13 +202,20 @@ def _train_here(
     from harness.train import loop
 
     persons = len(context.dataset(cell.dataset, cell.subset).splits["train"].persons)
-    run.describe(identities=persons, trained_on=_trained_on(run, fabric))
+    if fabric.is_global_zero:
+        run.describe(identities=persons)
     watch = _TrainingReporter(cell, run, context.progress, after_epoch)
+
+    def started(compiled: bool) -> None:
+        if fabric.is_global_zero:
+            run.describe(trained_on=_trained_on(run, fabric, compiled))
+
     options = loop.TrainingOptions(
         metric=cell.select.metric,
         tie_order=cell.tie_order,
         progress=watch,
         after_epoch=watch.after_epoch,
+        on_start=started,
     )
     loop.train(
         context.method(cell),
@@ -189,9 +228,17 @@ def _train_here(
     )
 
 
-def _trained_on(run: CellRun, fabric: Fabric) -> dict[str, Any]:
-    """What the rounding depended on; `mixed` when a part of the run had another machine."""
-    now = environment.arithmetic(fabric.device)
+def release_memory() -> None:
+    """Free what a cell leaves behind: a compiled model lies in a reference cycle, with gigabytes of a GPU."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized() and not process_has_fault():
+        torch.cuda.empty_cache()
+
+
+def _trained_on(run: CellRun, fabric: Fabric, compiled: bool) -> dict[str, Any]:
+    """What the rounding depended on; `mixed` when a part of the run had another machine, or kernels."""
+    now = {**environment.arithmetic(fabric.device), "compiled": compiled}
     before = run.recorded.get("trained_on")
     began_elsewhere = before is not None and before != now and bool(run.history)
     return {**now, "mixed": True} if began_elsewhere else now

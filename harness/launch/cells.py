@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data.splits import file_list
@@ -20,6 +20,7 @@ from harness.launch.launchers import open_launcher
 from harness.launch.plugin_files import keep_plugins
 from harness.launch.units import Resources, WorkerDied
 from harness.machine import environment
+from harness.machine.accelerator_faults import process_has_fault
 from harness.machine.environment import Machine
 from harness.machine.errors import is_of_the_machine, reason_of
 from harness.machine.files import atomic_json
@@ -53,7 +54,9 @@ class LaunchOptions:
     launcher: str = "local"
     cells_per_device: int = 1
     accelerators: tuple[str, ...] = ()
-    """CUDA indices that workers share out; empty on a CPU."""
+    """Entries of `CUDA_VISIBLE_DEVICES` that workers share; empty on a CPU."""
+    gpus_per_cell: float | None = None
+    """GPUs that a cell asks of Ray or Slurm; None: one where this machine has one, else none."""
 
     @property
     def resources(self) -> Resources:
@@ -61,7 +64,19 @@ class LaunchOptions:
         workers = self.workers
         if workers is None and not self.accelerators and self.launcher == "local":
             workers = max(1, min((os.cpu_count() or 1) // self.machine.threads, MOST_WORKERS))
-        return Resources(workers, self.accelerators, self.cells_per_device)
+        gpus = None if self.launcher == "local" else self.gpus_per_cell
+        return Resources(workers, self.accelerators, self.cells_per_device, gpus=gpus)
+
+    @property
+    def worker_machine(self) -> Machine:
+        """The machine as a unit of work sees it: a worker has one accelerator, whose number there is 0."""
+        in_process = self.launcher == "local" and self.resources.slots == 1
+        asked = self.machine.device
+        if in_process and not process_has_fault():
+            return self.machine
+        if self.gpus_per_cell and self.launcher != "local":
+            return replace(self.machine, device="cuda")
+        return replace(self.machine, device="cuda") if asked.startswith("cuda:") else self.machine
 
 
 # -- all cells ------------------------------------------------------------------------------------
@@ -95,9 +110,11 @@ def _outcomes(
     cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
 ) -> Iterator[Status | None]:
     if options.launcher == "local" and (options.resources.slots == 1 or len(cells) == 1):
-        for cell in cells:
-            yield run_cell(cell, store, context)
-    else:
+        waiting = list(cells)
+        while waiting and not process_has_fault():
+            yield run_cell(waiting.pop(0), store, context)
+        cells = waiting
+    if cells:
         yield from _on_launcher(cells, store, context, options)
 
 
@@ -113,7 +130,7 @@ def _on_launcher(
             while waiting and len(running) < getattr(launcher, "slots", 1):
                 cell = waiting.pop()
                 identity = context.identity(cell)
-                work = launcher.submit(_in_worker, cell, identity, store.directory, context.machine)
+                work = launcher.submit(_in_worker, cell, identity, store.directory, options.worker_machine)
                 running[work] = cell
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
@@ -215,15 +232,20 @@ def prepare_study(study: Study, store: RunStore, context: Context) -> None:
 
 
 def accelerators(device: str, devices: int) -> tuple[str, ...]:
-    """The CUDA indices that workers share out: all of them, or the one that `cuda:N` names; none on a CPU."""
+    """What workers may find in `CUDA_VISIBLE_DEVICES`: an entry per device, or the one that `cuda:N` names.
+
+    Where the variable is set already, number N is its N-th entry. Empty on a CPU, and where several devices
+    train one cell together.
+    """
     if device == "cpu" or devices > 1:
         return ()
     import torch
 
-    index = device.partition(":")[2]
-    if index:
-        return (index,)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     named = [entry.strip() for entry in visible.split(",") if entry.strip()]
     count = torch.cuda.device_count()
-    return tuple(named if len(named) == count else (str(index) for index in range(count)))
+    entries = named if len(named) == count else [str(index) for index in range(count)]
+    index = device.partition(":")[2]
+    if not index:
+        return tuple(entries)
+    return (entries[int(index)] if index.isdigit() and int(index) < len(entries) else index,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ SPLITS_ON_DEVICE = 8
 
 def prepare_process(machine: Machine) -> None:
     """Make this process ready to run cells: plugins registered, deterministic kernels set if asked."""
+    # Read when CUDA starts: cells of many sizes in one process must not fragment its memory.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     for plugin in machine.plugins:
         registry.load_plugin(plugin)
     if machine.deterministic:
@@ -77,6 +80,7 @@ class Context:
         self._ready: OrderedDict[Any, DeviceData] = OrderedDict()
         self._caches: dict[Any, ImageCache] = {}
         self._backbones: dict[Any, Backbone] = {}
+        self._resident: bool | None = None
 
     # -- identity ---------------------------------------------------------------------------------
 
@@ -163,10 +167,27 @@ class Context:
             paths.cache_dir(),
             progress=self._watch(f"tagging {name} {split}"),
         )
-        self._ready[key] = DeviceData(cache.split, cache.pixels, tokens, device)
+        self._ready[key] = DeviceData(
+            cache.split, cache.pixels, tokens, device, resident=self._resident_on(device)
+        )
         while len(self._ready) > SPLITS_ON_DEVICE:
             self._ready.popitem(last=False)[1].close()
         return self._ready[key]
+
+    def _resident_on(self, device: Any) -> bool | None:
+        import torch
+
+        return self._resident if torch.device(device).type == "cuda" else None
+
+    def drop_resident_pixels(self) -> bool:
+        """Keep no images on a GPU from now on; whether any were there, so that memory is gained."""
+        gained = any(data.resident and data.device.type == "cuda" for data in self._ready.values())
+        if gained:
+            self._resident = False
+            for data in self._ready.values():
+                data.close()
+            self._ready.clear()
+        return gained
 
     def _watch(self, what: str) -> Callable[[int, int], None]:
         return partial(self.progress.working, what)

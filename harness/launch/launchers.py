@@ -21,7 +21,7 @@ def open_launcher(name: str, resources: Resources) -> Executor:
     Raises `LauncherError` when the extra that it needs is not installed or no cluster answers.
     """
     if name == "local":
-        return InProcess() if resources.slots == 1 else LocalWorkers(resources)
+        return InProcess(resources) if resources.slots == 1 else LocalWorkers(resources)
     if name == "ray":
         return RayCluster(resources)
     if name == "slurm":

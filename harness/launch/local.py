@@ -11,28 +11,47 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from harness.launch.units import Resources, WorkerDied
+from harness.machine.accelerator_faults import note_fault, process_has_fault
 
 T = TypeVar("T")
 
 
 class InProcess(Executor):
-    """Runs each unit at once in this process: nothing to start, nothing to pickle."""
+    """Runs each unit at once in this process: nothing to start, nothing to pickle.
+
+    After a fault that left the accelerator unusable here, units run in a worker instead.
+    """
 
     slots = 1
 
+    def __init__(self, resources: Resources | None = None) -> None:
+        self._resources = resources or Resources()
+        self._worker: LocalWorkers | None = None
+
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run `fn` now; the future is done when this returns."""
+        if process_has_fault():
+            if self._worker is None:
+                self._worker = LocalWorkers(replace(self._resources, workers=1))
+            return self._worker.submit(fn, *args, **kwargs)
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:
+            note_fault(error)
             future.set_exception(error)
         return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the worker, where there is one."""
+        if self._worker is not None:
+            self._worker.shutdown(wait, cancel_futures=cancel_futures)
+            self._worker = None
 
 
 class LocalWorkers(Executor):
@@ -98,9 +117,15 @@ class LocalWorkers(Executor):
                     continue
             try:
                 connection.send((unit.fn, unit.args, unit.kwargs))
-                unit.settle(*connection.recv())
+                failed, answer, is_last = connection.recv()
+                if is_last:  # before anybody acts on the answer: the next unit needs a new worker
+                    connection.close()
+                    connection = None
+                    self._workers[slot].join()
+                unit.settle(failed, answer)
             except (EOFError, OSError):
-                connection.close()
+                if connection is not None:
+                    connection.close()
                 connection = None
                 self._workers[slot].join()
                 code = self._workers[slot].exitcode
@@ -160,21 +185,26 @@ def work(connection: Connection, environment: dict[str, str]) -> None:
         except (EOFError, OSError):
             return
         except Exception as error:  # a call that cannot be unpickled here
-            connection.send((True, error))
+            connection.send((True, error, False))
             continue
         try:
-            answer: tuple[bool, Any] = (False, fn(*args, **kwargs))
+            failed, answer = False, fn(*args, **kwargs)
         except Exception as error:
-            answer = (True, error)
-        _send(connection, answer)
+            note_fault(error)
+            failed, answer = True, error
+        _send(connection, failed, answer)
+        if process_has_fault():
+            return
 
 
-def _send(connection: Connection, answer: tuple[bool, Any]) -> None:
+def _send(connection: Connection, failed: bool, answer: Any) -> None:
+    """Send a unit's answer, whether it is an error, and whether the worker ends after it."""
+    is_last = process_has_fault()
     try:
-        connection.send(answer)
+        connection.send((failed, answer, is_last))
     except (TypeError, AttributeError, ValueError) as error:
-        text = f"{type(answer[1]).__name__}: {answer[1]} ({error})"
-        connection.send((True, RuntimeError(text)))
+        text = f"{type(answer).__name__}: {answer} ({error})"
+        connection.send((True, RuntimeError(text), is_last))
 
 
 def _end_with_parent() -> None:

@@ -37,7 +37,11 @@ class RayCluster(Executor):
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Queue `fn` on the cluster. The future raises `WorkerDied` when its worker or machine is lost."""
         # Never retried by Ray itself: what to do after a death is decided where checkpoints are known.
-        task = self._ray.remote(run_remote_unit).options(num_cpus=1, num_gpus=self._gpus, max_retries=0)
+        # A task with a GPU gets a process of its own (`options` would lose that): CUDA that another unit has
+        # started there sees that unit's device, or none after a fault.
+        task = self._ray.remote(
+            num_cpus=1, num_gpus=self._gpus, max_retries=0, max_calls=1 if self._gpus else 0
+        )(run_remote_unit)
         answer: Future[T] = Future()
         answer.set_running_or_notify_cancel()
         task.remote(

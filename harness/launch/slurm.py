@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import sys
@@ -43,7 +44,7 @@ class Slurm(Executor):
             raise LauncherError(f"--launcher slurm: {error}") from None
         self._executor.update_parameters(
             name="tipr",
-            gpus_per_node=1 if resources.devices else 0,
+            gpus_per_node=math.ceil(resources.gpus_per_unit),
             cpus_per_task=4,
             timeout_min=JOB_MINUTES,
         )

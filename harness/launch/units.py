@@ -31,6 +31,8 @@ class Resources:
     """Units that share one accelerator."""
     folder: Path | None = None
     """Where Slurm's job files go."""
+    gpus: float | None = None
+    """GPUs that a unit asks of Ray or Slurm; None: as many as on this machine, which may have none."""
 
     @property
     def slots(self) -> int:
@@ -39,7 +41,9 @@ class Resources:
 
     @property
     def gpus_per_unit(self) -> float:
-        """The share of an accelerator that one unit asks for."""
+        """GPUs, or the share of one, that a unit asks for."""
+        if self.gpus is not None:
+            return self.gpus
         return 1 / self.per_device if self.devices else 0.0
 
 

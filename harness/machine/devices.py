@@ -48,14 +48,24 @@ def make_fabric(precision: Precision, *, device: str = "auto", devices: int = 1)
         raise ValueError(f"{devices} devices were asked for, and there are {torch.cuda.device_count()}")
     if kind == "cpu" and precision == "released":
         log.warning("precision: released is float16 throughout, for which a CPU has no fast kernels: slow")
+    use_full_float32()
     started = "TORCHELASTIC_RUN_ID" in os.environ
     ddp = DDPStrategy(start_method="popen" if started else "spawn", find_unused_parameters=True)
-    return Fabric(
+    fabric = Fabric(
         accelerator=kind,
         devices=[int(index)] if index else devices,
         strategy=ddp if devices > 1 else "auto",
         **_precision(kind, precision),
     )
+    if kind == "cuda" and devices == 1:
+        torch.cuda.set_device(fabric.device)  # for what names no device: generators, events, compiled code
+    return fabric
+
+
+def use_full_float32() -> None:
+    """Let float32 mean float32: by default cuDNN computes convolutions in TF32, with ten bits of mantissa."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _precision(kind: str, precision: Precision) -> dict[str, Any]:
@@ -136,6 +146,8 @@ def use_deterministic_algorithms() -> None:
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    # Filling what no kernel reads costs time; determinism of results does not need it.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def peak_memory(device: torch.device) -> int:

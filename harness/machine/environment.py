@@ -56,6 +56,25 @@ def arithmetic(device: Any) -> dict[str, Any]:
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "packages": {name: known[name] for name in ("torch", "numpy", "pillow")},
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        **(_cuda_arithmetic() if device.type == "cuda" else {}),
+    }
+
+
+def _cuda_arithmetic() -> dict[str, Any]:
+    """What chooses kernels on CUDA: library versions, and which attention may be used."""
+    import torch
+
+    attention = {
+        "flash": torch.backends.cuda.flash_sdp_enabled(),
+        "memory efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
+        "cudnn": torch.backends.cuda.cudnn_sdp_enabled(),
+        "math": torch.backends.cuda.math_sdp_enabled(),
+    }
+    return {
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "attention": [name for name, enabled in attention.items() if enabled],
     }
 
 

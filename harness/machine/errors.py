@@ -47,7 +47,7 @@ _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 # What compiled code and the loader of libraries say, each by an exception of its own.
 _NO_MEMORY = (
     *("allocate memory", "not enough memory", "bad_alloc", "failed to map segment"),
-    *("out of memory", "Unable to allocate"),
+    *("out of memory", "Unable to allocate", "CUBLAS_STATUS_ALLOC_FAILED"),
 )
 _NO_THREAD = ("can't start new thread",)
 # By name: their modules import torch, which a study that only evaluates stored results does not need.

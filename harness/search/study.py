@@ -12,6 +12,7 @@ from typing import Any
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.launchers import open_launcher
+from harness.machine.environment import Machine
 from harness.search.creation import create_search
 from harness.search.database import StorageError, search_url
 from harness.search.live_table import SearchDisplay
@@ -118,7 +119,10 @@ def search_study(study: Study, store: RunStore, context: Context, options: Launc
     problems = search_problems(study, context, store.directory)
     if problems:
         raise StorageError("\n".join(problems))
-    searches = searches_of(study, context, store.directory)
+    searches = [
+        _for_workers(search, options.worker_machine)
+        for search in searches_of(study, context, store.directory)
+    ]
     if not searches:
         return {}
     for search in searches:
@@ -126,7 +130,7 @@ def search_study(study: Study, store: RunStore, context: Context, options: Launc
     watch = SearchDisplay(searches, store.directory, context.progress)
     launcher = open_launcher(options.launcher, _resources(options, store))
     if getattr(launcher, "slots", 1) == 1:
-        attach_progress(context.machine, context.progress, watch.draw)
+        attach_progress(options.worker_machine, context.progress, watch.draw)
     try:
         end = run_searches(searches, launcher, watch)
     except StorageError as error:
@@ -140,6 +144,14 @@ def search_study(study: Study, store: RunStore, context: Context, options: Launc
     watch.write()
     _require_equal_budgets(end)
     return {_place(search): winner for search in searches if (winner := _winner(search)) is not None}
+
+
+def _for_workers(search: SearchPlan, machine: Machine) -> SearchPlan:
+    """The search with trials on `machine`, as its workers see theirs."""
+    objective = search.objective
+    if not isinstance(objective, CellObjective):
+        return search
+    return replace(search, objective=replace(objective, machine=machine))
 
 
 def _resources(options: LaunchOptions, store: RunStore) -> Any:

@@ -21,6 +21,7 @@ import torch
 
 from harness.data.loader import Indices
 from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
+from harness.launch.cell import release_memory
 from harness.launch.context import Context, InputSpec
 from harness.machine import environment
 from harness.machine.devices import autocast, to_precision
@@ -105,7 +106,7 @@ def device_name(device: torch.device) -> str:
 
 
 class Candidate:
-    """A method in training, taken one step at a time: the trainer's own step, with nothing stored.
+    """A method in training, one step at a time: the trainer's own step, with nothing stored.
 
     Args:
         cell: the method with its settings, on its dataset.
@@ -146,7 +147,7 @@ class Candidate:
         return self.trainer.compiled
 
     def upcoming(self, steps: int) -> Iterator[Indices]:
-        """The next batches, announced as training announces them."""
+        """The next batches (indices `[pairs]`), announced as training announces them."""
         numbers = range(self.steps, self.steps + steps)
         batches = [self.batches[number % len(self.batches)] for number in numbers]
         self.trainer.data.train.schedule(batches)
@@ -218,7 +219,7 @@ class Encoders:
         self._captions = next(iter(data.caption_chunks(CAPTIONS_AT_ONCE)))
 
     def features(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features of the first images and captions of the test split."""
+        """Features of the first images and captions of the test split, each `[batch, width]`."""
         with torch.inference_mode(), autocast(self.device, self.cell.train.precision):
             return self.method.encode_image(self._images), self.method.encode_text(self._captions)
 
@@ -250,61 +251,62 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class _Findings:
-    """Everything measured: per method and quantity, times by block (seconds) or one exact number."""
+class _PairMeasurements:
+    """What was measured of two methods in turns: per method and quantity, times by block (seconds) or one
+    exact number."""
 
-    times: Mapping[str, Mapping[str, Sequence[float]]]
-    counts: Mapping[str, Mapping[str, float]]
-    notes: Mapping[str, str]
+    times: dict[str, dict[str, Sequence[float]]]
+    counts: dict[str, dict[str, float]]
+    notes: dict[str, str]
+    features: dict[str, tuple[torch.Tensor, torch.Tensor]]
     device: str
 
 
 def measure(cells: Sequence[Cell], overhead: Overhead, context: Context) -> list[dict[str, Any]]:
-    """Measure every cell's method against the named ones; rows for `reports.sections.overhead`."""
-    training = [cell for cell in cells if cell.trains]
-    times: dict[str, dict[str, Sequence[float]]] = {cell.method: {} for cell in cells}
-    counts: dict[str, dict[str, float]] = {cell.method: {} for cell in cells}
-    encoders = {cell.method: Encoders(cell, context) for cell in cells}
-    features = {label: encoder.features() for label, encoder in encoders.items()}
-    _time(encoders, ("run",), overhead, context, times, "inference")
+    """Measure every cell's method against the named ones; rows for `reports.sections.overhead`.
+
+    Two methods at a time: all of a study's at once, with their optimisers, do not fit on a GPU.
+    """
+    by_method = {cell.method: cell for cell in cells}
+    rows: list[dict[str, Any]] = []
+    for against in overhead.against:
+        for cell in cells:
+            if cell.method != against:
+                found = _measure_pair(cell, by_method[against], overhead, context)
+                rows += _entries(cell.method, against, found)
+                rows.append(_same_features(cell.method, against, found.features, found.device))
+                release_memory()
+    return rows
+
+
+def _measure_pair(cell: Cell, reference: Cell, overhead: Overhead, context: Context) -> _PairMeasurements:
+    pair = (cell, reference)
+    name = device_name(context.fabric(cell).device)
+    found = _PairMeasurements(*({one.method: {} for one in pair} for _ in range(2)), {}, {}, name)
+    encoders = {one.method: Encoders(one, context) for one in pair}
+    found.features.update({label: encoder.features() for label, encoder in encoders.items()})
+    _time(encoders, ("run",), overhead, context, found.times, f"inference of {cell.method}")
     del encoders
-    notes = _train(training, overhead, context, times, counts)
-    for cell in cells:
-        at = (cell.train.backbone, cell.train.image_size, cell.overrides)
-        counts[cell.method]["inference compute per pair"] = pass_gflop(cell.base, *at, pairs=1)
-    device = device_name(context.fabric(cells[0]).device)
-    found = _Findings(times, counts, notes, device)
-    return [
-        entry
-        for against in overhead.against
-        for cell in cells
-        if cell.method != against
-        for entry in (
-            *_entries(cell.method, against, found),
-            _same_features(cell.method, against, features, device),
-        )
-    ]
+    if cell.trains:
+        _train([one for one in pair if one.trains], overhead, context, found)
+    for one in pair:
+        at = (one.train.backbone, one.train.image_size, one.overrides)
+        found.counts[one.method]["inference compute per pair"] = pass_gflop(one.base, *at, pairs=1)
+    return found
 
 
-def _train(
-    cells: Sequence[Cell],
-    overhead: Overhead,
-    context: Context,
-    times: dict[str, dict[str, Sequence[float]]],
-    counts: dict[str, dict[str, float]],
-) -> dict[str, str]:
-    """Steps of all methods that train, in turns; a note about each."""
+def _train(cells: Sequence[Cell], overhead: Overhead, context: Context, found: _PairMeasurements) -> None:
+    """Steps of methods that train, in turns."""
     candidates = {cell.method: Candidate(cell, context) for cell in cells}
-    if len({one.compiled for one in candidates.values()}) > 1:  # compiling failed for some: none is
+    if len({one.compiled for one in candidates.values()}) > 1:  # compiling failed for one: none is
         candidates = {cell.method: Candidate(cell, context, compiled="off") for cell in cells}
-    _time(candidates, ("run", "run_in_parts"), overhead, context, times, "training")
-    notes = {}
+    what = f"training of {cells[0].method}"
+    _time(candidates, ("run", "run_in_parts"), overhead, context, found.times, what)
     for label, one in candidates.items():
-        counts[label].update(one.costs())
+        found.counts[label].update(one.costs())
         settings = one.cell.train
         made = "compiled" if one.compiled else "eager"
-        notes[label] = f"{settings.backbone}, batch {one.pairs}, {settings.precision}, {made}"
-    return notes
+        found.notes[label] = f"{settings.backbone}, batch {one.pairs}, {settings.precision}, {made}"
 
 
 def _time(
@@ -318,20 +320,20 @@ def _time(
     """Let candidates take turns at each of their `ways` to run, after warming up."""
     leg = max(1, min(LEG, overhead.steps // 2))
     blocks = overhead.repeats * max(1, overhead.steps // (2 * leg))
-    for way in ways if candidates else ():
+    for way in ways:
         runs = {label: getattr(one, way) for label, one in candidates.items()}
         for run in runs.values():
             if overhead.warmup:
                 run(overhead.warmup)
         legs = {label: partial(run, leg) for label, run in runs.items()}
         shown = f"measuring {what}" + (" in parts" if way == "run_in_parts" else "")
-        found = timing.interleaved(legs, blocks, partial(context.progress.working, shown))
-        for label, per_block in found.items():
+        per_label = timing.interleaved(legs, blocks, partial(context.progress.working, shown))
+        for label, per_block in per_label.items():
             for quantity in per_block[0]:
                 times[label][quantity] = [seconds[quantity] for seconds in per_block]
 
 
-def _entries(method: str, against: str, found: _Findings) -> Iterator[dict[str, Any]]:
+def _entries(method: str, against: str, found: _PairMeasurements) -> Iterator[dict[str, Any]]:
     common = {"method": method, "against": against, "device": found.device}
     for quantity, seconds in found.times[method].items():
         mean, reference = _mean(seconds), found.times[against].get(quantity)
