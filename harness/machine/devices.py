@@ -147,7 +147,7 @@ def use_deterministic_algorithms() -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     # Filling what no kernel reads costs time; determinism of results does not need it.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def peak_memory(device: torch.device) -> int:

@@ -65,15 +65,16 @@ def _cuda_arithmetic() -> dict[str, Any]:
     """What chooses kernels on CUDA: library versions, and which attention may be used."""
     import torch
 
+    backends: Any = torch.backends
     attention = {
-        "flash": torch.backends.cuda.flash_sdp_enabled(),
-        "memory efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
-        "cudnn": torch.backends.cuda.cudnn_sdp_enabled(),
-        "math": torch.backends.cuda.math_sdp_enabled(),
+        "flash": backends.cuda.flash_sdp_enabled(),
+        "memory efficient": backends.cuda.mem_efficient_sdp_enabled(),
+        "cudnn": backends.cuda.cudnn_sdp_enabled(),
+        "math": backends.cuda.math_sdp_enabled(),
     }
     return {
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": backends.cudnn.version(),
         "attention": [name for name, enabled in attention.items() if enabled],
     }
 

@@ -282,7 +282,9 @@ def measure(cells: Sequence[Cell], overhead: Overhead, context: Context) -> list
 def _measure_pair(cell: Cell, reference: Cell, overhead: Overhead, context: Context) -> _PairMeasurements:
     pair = (cell, reference)
     name = device_name(context.fabric(cell).device)
-    found = _PairMeasurements(*({one.method: {} for one in pair} for _ in range(2)), {}, {}, name)
+    found = _PairMeasurements(
+        {one.method: {} for one in pair}, {one.method: {} for one in pair}, {}, {}, name
+    )
     encoders = {one.method: Encoders(one, context) for one in pair}
     found.features.update({label: encoder.features() for label, encoder in encoders.items()})
     _time(encoders, ("run",), overhead, context, found.times, f"inference of {cell.method}")
