@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.machine import errors
+from harness.machine.errors import HarnessError as HarnessError  # what `methods` may know of errors
+
 T = TypeVar("T")
 DATASET_FILE = ".dataset.yaml"
 """The ending of a file that describes a dataset."""
@@ -26,7 +29,7 @@ class NoSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class UnknownNameError(ValueError):
+class UnknownNameError(HarnessError):
     """A name that nothing is registered under, with the nearest name that exists."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -38,7 +41,7 @@ class UnknownNameError(ValueError):
         super().__init__(f"unknown {kind} {name!r}{hint} known: {', '.join(self.known) or 'none'}{own}")
 
 
-class PluginError(ValueError):
+class PluginError(HarnessError):
     """A user's plugin file that cannot be imported; says which file and why."""
 
 
@@ -294,7 +297,7 @@ def load_plugin(path: Path) -> None:
         for shelf, kept in zip(shelves, before, strict=True):
             shelf.clear()
             shelf.update(kept)
-        raise PluginError(f"{path}: {type(error).__name__}: {error}") from error
+        raise PluginError(_failure(path, error)) from error
     finally:
         _loading_plugin.pop()
     _plugins[path] = name
@@ -309,6 +312,17 @@ def plugin_line(error: BaseException) -> str:
             found = f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}"
         step = step.tb_next
     return found
+
+
+def _failure(path: Path, error: BaseException) -> str:
+    """What to say of a plugin that could not be imported: with the line, where it has one."""
+    text = errors.described(error, [path])
+    return f"{path.parent}/{text}" if text.startswith(f"{path.name}:") else f"{path}: {text}"
+
+
+def described(error: BaseException) -> str:
+    """`ValueError: …`, with file and line in front when a plugin's code is where it arose."""
+    return errors.described(error, _plugins)
 
 
 def plugins() -> tuple[Path, ...]:

@@ -20,6 +20,8 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from safetensors.torch import load_file
 from torch import Tensor
 
+from harness.registry import HarnessError
+
 TIMEOUT_SECONDS = 5.0
 """How long a server of weights may take to answer."""
 SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
@@ -32,7 +34,7 @@ HUB_FILES = (
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
-class WeightsNotFoundError(ValueError):
+class WeightsNotFoundError(HarnessError):
     """Pretrained weights that are not on this machine; the message says which file to put where."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from harness.machine.errors import ExitCode
 from harness.machine.files import atomic_write
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
@@ -37,8 +38,6 @@ from reports.stored_runs import StoredRuns, read
 
 SectionMaker = Callable[[ReportContext], Section | None]
 
-DONE, NOT_REPRODUCED = 0, 4
-
 
 @dataclass(frozen=True)
 class ReportResult:
@@ -47,7 +46,7 @@ class ReportResult:
     path: Path
     verdicts: Mapping[str, str]
     """The judgement of every claim, by its id and the preset it was run under."""
-    exit_code: int
+    exit_code: ExitCode
     table_text: str
 
 
@@ -102,7 +101,7 @@ def build(
     }
     failed = check and "not reproduced" in verdicts.values()
     text = _terminal(context, width)
-    return ReportResult(page, verdicts, NOT_REPRODUCED if failed else DONE, text)
+    return ReportResult(page, verdicts, ExitCode.DIFFERS if failed else ExitCode.DONE, text)
 
 
 MAKERS: tuple[SectionMaker, ...] = (

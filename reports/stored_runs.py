@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from harness.machine.errors import StoreError
+from harness.machine.errors import HarnessError, StoreError
 from harness.store import checksums
 from harness.store.cell_run import HISTORY, RECORDS, RESULTS, CellRun, evaluation_key
 from harness.store.runs import RunStore
@@ -28,7 +28,7 @@ DEFAULT_REFERENCE = "uit"
 """The method everything is compared with when a study has it; otherwise the first one listed."""
 
 
-class RunError(ValueError):
+class RunError(HarnessError):
     """A run directory whose study cannot be read."""
 
 

@@ -101,7 +101,7 @@ def test_a_plugin_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
         raise RuntimeError("no more")
         """,
     )
-    with pytest.raises(PluginError, match=r"mine\.py: RuntimeError: no more"):
+    with pytest.raises(PluginError, match=r"mine\.py:5: RuntimeError: no more"):
         registry.load_plugin(path)
     assert "half" not in registry.methods()
 

@@ -15,7 +15,7 @@ from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.launchers import open_launcher
 from harness.launch.units import LauncherError
-from harness.machine.errors import StoreError
+from harness.machine.errors import HarnessError, StoreError
 from harness.registry import UnknownNameError
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -100,7 +100,7 @@ def _data_problems(study: Study, context: Context, notes: list[str]) -> Iterator
         try:
             dataset = context.dataset(name, study.file.subset)
         except DataError as error:
-            yield from error.problems
+            yield from error.lines
         else:
             notes += [note for note in (*dataset.notes, *dataset.problems) if note not in notes]
 
@@ -151,7 +151,7 @@ def _claims_problems(study: Study) -> list[str]:
     try:
         load_claims(study.claims)
     except ClaimsError as error:
-        return error.errors
+        return error.lines
     return []
 
 
@@ -253,7 +253,7 @@ def _earlier_arenas(
         )
     except FileNotFoundError:  # nothing ran there yet
         return {}
-    except (OSError, ValueError, StoreError) as error:
+    except (OSError, ValueError, HarnessError) as error:
         notes.append(f"--out {out}: finished cells cannot be read, so variances are assumed: {error}")
         return {}
     return {one.evaluation.source: one for one in found}

@@ -32,15 +32,8 @@ def write_report(runs: Sequence[Path], out: Path | None, *, check: bool = False)
     if out is None and len(directories) > 1:
         out = directories[0].absolute().parent / "report.html"
     from reports.assemble import build
-    from reports.sections.claims import ClaimsError
-    from reports.stored_runs import RunError
 
-    try:
-        made = build(directories, out, check=check)
-    except ClaimsError as error:
-        raise StudyError(error.errors) from error
-    except RunError as error:
-        raise StudyError([str(error)]) from error
+    made = build(directories, out, check=check)
     if check and not made.verdicts:
         named = ", ".join(map(str, directories))
         raise StudyError([f"{named}: there is no claim to check; a study names a file of them by `claims:`"])

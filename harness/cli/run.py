@@ -13,14 +13,12 @@ from harness.launch import cells
 from harness.launch.cells import LaunchOptions, Stopped
 from harness.launch.context import Context
 from harness.launch.illustrations import illustrate
-from harness.machine.errors import in_words, is_of_the_machine, shortage
+from harness.machine.errors import ExitCode, in_words, is_of_the_machine, shortage
 from harness.machine.progress import Progress
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 from harness.study.study import Study, StudyError
-
-DONE, ERROR, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
 
 
 def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progress) -> int:
@@ -56,7 +54,7 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
         progress.close()
         again = f"nothing finished is lost. Once that is mended: {options.machine.command}"
         print(f"{trouble}; {again}", file=sys.stderr)
-        return ERROR
+        return ExitCode.ERROR
 
 
 def _search(
@@ -83,7 +81,7 @@ def _measure(
         measure_study(study, store, context, tuned)
 
 
-def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> int:
+def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode:
     """Table, report, and what did not work."""
     from reports.assemble import build
     from reports.stored_runs import RunError
@@ -92,11 +90,11 @@ def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> int:
         made = build([store.directory])
     except RunError as error:  # its study was damaged meanwhile
         print(f"{error}; nothing finished is lost: the next run writes it anew", file=sys.stderr)
-        return ERROR
+        return ExitCode.ERROR
     print(made.table_text)
     print(f"results: {store.directory / 'results.csv'}\nreport:  {made.path}")
     unfinished = cells.failed(runs)
     for run in unfinished:
         status = run.status
         print(f"{run.name}: {status.state} {status.reason}: {status.detail}", file=sys.stderr)
-    return INCOMPLETE if unfinished else DONE
+    return ExitCode.INCOMPLETE if unfinished else ExitCode.DONE

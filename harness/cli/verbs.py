@@ -36,8 +36,7 @@ from harness.cli.options import (
     narrowed,
     options_of,
 )
-
-DONE, ERROR, BAD_INPUT, INCOMPLETE, NOT_REPRODUCED = 0, 1, 2, 3, 4
+from harness.machine.errors import ExitCode
 
 app = typer.Typer(
     help="Compare methods of text-to-image person retrieval under one protocol, and keep the evidence.",
@@ -147,7 +146,7 @@ def check(
     _answer(found.plain(loaded), as_json, lambda: render(found, loaded))
     for problem in found.problems:
         print(problem, file=sys.stderr)
-    raise typer.Exit(BAD_INPUT if found.problems else DONE)
+    raise typer.Exit(ExitCode.BAD_INPUT if found.problems else ExitCode.DONE)
 
 
 @app.command("list")
@@ -285,7 +284,7 @@ def verify(
     for certificate in found:
         if certificate.not_written:
             print(certificate.not_written, file=sys.stderr)
-    raise typer.Exit(NOT_REPRODUCED if any(one.differences for one in found) else DONE)
+    raise typer.Exit(ExitCode.DIFFERS if any(one.differences for one in found) else ExitCode.DONE)
 
 
 @app.command()
@@ -324,7 +323,7 @@ def doctor(
         tell = None if as_json else render
         findings = diagnose(data_root_of(data_root), out or Path("runs"), study, tell)
     _answer(as_plain(findings, out or Path("runs")), as_json, lambda: conclude(findings))
-    raise typer.Exit(DONE if healthy(findings) else ERROR)
+    raise typer.Exit(ExitCode.DONE if healthy(findings) else ExitCode.ERROR)
 
 
 @app.command()
@@ -357,7 +356,7 @@ def data_check(
     if found["damaged"]:
         for problem in found["problems"]:
             print(problem, file=sys.stderr)
-        raise typer.Exit(BAD_INPUT)
+        raise typer.Exit(ExitCode.BAD_INPUT)
 
 
 @data_app.command("cache")
@@ -455,25 +454,19 @@ def bench_table(
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn bad input into its lines on standard error and exit code 2, without a traceback.
-
-    What the process could get no more of (memory, files, threads) is a line and exit code 1.
-    """
-    from harness.machine.errors import lines_of, shortage
+    """Turn an error that a user may meet into its lines on standard error and its exit code."""
+    from harness.machine.errors import refusal_of
     from harness.machine.passwords import masked_text
 
     try:
         yield
     except Exception as error:
-        if lacking := shortage(error):
-            print(lacking, file=sys.stderr)
-            raise typer.Exit(ERROR) from error
-        lines = lines_of(error)
-        if lines is None:
+        refusal = refusal_of(error)
+        if refusal is None:
             raise
-        for line in lines:
+        for line in refusal.lines:
             print(masked_text(line), file=sys.stderr)
-        raise typer.Exit(BAD_INPUT) from error
+        raise typer.Exit(refusal.exit_code) from error
 
 
 def _answer(value: Any, as_json: bool, render: Any) -> None:

@@ -42,7 +42,7 @@ def check_dataset(
     try:
         loaded: Dataset | None = load_dataset(name, data_root, read_images=decode)
     except DataError as error:
-        problems.extend(error.problems)
+        problems.extend(error.lines)
         loaded = _usable_part(name, data_root, decode)
     damaged = bool(problems)
     facts: list[ImageFacts] = []

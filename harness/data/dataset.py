@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.machine.errors import HarnessError
+
 SPLIT_NAMES = ("train", "val", "test")
 
 
-class DataError(Exception):
+class DataError(HarnessError):
     """A dataset cannot be used. Ends a command with exit code 2, one line per problem.
 
     Attributes:
-        problems: every problem found, each saying what was looked for, where, and how to mend it.
+        lines: every problem found, each saying what was looked for, where, and how to mend it.
         mend: what the machine needs, where the data themselves are sound; empty otherwise.
     """
 
-    def __init__(self, problems: Iterable[str], mend: str = "") -> None:
-        self.problems, self.mend = list(problems), mend
-        super().__init__("\n".join(self.problems))
+    reason = "data"
 
-    def __reduce__(self) -> tuple[type[DataError], tuple[list[str], str]]:
-        # Exceptions are pickled by their message; without this, workers would hand back single letters.
-        return DataError, (self.problems, self.mend)
+    def __init__(self, problems: Iterable[str], mend: str = "") -> None:
+        super().__init__(problems)
+        self.mend = mend
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from harness.machine.errors import HarnessError
+
 # A person crop has less than a million pixels; more than this is a mistake or an attack.
 MAX_PIXELS = 40_000_000
 MAX_FILE_BYTES = 128 * 2**20
@@ -32,8 +34,10 @@ ProgressCallback = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
 
-class BrokenImageError(Exception):
+class BrokenImageError(HarnessError):
     """An image file that cannot be used; the message says why, without its path."""
+
+    reason = "data"
 
 
 def read_image(path: Path) -> bytes:

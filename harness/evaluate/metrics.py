@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harness.machine.errors import ExitCode, HarnessError
 from harness.machine.terms import TieOrder
 
 TOP = 10
@@ -36,9 +37,12 @@ _PAIRS_AT_ONCE = 2048
 _CHUNKS = {"cpu": (128, 4096), "cuda": (1024, 65536)}
 
 
-class NonFiniteFeatures(ValueError):
+class NonFiniteFeatures(HarnessError):
     """Features hold NaN or infinity; every comparison with NaN is false, which would rank each positive
     first."""
+
+    exit_code = ExitCode.ERROR
+    reason = "nan"
 
 
 @dataclass(frozen=True)

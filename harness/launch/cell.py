@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import pickle
@@ -19,11 +20,20 @@ from harness.launch.context import Context, InputSpec, prepare_process
 from harness.machine import environment
 from harness.machine.accelerator_faults import note_fault, process_has_fault
 from harness.machine.environment import Machine
-from harness.machine.errors import LockedError, in_words, is_of_the_machine, reason_of
-from harness.machine.files import atomic_write
+from harness.machine.errors import (
+    ExitCode,
+    HarnessError,
+    LockedError,
+    Pruned,
+    in_words,
+    is_of_the_machine,
+    reason_of,
+)
+from harness.machine.files import atomic_write, read_json
 from harness.machine.progress import Progress
 from harness.machine.seeds import seed_for
 from harness.machine.terms import DIRECTIONS, SELECTIONS
+from harness.registry import described
 from harness.store.cell_run import HISTORY, CellRun, Status, evaluation_key
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -35,6 +45,14 @@ if TYPE_CHECKING:
     from methods.base import Method
 
 log = logging.getLogger(__name__)
+
+_PROCESS_FAILURE = "process-failure.json"
+
+
+class ProcessFailed(HarnessError):
+    """One of several processes that train a cell together failed; says how, with that failure's reason."""
+
+    exit_code = ExitCode.ERROR
 
 
 class StopTraining(Exception):
@@ -123,7 +141,7 @@ def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch
         (run.directory / "error.txt").unlink(missing_ok=True)
         run.finish()
     except StopTraining as ended:
-        pruned = type(ended.error).__name__ == "Pruned"
+        pruned = isinstance(ended.error, Pruned)
         run.set_status("pruned" if pruned else "queued", detail=str(ended.error))
         raise ended.error from None
     except KeyboardInterrupt:
@@ -137,7 +155,7 @@ def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch
             raise
         note_fault(error)
         atomic_write(run.directory / "error.txt", traceback.format_exc())
-        run.fail(reason_of(error), f"{type(error).__name__}: {error}", registry.plugin_line(error))
+        run.fail(reason_of(error), described(error), registry.plugin_line(error))
     status = run.status
     outcome = f"failed ({status.reason}): {status.detail}" if status.state == "failed" else status.state
     context.progress.end_cell(run.name, outcome)
@@ -176,11 +194,24 @@ def _train(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch |
 
 
 def _train_on_several(fabric: Fabric, cell: Cell, run: CellRun, machine: Machine) -> None:
+    """Train a cell by several processes.
+
+    Raises:
+        ProcessFailed: one of them failed; torch would keep nothing but the text of a traceback.
+    """
     before = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
+    said = run.directory / _PROCESS_FAILURE
+    said.unlink(missing_ok=True)
     try:
         # As bytes: Fabric looks into its arguments and cannot rebuild a frozen dataclass.
         unit = pickle.dumps((cell, run.directory, machine))
         fabric.launch(cast(Any, _train_process), unit)
+    except Exception as error:
+        if not said.exists():
+            raise
+        failure = read_json(said)
+        said.unlink()
+        raise ProcessFailed(failure["text"], reason=failure["reason"]) from error
     finally:
         # Fabric leaves its port in this process; the next cell must not meet the last one's.
         for name, value in before.items():
@@ -193,7 +224,13 @@ def _train_process(fabric: Fabric, unit: bytes) -> None:
     """One of several processes that train a cell together; the lock is held by their parent."""
     cell, directory, machine = pickle.loads(unit)
     prepare_process(machine)
-    _train_here(fabric, cell, CellRun(directory), Context(machine), None)
+    try:
+        _train_here(fabric, cell, CellRun(directory), Context(machine), None)
+    except Exception as error:
+        # The first to fail is the cause; the others fail for want of it.
+        with suppress(FileExistsError), (directory / _PROCESS_FAILURE).open("x", encoding="utf-8") as file:
+            json.dump({"text": described(error), "reason": reason_of(error)}, file)
+        raise
 
 
 def _train_here(

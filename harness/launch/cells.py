@@ -24,6 +24,7 @@ from harness.machine.accelerator_faults import process_has_fault
 from harness.machine.environment import Machine
 from harness.machine.errors import is_of_the_machine, reason_of
 from harness.machine.files import atomic_json
+from harness.registry import described
 from harness.store.cell_run import CellRun, Status
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
@@ -170,7 +171,7 @@ def _status_of(
     except Exception as error:
         if is_of_the_machine(error):
             raise
-        run.fail(reason_of(error), f"{type(error).__name__}: {error}")
+        run.fail(reason_of(error), described(error))
         status = run.status
     context.progress.end_cell(run.name, f"{status.state} {status.reason} {status.detail}".strip())
     return status

@@ -139,7 +139,7 @@ def changed_targets(run: CellRun, cell: Cell, context: Context) -> Iterator[str]
         try:
             now = context.data_fingerprint(target, cell)
         except DataError as error:
-            yield f"the target {target} cannot be read now: {error.problems[0]}"
+            yield f"the target {target} cannot be read now: {error.lines[0]}"
             continue
         if target != cell.dataset and target in kept and kept[target] != now:
             yield f"the data of the target {target} changed: it is evaluated again"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.launch.context import Context, InputSpec
 from harness.machine.environment import Machine
-from harness.machine.errors import StoreError
+from harness.machine.errors import HarnessError, StoreError
 from harness.machine.terms import METRICS, Precision, TieOrder
 from harness.store.cell_run import CellRun
 from harness.store.stored_cell import refuse_unregistered
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from methods.clip import Backbone
 
 
-class CheckpointError(Exception):
+class CheckpointError(HarnessError):
     """A checkpoint that cannot be opened; says what it is and what would help."""
 
 
@@ -79,7 +79,7 @@ def _by_name(name: str, pretrained: str, image_size: tuple[int, int] | None) -> 
     size = image_size or _default_size(backbone_config(name))
     try:
         backbone = load_backbone(name, pretrained, size, seed=0)
-    except ValueError as error:
+    except (ValueError, HarnessError) as error:
         raise CheckpointError(str(error)) from error
     return OpenedModel(
         _encoder(backbone),

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.machine.errors import ExitCode, HarnessError
 
-class LauncherError(Exception):
+
+class LauncherError(HarnessError):
     """A launcher that cannot be used here; says what is missing."""
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(HarnessError):
     """The worker was killed from outside; its unit of work resumes from its checkpoint when started again."""
+
+    exit_code = ExitCode.ERROR
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
 from harness.machine import files
-from harness.machine.errors import LockedError
+from harness.machine.errors import HarnessError, LockedError
 from harness.machine.passwords import masked, split_password
 from harness.machine.seeds import seed_for
 
@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 90.0
 _LOOK_SECONDS = 10.0
 
 
-class StorageError(Exception):
+class StorageError(HarnessError):
     """The database cannot be used; one line, without any password."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from harness.machine.errors import ExitCode, HarnessError, Reason
 from harness.search.space import Parameter, Scalar, grid, same_point
 
 ReportEpoch = Callable[[int, float], None]
@@ -24,19 +25,13 @@ class Objective(Protocol):
         """Train, calling `report_epoch` after every epoch; an epoch it raises `Pruned` after is the last."""
 
 
-class Pruned(Exception):
-    """The pruner ends this trial after `epoch`."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        super().__init__(f"pruned after epoch {epoch}")
-
-
-class TrialLost(Exception):
+class TrialLost(HarnessError):
     """The trial was taken over by another worker, because this one was silent for too long."""
 
+    exit_code = ExitCode.ERROR
 
-class TrialFailed(Exception):
+
+class TrialFailed(HarnessError):
     """A trial ended without a score.
 
     Args:
@@ -45,9 +40,11 @@ class TrialFailed(Exception):
         plugin_line: `FILE:LINE` of the plugin's code that raised it; empty for every other failure.
     """
 
-    def __init__(self, reason: str, detail: str, plugin_line: str = "") -> None:
-        self.reason, self.detail, self.plugin_line = reason, detail, plugin_line
-        super().__init__(f"{reason}: {detail}")
+    exit_code = ExitCode.ERROR
+
+    def __init__(self, reason: Reason, detail: str, plugin_line: str = "") -> None:
+        super().__init__(f"{reason}: {detail}", reason=reason)
+        self.detail, self.plugin_line = detail, plugin_line
 
 
 @dataclass(frozen=True)

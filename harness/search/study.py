@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -13,6 +12,7 @@ from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.launchers import open_launcher
 from harness.machine.environment import Machine
+from harness.machine.errors import ExitCode, HarnessError
 from harness.search.creation import create_search
 from harness.search.database import StorageError, search_url
 from harness.search.live_table import SearchDisplay
@@ -29,19 +29,14 @@ from harness.study.schema import Choices, Range
 from harness.study.schema import Search as SearchSection
 from harness.study.study import Study
 
-INCOMPLETE = 3
 Tuned = Mapping[tuple[str, str], Mapping[str, Any]]
 """The winners' settings by method and dataset."""
 
 
-class SearchIncomplete(SystemExit):
-    """Methods got unequal budgets, so no winner may be compared; lists them. The program exits with 3."""
+class SearchIncomplete(HarnessError):
+    """Methods got unequal budgets, so no winner may be compared; lists them."""
 
-    def __init__(self, reasons: Sequence[str]) -> None:
-        self.reasons = list(reasons)
-        for reason in reasons:
-            print(reason, file=sys.stderr)
-        super().__init__(INCOMPLETE)
+    exit_code = ExitCode.INCOMPLETE
 
 
 def search_seed(study: Study) -> int:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.machine.errors import is_of_the_machine, reason_of
+from harness.machine.errors import Pruned, is_of_the_machine, reason_of
+from harness.registry import described
 from harness.search.database import StorageError
-from harness.search.plan import Pruned, SearchPlan, TrialFailed, TrialLost
+from harness.search.plan import SearchPlan, TrialFailed, TrialLost
 from harness.search.trial_queue import ClaimedTrial, NoTrial, TrialQueue, trial_queue
 
 
@@ -73,7 +74,7 @@ def _run_to_its_end(queue: TrialQueue, claim: ClaimedTrial) -> TrialOutcome:
         except Exception as error:
             if is_of_the_machine(error):
                 raise  # not caused by the trial: a later run resumes it
-            reason, detail = reason_of(error), f"{type(error).__name__}: {error}"
+            reason, detail = reason_of(error), described(error)
             queue.fail(claim, reason, detail)
             return TrialOutcome(TrialEnd.FAILED, name, number, f"{reason}: {detail}")
         queue.complete(claim, value)

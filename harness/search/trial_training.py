@@ -13,9 +13,10 @@ from harness import registry
 from harness.launch.cell import run_cell
 from harness.launch.context import Context, InputSpec, prepare_process
 from harness.machine.environment import Machine
+from harness.machine.errors import Pruned
 from harness.machine.progress import Progress
 from harness.machine.terms import SELECTIONS
-from harness.search.plan import Pruned, ReportEpoch, TrialFailed
+from harness.search.plan import ReportEpoch, TrialFailed
 from harness.search.space import Scalar
 from harness.store.cell_run import HISTORY, CellRun, Status
 from harness.store.runs import RunStore

@@ -10,13 +10,18 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from harness.machine.errors import ExitCode, HarnessError
 
-class TrainingDiverged(ArithmeticError):
+
+class TrainingDiverged(HarnessError):
     """A loss or a weight became NaN or infinite.
 
     `epoch` counts from 1; `step` is the first step of that epoch (from 1) whose loss was not finite, 0 when
     every loss was finite and the weights or features were not; `losses` are the epoch's mean losses so far.
     """
+
+    exit_code = ExitCode.ERROR
+    reason = "nan"
 
     def __init__(self, step: int, epoch: int, losses: Mapping[str, float]) -> None:
         self.step, self.epoch, self.losses = step, epoch, dict(losses)

@@ -147,7 +147,7 @@ def _run_again(
             status = run_cell(cell, scratch, context)
             repeated = context.open_run(scratch, cell)
         except DataError as error:
-            checked.differences += [f"cannot be run again: {problem}" for problem in error.problems]
+            checked.differences += [f"cannot be run again: {problem}" for problem in error.lines]
             return checked
         except FileNotFoundError as error:
             checked.differences.append(f"cannot be run again: {error.filename} is gone")

@@ -104,7 +104,7 @@ def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> IdentityC
         now = context.parts(cell)
         files = file_list(context.dataset(cell.dataset, cell.subset))
     except DataError as error:
-        unreadable = Change("data", f"the data of {cell.dataset} cannot be read now: {error.problems[0]}")
+        unreadable = Change("data", f"the data of {cell.dataset} cannot be read now: {error.lines[0]}")
         return IdentityComparison(run.name, list(_made_of(run)), [unreadable], [], beside, what)
     listed = store_of(run).files_of(data_fingerprint_of(then))
     changes = changes_between(then, now, (listed, files))

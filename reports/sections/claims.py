@@ -10,7 +10,7 @@ that lies within ±margin of zero or on the other side. Each preset is judged on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from harness.machine.errors import HarnessError
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Column, Prose, Section, Table, TableCell
@@ -45,12 +46,8 @@ _KEYS = {
 _NEEDED = ("id", "better", "than", "dataset")
 
 
-class ClaimsError(ValueError):
-    """A file of claims that cannot be used; ``errors`` names every mistake and its place."""
-
-    def __init__(self, errors: Sequence[str]) -> None:
-        self.errors = list(errors)
-        super().__init__("\n".join(errors))
+class ClaimsError(HarnessError):
+    """A file of claims that cannot be used: a line for every mistake, with its place."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def errors_of(path: Path, *overrides: str, **options: Any) -> list[str]:
     with pytest.raises(StudyError) as found:
         load_study(path, overrides, **options)
-    return found.value.errors
+    return found.value.lines
 
 
 def errors_in(folder: Path, text: str) -> list[str]:

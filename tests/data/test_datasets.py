@@ -24,7 +24,7 @@ WRITERS = {"cuhk-pedes": write_cuhk, "icfg-pedes": write_icfg, "rstpreid": write
 def problems_of(name: str, root: Path | None, **options: Any) -> list[str]:
     with pytest.raises(DataError) as caught:
         load_dataset(name, root, **options)
-    return caught.value.problems
+    return caught.value.lines
 
 
 def only_problem(name: str, root: Path | None) -> str:
@@ -453,7 +453,7 @@ def test_a_check_of_nothing_at_all_is_damage_with_zero_counts(tmp_path: Path) ->
 
 def test_problems_survive_the_way_back_from_a_worker() -> None:
     error = pickle.loads(pickle.dumps(DataError(["one", "two"])))
-    assert error.problems == ["one", "two"]
+    assert error.lines == ["one", "two"]
     assert str(error) == "one\ntwo"
 
 

@@ -24,7 +24,7 @@ RECORD = {"split": "train", "id": 1, "file_path": "a.jpg", "captions": ["a coat"
 def refusal(path: Path) -> str:
     with pytest.raises(DataError) as caught:
         read_annotation(path)
-    (problem,) = caught.value.problems
+    (problem,) = caught.value.lines
     return problem
 
 

@@ -128,7 +128,7 @@ def test_an_image_replaced_after_its_dataset_was_read_is_refused_by_name_and_lea
     first.write_bytes(second.read_bytes())
     with pytest.raises(DataError) as refusal:
         cached(dataset, tree)
-    assert refusal.value.problems == [f"{first}: changed while it was in use; run again"]
+    assert refusal.value.lines == [f"{first}: changed while it was in use; run again"]
     assert not list((tree / "cache/images").glob("*.pixels"))
     assert torch.equal(opened(tree).pixels, expected(dataset.splits["train"].image_paths))
 
@@ -168,7 +168,7 @@ def test_a_truncated_image_is_named_and_stops_the_build(tree: Path) -> None:
     image.write_bytes(image.read_bytes()[:-150])
     with pytest.raises(DataError) as caught:
         opened(tree)
-    assert caught.value.problems[0].startswith(f"{image}: truncated")
+    assert caught.value.lines[0].startswith(f"{image}: truncated")
     assert not list((tree / "cache/images").glob("*.pixels"))
 
 
@@ -191,8 +191,8 @@ def test_hundreds_of_broken_images_do_not_make_hundreds_of_lines(tmp_path: Path)
         path.write_bytes(b"no")
     with pytest.raises(DataError) as caught:
         opened(tmp_path)
-    assert len(caught.value.problems) == 52
-    assert "and 70 more broken images" in caught.value.problems[50]
+    assert len(caught.value.lines) == 52
+    assert "and 70 more broken images" in caught.value.lines[50]
 
 
 def test_a_decompression_bomb_is_refused_from_its_header(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from harness.launch.cell import run_cell
 from harness.launch.cells import LaunchOptions, run_cells
 from harness.launch.context import Context
 from harness.machine.environment import Machine
+from harness.machine.errors import Pruned
 from harness.store.cell_run import CellRun, Status
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -218,10 +219,6 @@ def test_a_damaged_model_is_made_again_from_the_checkpoint(tmp_path: Path, conte
     assert everything_but_time(run) == before
 
 
-class Pruned(Exception):
-    """What a search raises; known by its name."""
-
-
 def test_a_search_may_end_a_cell_early(tmp_path: Path, context: Context) -> None:
     seen: list[int] = []
 
@@ -229,7 +226,7 @@ def test_a_search_may_end_a_cell_early(tmp_path: Path, context: Context) -> None
         seen.append(epoch)
         assert 0 <= scores["R1"] <= 100
         if epoch == 2:
-            raise Pruned("after epoch 2")
+            raise Pruned(2)
 
     store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path)
     with pytest.raises(Pruned):

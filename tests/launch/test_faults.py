@@ -28,7 +28,7 @@ from harness.launch.cell import run_cell
 from harness.launch.cells import LaunchOptions, run_cells
 from harness.launch.context import Context
 from harness.machine import environment
-from harness.machine.errors import lines_of
+from harness.machine.errors import refusal_of
 from harness.machine.files import atomic_write
 from harness.machine.progress import Progress
 from harness.store import checkpoint_files
@@ -246,7 +246,9 @@ def test_a_store_that_can_only_be_read_is_reported_on_elsewhere_and_refused_in_p
     with pytest.raises(OSError, match="Read-only") as caught:
         atomic_write(small_disk / "out" / "x", "y")
     assert caught.value.errno == errno.EROFS
-    assert "Read-only file system" in "".join(lines_of(caught.value) or [])
+    refusal = refusal_of(caught.value)
+    assert refusal is not None
+    assert "Read-only file system" in str(refusal)
 
 
 # -- damaged files --------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def test_a_file_of_claims_gives_all_its_errors_at_once(tmp_path: Path) -> None:
     )
     with pytest.raises(ClaimsError) as caught:
         load_claims(path)
-    assert len(caught.value.errors) == 3
+    assert len(caught.value.lines) == 3
 
 
 # -- factorial ------------------------------------------------------------------------------------

@@ -279,7 +279,7 @@ def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(
 
 
 def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(
-    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverges(self: Any, settings: Any, report_epoch: Any) -> float:
         return float("nan")
@@ -289,8 +289,8 @@ def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(
         search_study(
             study(tmp_path), RunStore(tmp_path / "out"), context, LaunchOptions(context.machine, workers=1)
         )
-    assert caught.value.code == 3
-    errors = capsys.readouterr().err
+    assert caught.value.exit_code == 3
+    errors = str(caught.value)
     assert "small/baseline/cuhk-pedes: 0 of 2 trials finished, 4 failed, the last one with nan" in errors
     assert "unequal budgets" in errors
     (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
