@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.search.plan import Pruned, ReportEpoch, SearchPlan, TrialFailed
+from harness.machine.errors import Pruned
+from harness.search.plan import ReportEpoch, SearchPlan, TrialFailed
 from harness.search.space import Parameter
 
 SPACE = {

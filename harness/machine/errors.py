@@ -53,6 +53,7 @@ class HarnessError(Exception):
         ├── StorageError            a search's database that cannot be used     (search.database)
         │   └── NoSearchYet         … because it is empty                       (search.database)
         ├── SearchIncomplete        methods had unequal budgets: 3              (search.study)
+        ├── PluginFailed            a plugin that failed in its first trial     (search.search_loop)
         ├── TrialFailed             a trial without a score: 1, its own reason  (search.plan)
         ├── TrialLost               a trial that another worker took over: 1    (search.plan)
         ├── Pruned                  a trial that its pruner ends: 1

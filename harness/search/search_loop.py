@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 
 from harness.launch.units import WorkerDied
+from harness.machine.errors import HarnessError
 from harness.search.budget import Budget
 from harness.search.plan import SearchPlan
 from harness.search.trial_queue import trial_queue
@@ -27,7 +28,7 @@ class SearchProgress:
     budget: Budget
 
 
-class PluginFailed(Exception):
+class PluginFailed(HarnessError):
     """A plugin fails in its first trial, so every other trial would fail alike."""
 
     def __init__(self, outcome: TrialOutcome) -> None:

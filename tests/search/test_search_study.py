@@ -93,7 +93,10 @@ def test_trials_train_as_cells_and_never_see_the_test_split(
     assert left == {"cell.json", "history.jsonl", "lock", "results.json", "status.json"}
 
     (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
-    scores = {run.settings["temperature"]: max(line["val"]["R1"] for line in run.history) for run in trials}
+    scores = {
+        run.cell.all_settings()["temperature"]: max(line["val"]["R1"] for line in run.history)
+        for run in trials
+    }
     assert {trial["params"]["temperature"]: trial["value"] for trial in record["trials"]} == scores
     assert record["trials"][0]["params"] == {"temperature": 0.02}
     winner = record["trials"][record["winner"]]
@@ -192,19 +195,19 @@ def test_a_trial_whose_worker_died_before_its_score_was_written_down_is_not_trai
 
 
 def test_a_plugin_that_fails_in_its_step_ends_the_search_at_once_with_its_file_and_line(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, store = Context(light_machine(data)), RunStore(tmp_path / "out")
     light, options = light_study(tmp_path, seeds=1, search=LIGHT_SEARCH), LaunchOptions(context.machine, 1)
     monkeypatch.setenv("LIGHT_TROUBLE", "error")
-    with pytest.raises(SearchIncomplete):
+    with pytest.raises(SearchIncomplete) as caught:
         search_study(light, store, context, options)
     line = next(
         number
         for number, text in enumerate(PLUGIN.read_text().splitlines(), 1)
         if 'RuntimeError("a bug of the method")' in text
     )
-    assert f"{PLUGIN}:{line}: RuntimeError: a bug of the method" in capsys.readouterr().err
+    assert f"{PLUGIN}:{line}: RuntimeError: a bug of the method" in str(caught.value)
     (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
     assert [trial["state"] for trial in record["trials"]] == ["failed"]
 
