@@ -207,7 +207,7 @@ def test_a_plugin_that_fails_in_its_step_ends_the_search_at_once_with_its_file_a
         for number, text in enumerate(PLUGIN.read_text().splitlines(), 1)
         if 'RuntimeError("a bug of the method")' in text
     )
-    assert f"{PLUGIN}:{line}: RuntimeError: a bug of the method" in str(caught.value)
+    assert f"{PLUGIN.name}:{line}: RuntimeError: a bug of the method" in str(caught.value)
     (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
     assert [trial["state"] for trial in record["trials"]] == ["failed"]
 
