@@ -12,6 +12,8 @@ from typing import Any
 
 from harness.registry import UnknownNameError
 
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 OWN_CONFIGS = Path(__file__).with_name("configs")
 
 
@@ -33,6 +35,10 @@ class BackboneConfig:
     vocab_size: int
     raw: dict[str, Any]
     """The configuration in open_clip's own form."""
+    mean: tuple[float, float, float] = OPENAI_MEAN
+    """Per channel, what pixels are normalised by; the weights decide."""
+    std: tuple[float, float, float] = OPENAI_STD
+    """Likewise, divided by."""
 
 
 @cache

@@ -1,0 +1,59 @@
+"""A dual encoder as a folder that open_clip alone can use: weights, sizes, preprocessing and tokenizer."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+from safetensors.torch import save
+
+from methods.clip import Backbone
+from methods.tokenizer import BYTE_SYMBOLS, SPECIAL_TOKENS, clip_merges
+
+CLIP_VOCABULARY = 49408
+MERGES_FILE = "bpe_merges.txt.gz"
+NO_MERGE = "<mask> <mask>"
+"""A merge that no word has: it gives the mask token its place before the start token."""
+
+
+def export_open_clip(backbone: Backbone, folder: Path) -> Path:
+    """Write `backbone` as an open_clip model; returns the folder.
+
+    `open_clip.create_model_from_pretrained("local-dir:FOLDER")` gives the model and the preprocessing of
+    picture files, `open_clip.get_tokenizer("local-dir:FOLDER")` the tokenizer. A vocabulary smaller than
+    CLIP's has its merges in a file beside, which the configuration names by its absolute path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model = json.loads(json.dumps(backbone.config.raw))
+    if backbone.config.vocab_size != CLIP_VOCABULARY:
+        merges = folder.resolve() / MERGES_FILE
+        _write(merges, _merges(backbone.config.vocab_size))
+        model["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": str(merges)}
+    preprocess = {
+        "mean": list(backbone.config.mean),
+        "std": list(backbone.config.std),
+        "interpolation": "bilinear",
+        "resize_mode": "squash",
+    }
+    config = {"model_cfg": model, "preprocess_cfg": preprocess}
+    _write(folder / "open_clip_config.json", (json.dumps(config, indent=2) + "\n").encode())
+    state = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
+    _write(folder / "open_clip_model.safetensors", save(state, metadata={"format": "pt"}))
+    return folder
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o644)
+
+
+def _merges(vocab_size: int) -> bytes:
+    """CLIP's first merges, as many as a vocabulary has, in the form that open_clip's tokenizer reads."""
+    count = max(0, vocab_size - BYTE_SYMBOLS - SPECIAL_TOKENS)
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in clip_merges()[:count]), NO_MERGE]
+    compressed = io.BytesIO()
+    with gzip.GzipFile(fileobj=compressed, mode="wb", mtime=0) as file:
+        file.write("\n".join(lines).encode())
+    return compressed.getvalue()
