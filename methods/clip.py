@@ -16,8 +16,9 @@ from methods.attention import full_precision, use_fast_attention
 from methods.backbones import BackboneConfig, backbone_config, backbone_names, config_from_raw
 from methods.base import Batch, Method, Noise
 from methods.blocks import encode_one_token, token_at
-from methods.pretrained import WeightsNotFoundError, find_weights, read_state
+from methods.pretrained import WeightsNotFoundError, find_weights
 from methods.tokenizer import Tokenizer
+from methods.weight_files import read_state
 
 __all__ = [
     "Backbone",
@@ -226,7 +227,7 @@ def _check_image_size(config: BackboneConfig, image_size: tuple[int, int]) -> No
 
 def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     """Load an open_clip state dict, resizing the image positions; raises ValueError when it does not fit."""
-    state = {name: value for name, value in state.items() if name != "attn_mask"}
+    state = {name: value for name, value in encoder_weights(state).items() if name != "attn_mask"}
     state.setdefault("logit_scale", backbone.logit_scale.detach())
     try:
         positions = state["visual.positional_embedding"]
@@ -235,6 +236,30 @@ def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
         backbone.load_state_dict(state, strict=True)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"these weights do not fit {backbone.config.name}: {error}") from error
+
+
+def encoder_weights(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights of both encoders under open_clip's names, of a file in its layout or in IRRA's."""
+    prefix = "base_model."
+    if not any(name.startswith(prefix) for name in state):
+        return state
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def weights_problem(name: str, pretrained: str, image_size: tuple[int, int]) -> str:
+    """Why the file of weights `pretrained` cannot start the backbone `name`; empty when it can.
+
+    Nothing of the backbone's size is allocated. Raises `WeightsNotFoundError` when there is no such file.
+    """
+    file = find_weights(name, pretrained)
+    try:
+        state = read_state(file)
+        with torch.device("meta"):
+            backbone = Backbone(backbone_config(name), image_size)
+        load_weights(backbone, {key: value.to("meta") for key, value in state.items()})
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def stored_grid(patches: int, backbone: Backbone) -> tuple[int, int]:

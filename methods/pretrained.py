@@ -7,18 +7,13 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
-import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
-from safetensors.torch import load_file
-from torch import Tensor
 
 from harness.registry import HarnessError
 
@@ -30,8 +25,6 @@ HUB_FILES = (
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
-# Entries of OpenAI's archives that are settings, not weights.
-NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
 class WeightsNotFoundError(HarnessError):
@@ -120,46 +113,3 @@ def _cached(source: Mapping[str, Any]) -> Iterator[Path]:
             yield Path(cached)
     if source.get("url") and _url_cache(source).is_file():
         yield _url_cache(source)
-
-
-def read_state(file: Path) -> dict[str, Tensor]:
-    """Tensors by name from a safetensors, PyTorch or TorchScript file; no Python from the file is run.
-
-    Looks inside the usual wrappings (`model`, `state_dict`, a `module.` prefix).  Raises ValueError when
-    the file holds anything but tensors.
-    """
-    try:
-        content: Any = load_file(file) if file.suffix == ".safetensors" else _load_pickle(file)
-    except UnpicklingError as error:
-        # torch explains at length how to let code in a file run; nobody should.
-        why = "it is damaged, or holds Python objects, which are never loaded"
-        raise ValueError(f"{file}: not a readable file of weights: {why}") from error
-    except Exception as error:  # every reader fails in its own way
-        raise ValueError(f"{file}: not a readable file of weights: {error}") from error
-    for wrapping in ("model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapping), Mapping):
-            content = content[wrapping]
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{file}: holds a {type(content).__name__} where weights by name were expected")
-    state = {
-        str(name).removeprefix("module."): value
-        for name, value in content.items()
-        if isinstance(value, Tensor) and name not in NOT_WEIGHTS
-    }
-    if not state:
-        raise ValueError(f"{file}: holds no weights")
-    return state
-
-
-def _load_pickle(file: Path) -> Any:
-    if _is_torchscript(file):
-        # OpenAI's own archives; loading one restores its tensors, and none of its methods is called.
-        return torch.jit.load(file, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
-    return torch.load(file, map_location="cpu", weights_only=True)
-
-
-def _is_torchscript(file: Path) -> bool:
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())

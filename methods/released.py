@@ -4,30 +4,45 @@ open_clip's.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.registry import NoSettings
 from methods.backbones import BackboneConfig, config_from_raw
 from methods.blocks import heads_of
-from methods.clip import Backbone, DualEncoder, load_weights
-from methods.pretrained import read_state
+from methods.clip import Backbone, DualEncoder, encoder_weights, load_weights
 from methods.restoration import sincos_positions
 from methods.uit import ZeroShot
+from methods.weight_files import read_state
 
 # Built by the released code, in its checkpoints, and used by nothing; positions are fixed and computed anew.
 _NEVER_USED = ("cross_attn_TextImage.", "cross_attn_Image.", "norm_3.", "norm_5.", "decoder_pos_embed")
-# Shapes of a grid of patches worth trying, rows per column; people are upright, three to one as published.
-_ASPECTS = (3.0, 2.0, 1.0, 4.0, 2.5)
+_UIT_PARTS = (
+    *("classifier.", "mask_token", "decoder_embed.", "decoder_pred.", "cross_attn_Text."),
+    *("cross_modal_transformer_mae.", "norm_1.", "norm_2.", "norm_4.", "norm_6.", "norm_7."),
+    *("cross_attn_mlm.", "cross_modal_transformer_mlm.", "ln_pre_t.", "ln_pre_i.", "ln_post.", "mlm_head."),
+    *_NEVER_USED,
+)
+_IRRA_PARTS = (
+    *("classifier.", "cross_attn.", "cross_modal_transformer.", "cross_attn_mlm."),
+    *("cross_modal_transformer_mlm.", "ln_pre_t.", "ln_pre_i.", "ln_post.", "mlm_head."),
+)
+"""What the released codes keep beside both encoders, for training only."""
+_ENCODERS = (
+    *("visual.conv1.weight", "visual.class_embedding", "visual.positional_embedding", "visual.proj"),
+    *("positional_embedding", "text_projection", "token_embedding.weight", "ln_final.weight"),
+)
+"""Tensors of which the sizes of both encoders follow."""
+_ASPECT = (1.0, 3.5)
+"""Height over width of an image that a size may be guessed to have: people are upright."""
+_LONGEST_SIDE = 448
+"""Pixels of the longest side of a guessed image size."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,7 @@ class ReleasedCheckpoint:
     encoder: DualEncoder
     """Both encoders, ready to evaluate."""
     layout: str
-    """`UIT` (the authors' SEN code) or `IRRA`."""
+    """What it is, as far as its names tell: `released UIT checkpoint`, `released IRRA checkpoint`, …"""
     image_size: tuple[int, int]
     """Height and width the model was trained at."""
     skipped: tuple[str, ...]
@@ -54,16 +69,17 @@ def infer_sizes(
 ) -> tuple[BackboneConfig, tuple[int, int]]:
     """Sizes of the backbone of a released checkpoint and its image size (height, width), from its tensors.
 
-    The shape of the grid of patches comes from TIR's positions where there are any, else it is taken to be
-    three times as high as wide (or another upright shape, where that cannot be); `image_size` overrules the
-    guess. Raises ValueError when no shape fits.
+    The shape of the grid of patches comes from TIR's positions where there are any; else it is guessed where
+    one upright size alone has so many patches. `image_size` is taken instead of a guess. Raises ValueError
+    for other encoders than CLIP's vision transformer, and where no size or several fit.
     """
-    base = {name.removeprefix("base_model."): value for name, value in state.items()}
+    base = dict(encoder_weights(state))
+    _require_transformers(base)
     vision_width, _, _, patch = base["visual.conv1.weight"].shape
     embed_dim, text_width = base["text_projection"].shape[1], base["text_projection"].shape[0]
     if image_size is None:
         patches = len(base["visual.positional_embedding"]) - 1
-        rows, columns = _infer_grid(patches, embed_dim, state.get("decoder_pos_embed"))
+        rows, columns = _infer_grid(patches, patch, embed_dim, state.get("decoder_pos_embed"))
         image_size = rows * patch, columns * patch
     raw: dict[str, Any] = {
         "embed_dim": embed_dim,
@@ -91,50 +107,110 @@ def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
     return 1 + max(int(match[1]) for match in found if match)
 
 
-def _infer_grid(patches: int, width: int, positions: Tensor | None) -> tuple[int, int]:
+def _require_transformers(base: Mapping[str, Tensor]) -> None:
+    if any(name.startswith(("visual.attnpool.", "visual.layer1.")) for name in base):
+        raise ValueError("its image encoder is a ResNet; only vision transformers are supported")
+    missing = [name for name in _ENCODERS if name not in base]
+    if missing:
+        raise ValueError(f"no CLIP encoders: {', '.join(missing)} missing")
+    if not any(name.startswith("visual.transformer.resblocks.") for name in base):
+        raise ValueError("no CLIP encoders: its image encoder has no transformer blocks")
+
+
+def _infer_grid(patches: int, patch: int, width: int, positions: Tensor | None) -> tuple[int, int]:
+    """Rows and columns of a grid of `patches`; `positions` [1, 1 + patches, width] are TIR's."""
     shapes = [(rows, patches // rows) for rows in range(1, patches + 1) if patches % rows == 0]
     if positions is not None:
         for shape in shapes:
             if torch.allclose(sincos_positions(width, shape), positions[0].float(), atol=1e-3):
                 return shape
-    for aspect in _ASPECTS:
-        for rows, columns in shapes:
-            if rows == aspect * columns:
-                return rows, columns
-    raise ValueError(f"cannot tell the shape of a grid of {patches} patches; state the image size")
+    low, high = _ASPECT
+    upright = [
+        (rows, columns)
+        for rows, columns in shapes
+        if low <= rows / columns <= high and rows * patch <= _LONGEST_SIDE
+    ]
+    if len(upright) == 1:
+        return upright[0]
+    if not upright:
+        raise ValueError(
+            f"no usual image size has {patches} patches of {patch} pixels (overlapping patches are not "
+            "supported); state the image size: --image-size HEIGHTxWIDTH"
+        )
+    sizes = " or ".join(f"{rows * patch}x{columns * patch}" for rows, columns in upright)
+    raise ValueError(f"the image size may be {sizes}; state it: --image-size HEIGHTxWIDTH")
 
 
-def load_released(file: Path, image_size: tuple[int, int] | None = None) -> ReleasedCheckpoint:
-    """Both encoders of a released UIT/SEN or IRRA checkpoint, ready to evaluate on any dataset.
+def load_released(
+    file: Path, image_size: tuple[int, int] | None = None, ignore: Sequence[str] = ()
+) -> ReleasedCheckpoint:
+    """Both encoders of a checkpoint in the released UIT/SEN or IRRA layout, ready to evaluate on any dataset.
 
-    Heads are left out, so the number of training persons does not matter.  No code of the file is run.
+    Heads are left out, so the number of training persons does not matter. No code of the file is run.
     Raises ValueError when the file is not such a checkpoint.
     """
-    return from_state(read_state(file), image_size, source=str(file))
+    return from_state(read_state(file), image_size, ignore, source=str(file))
 
 
 def from_state(
-    state: Mapping[str, Tensor], image_size: tuple[int, int] | None = None, source: str = "checkpoint"
+    state: Mapping[str, Tensor],
+    image_size: tuple[int, int] | None = None,
+    ignore: Sequence[str] = (),
+    source: str = "checkpoint",
 ) -> ReleasedCheckpoint:
-    """`load_released` for weights already read."""
+    """`load_released` for weights already read.
+
+    Weights that neither released code has are refused, since what they did to the features is not known;
+    `ignore` has the starts of names that may be left out all the same.
+    """
     if not is_released(state):
         raise ValueError(f"{source}: not in the released UIT/SEN or IRRA layout (no base_model.visual)")
-    config, size = infer_sizes(state, image_size)
-    backbone = Backbone(config, size)
-    load_weights(
-        backbone,
-        {
-            name.removeprefix("base_model."): value.float()
-            for name, value in state.items()
-            if name.startswith("base_model.")
-        },
-    )
+    try:
+        layout = _layout(state, ignore)
+        config, size = infer_sizes(state, image_size)
+        _check_size(state, config, size)
+        backbone = Backbone(config, size)
+        load_weights(backbone, {name: value.float() for name, value in encoder_weights(state).items()})
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     encoder = ZeroShot(NoSettings(), backbone=backbone, identities=0, image_size=size)
-    layout = "UIT" if "decoder_pred.weight" in state else "IRRA"
-    return ReleasedCheckpoint(encoder.eval(), layout, size, _skipped(state))
+    return ReleasedCheckpoint(encoder.eval(), layout, size, _skipped(state, ignore))
 
 
-def _skipped(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+def _layout(state: Mapping[str, Tensor], ignore: Sequence[str]) -> str:
+    """What a checkpoint may be called."""
+    beside = [name for name in state if not name.startswith("base_model.")]
+    ignored = [name for name in beside if name.startswith(tuple(ignore))]
+    known = [name for name in beside if name not in ignored]
+    foreign = [name for name in known if not name.startswith((*_UIT_PARTS, *_IRRA_PARTS))]
+    if foreign:
+        parts = dict.fromkeys(name.split(".")[0] for name in foreign)
+        options = " ".join(f"--ignore {part}." for part in parts)
+        raise ValueError(
+            f"weights that neither released code has: {', '.join(parts)}; without them the features may not "
+            f"be the model's. To leave them out: {options}"
+        )
+    if ignored:
+        return "encoders of another code in the released layout"
+    if any(name.startswith(("decoder_pred.", "decoder_embed.")) for name in known):
+        return "released UIT checkpoint"
+    if all(name.startswith(_IRRA_PARTS) for name in known) and any(
+        name.startswith(("cross_attn", "mlm_head.")) for name in known
+    ):
+        return "released IRRA checkpoint"
+    return "encoders in the layout of released checkpoints"
+
+
+def _check_size(state: Mapping[str, Tensor], config: BackboneConfig, size: tuple[int, int]) -> None:
+    patches = len(state["base_model.visual.positional_embedding"]) - 1
+    patch = config.patch_size
+    if size[0] % patch or size[1] % patch or size[0] // patch * (size[1] // patch) != patches:
+        raise ValueError(
+            f"it has positions of {patches} patches of {patch} pixels, which {size[0]}x{size[1]} has not"
+        )
+
+
+def _skipped(state: Mapping[str, Tensor], ignore: Sequence[str]) -> tuple[str, ...]:
     """What evaluation does without, one line per part: its name, why, and how many weights."""
     parts: dict[str, int] = {}
     for name, value in state.items():
@@ -142,22 +218,10 @@ def _skipped(state: Mapping[str, Tensor]) -> tuple[str, ...]:
             part = name.split(".")[0]
             parts[part] = parts.get(part, 0) + value.numel()
     unused = tuple(name.removesuffix(".") for name in _NEVER_USED)
-    why = {part: "never used by the released code" if part in unused else "training only" for part in parts}
-    return tuple(f"{part} ({count:,} weights): {why[part]}" for part, count in parts.items())
 
+    def why(part: str) -> str:
+        if f"{part}.".startswith(tuple(ignore)):
+            return "left out as asked; the features may not be the model's"
+        return "never used by the released code" if part in unused else "training only"
 
-def export_open_clip(backbone: Backbone, folder: Path) -> Path:
-    """Write `backbone` as an open_clip model: `open_clip.create_model("local-dir:FOLDER")` gives its
-    features.
-
-    The folder holds `open_clip_config.json` (all sizes) and `open_clip_model.safetensors`, which for a
-    standard model also serves as `pretrained=` together with `force_image_size`.  Returns the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    model = json.loads(json.dumps(backbone.config.raw))
-    preprocess = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
-    config = {"model_cfg": model, "preprocess_cfg": preprocess}
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    state = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
-    return folder
+    return tuple(f"{part} ({count:,} weights): {why(part)}" for part, count in parts.items())

@@ -27,6 +27,12 @@ def _clip_tokenizer() -> Any:
     return SimpleTokenizer()
 
 
+def clip_merges() -> list[tuple[str, str]]:
+    """The merges of CLIP's byte-pair encoding, most frequent first."""
+    ranks = _clip_tokenizer().bpe_ranks
+    return sorted(ranks, key=ranks.__getitem__)
+
+
 class Tokenizer:
     """Captions to token ids.
 

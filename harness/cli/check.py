@@ -83,6 +83,11 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
     found.problems += _data_problems(study, context, found.notes)
     found.problems += _weights_problems(study)
     found.problems += _device_problems(found.cells, context, options)
+    if options.launcher != "local" and options.resources.gpus_per_unit == 0:
+        found.notes.append(
+            f"--launcher {options.launcher}: no GPU is asked for, since this machine has none: cells run on "
+            "CPUs. --gpus-per-cell 1 asks for one each"
+        )
     found.problems += _folder_problems(out)
     found.problems += _claims_problems(study)
     found.notes += study.notes
@@ -106,23 +111,36 @@ def _data_problems(study: Study, context: Context, notes: list[str]) -> Iterator
 
 
 def _weights_problems(study: Study) -> Iterator[str]:
-    """Weights that are not on this machine, once each, with the line that asks for them."""
-    asked = {(plan.train.backbone, plan.train.pretrained): plan.label for plan in reversed(study.plans)}
-    for (backbone, pretrained), label in asked.items():
-        if pretrained != "none":
-            from methods.pretrained import WeightsNotFoundError, find_weights
+    """Weights that are not on this machine or do not fit, once each, with the line that asks for them."""
+    asked = {
+        (plan.train.backbone, plan.train.pretrained, plan.train.image_size): plan.label
+        for plan in reversed(study.plans)
+    }
+    for (backbone, pretrained, image_size), label in asked.items():
+        if pretrained != "none" and (problem := _weights_problem(backbone, pretrained, image_size)):
+            yield f"{study.where(label, 'pretrained')}: {problem}"
 
-            try:
-                find_weights(backbone, pretrained)
-            except WeightsNotFoundError as error:
-                yield f"{study.where(label, 'pretrained')}: {error}"
+
+def _weights_problem(backbone: str, pretrained: str, image_size: tuple[int, int]) -> str:
+    from methods.pretrained import WeightsNotFoundError, find_weights
+
+    try:
+        file = find_weights(backbone, pretrained)
+    except WeightsNotFoundError as error:
+        return str(error)
+    if not Path(pretrained).expanduser().is_file() or Path(pretrained).expanduser() != file:
+        return ""  # known by name, and known to fit
+    from methods.clip import weights_problem
+
+    return weights_problem(backbone, pretrained, image_size)
 
 
 def _device_problems(cells: list[Cell], context: Context, options: LaunchOptions) -> Iterator[str]:
-    try:
-        context.fabric(cells[0])
-    except (ValueError, RuntimeError) as error:
-        yield f"--device: {error}"
+    if options.launcher == "local" or not options.gpus_per_cell:  # else the device is another machine's
+        try:
+            context.fabric(cells[0])
+        except (ValueError, RuntimeError) as error:
+            yield f"--device: {error}"
     if options.launcher != "local":
         try:
             open_launcher(options.launcher, options.resources).shutdown()

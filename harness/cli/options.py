@@ -33,6 +33,21 @@ Threads = Annotated[
     int, typer.Option(min=1, help="CPU threads of a cell; another number rounds differently.")
 ]
 PerDevice = Annotated[int, typer.Option(min=1, help="Cells or trials that share one GPU.")]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-cell", min=0, help="GPUs that a cell asks of Ray or Slurm; default: as on this machine."
+    ),
+]
+Backbone = Annotated[str | None, typer.Option(help="Of a checkpoint that does not say.")]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(metavar="HEIGHTxWIDTH", help="Of a checkpoint that does not say: 384x128."),
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PREFIX", help="Weights of another code that may be left out, by how names start."),
+]
 LauncherName = Annotated[str, typer.Option("--launcher", help="Where cells run: local, ray or slurm.")]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="Repeat bit for bit, also on a GPU.")]
 Plugin = Annotated[list[Path] | None, typer.Option(help="A Python file that registers methods or datasets.")]
@@ -105,6 +120,7 @@ def options_of(
     deterministic: bool,
     skip_broken: bool,
     plugins: list[Path] | None,
+    gpus_per_cell: float | None = None,
 ) -> LaunchOptions:
     """How a study is run."""
     from harness.launch.cells import LaunchOptions, accelerators
@@ -118,4 +134,16 @@ def options_of(
         deterministic=deterministic,
         skip_broken=skip_broken,
     )
-    return LaunchOptions(machine, workers, launcher, per_device, accelerators(device, devices))
+    return LaunchOptions(machine, workers, launcher, per_device, accelerators(device, devices), gpus_per_cell)
+
+
+def image_size_of(text: str | None) -> tuple[int, int] | None:
+    """Height and width of `384x128`. Raises `StudyError` for anything else."""
+    if text is None:
+        return None
+    height, _, width = text.lower().replace("×", "x").partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        from harness.machine.errors import StudyError
+
+        raise StudyError([f"--image-size: takes HEIGHTxWIDTH in pixels, like 384x128, not {text!r}"])
+    return int(height), int(width)

@@ -113,6 +113,8 @@ def ask(
     split: str = "test",
     backbone: str | None = None,
     subset: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    ignore: Sequence[str] = (),
 ) -> QueryAnswers:
     """Search a split of a dataset with any model that `evaluate` opens.
 
@@ -124,7 +126,7 @@ def ask(
         raise StudyError(["query: --dataset names whose people are searched; `list datasets` shows them"])
     context = Context(machine)
     context.dataset(dataset, subset)
-    model = open_model(checkpoint, backbone=backbone)
+    model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
     device = make_fabric(model.precision, device=machine.device).device
     data = context.split(dataset, model.input_spec(subset), split, device)
     to_precision(model.method.to(device), model.precision)

@@ -13,11 +13,15 @@ from typing import Annotated, Any, cast
 import typer
 
 from harness.cli.options import (
+    Backbone,
     DataRoot,
     Datasets,
     Deterministic,
     Device,
     Devices,
+    Gpus,
+    Ignore,
+    ImageSize,
     Json,
     LauncherName,
     Methods,
@@ -32,6 +36,7 @@ from harness.cli.options import (
     Threads,
     Workers,
     data_root_of,
+    image_size_of,
     machine_of,
     narrowed,
     options_of,
@@ -67,6 +72,7 @@ def run(
     threads: Threads = 1,
     trials_per_device: PerDevice = 1,
     launcher: LauncherName = "local",
+    gpus_per_cell: Gpus = None,
     deterministic: Deterministic = False,
     plugin: Plugin = None,
     skip_broken: SkipBroken = False,
@@ -93,6 +99,7 @@ def run(
             deterministic,
             skip_broken,
             plugin,
+            gpus_per_cell,
         )
         with shown() as progress:
             code = run_study(loaded, options, out or Path("runs") / loaded.name, progress)
@@ -115,6 +122,7 @@ def check(
     threads: Threads = 1,
     trials_per_device: PerDevice = 1,
     launcher: LauncherName = "local",
+    gpus_per_cell: Gpus = None,
     plugin: Plugin = None,
     skip_broken: SkipBroken = False,
     as_json: Json = False,
@@ -139,6 +147,7 @@ def check(
             False,
             skip_broken,
             plugin,
+            gpus_per_cell,
         )
         with shown() as progress:
             context = Context(options.machine, progress)
@@ -190,7 +199,9 @@ def evaluate(
     dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")],
     data_root: DataRoot = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    backbone: Annotated[str | None, typer.Option(help="Of a checkpoint that does not say.")] = None,
+    backbone: Backbone = None,
+    image_size: ImageSize = None,
+    ignore: Ignore = None,
     subset: Subset = None,
     device: Device = "auto",
     plugin: Plugin = None,
@@ -203,7 +214,14 @@ def evaluate(
         _load_plugins(plugin)
         machine = machine_of(data_root, device, plugin)
         found = evaluate_checkpoint(
-            checkpoint, dataset, machine, split=split, backbone=backbone, subset=subset
+            checkpoint,
+            dataset,
+            machine,
+            split=split,
+            backbone=backbone,
+            subset=subset,
+            image_size=image_size_of(image_size),
+            ignore=ignore or (),
         )
     _answer(found, as_json, lambda: render(found))
 
@@ -227,7 +245,9 @@ def query(
     ),
     data_root: DataRoot = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    backbone: Annotated[str | None, typer.Option(help="Of a checkpoint that does not say.")] = None,
+    backbone: Backbone = None,
+    image_size: ImageSize = None,
+    ignore: Ignore = None,
     subset: Subset = None,
     device: Device = "auto",
     plugin: Plugin = None,
@@ -241,7 +261,16 @@ def query(
         machine = machine_of(data_root, device, plugin)
         question = Question.of(sentences or (), sentences_from, image or ())
         answers = ask(
-            Path(checkpoint), question, dataset, machine, top, split=split, backbone=backbone, subset=subset
+            Path(checkpoint),
+            question,
+            dataset,
+            machine,
+            top,
+            split=split,
+            backbone=backbone,
+            subset=subset,
+            image_size=image_size_of(image_size),
+            ignore=ignore or (),
         )
         answers.write(out)
     _answer(plain(answers), as_json, lambda: render(answers, out))
@@ -330,13 +359,19 @@ def doctor(
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
     out: Annotated[Path, typer.Argument(help="The open_clip checkpoint to write.")],
-    backbone: Annotated[str | None, typer.Option(help="Of a checkpoint that does not say.")] = None,
+    backbone: Backbone = None,
+    image_size: ImageSize = None,
+    ignore: Ignore = None,
 ) -> None:
     """Write a model's dual encoder as a checkpoint that open_clip loads."""
     with refusals():
         from harness.launch.models import export_checkpoint
 
-        print(export_checkpoint(checkpoint, out, backbone=backbone))
+        print(
+            export_checkpoint(
+                checkpoint, out, backbone=backbone, image_size=image_size_of(image_size), ignore=ignore or ()
+            )
+        )
 
 
 @data_app.command("check")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,13 +48,23 @@ class OpenedModel:
 
 
 def open_model(
-    checkpoint: Path, *, backbone: str | None = None, image_size: tuple[int, int] | None = None
+    checkpoint: Path,
+    *,
+    backbone: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    ignore: Sequence[str] = (),
 ) -> OpenedModel:
     """Open a checkpoint, whatever kind it is; no code of the file is run.
 
     Known are: a model of a run (`model-val.safetensors`, or the cell's folder for what its study selects), a
     released UIT (SEN) or IRRA checkpoint, a file of open_clip or OpenAI weights (with `backbone`), and
     `backbone:pretrained` for weights that open_clip or this project know by name, like `tiny:rendered`.
+
+    Args:
+        checkpoint: the file, folder or name.
+        backbone: the backbone of a file that does not say.
+        image_size: height and width of a checkpoint that does not say; of a run's model it is known.
+        ignore: starts of the names of weights that may be left out of a checkpoint of another code.
 
     Raises `CheckpointError`, `WeightsNotFoundError` or `UnknownNameError`.
     """
@@ -62,14 +73,18 @@ def open_model(
         return _by_name(name, pretrained, image_size)
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     if (folder / "cell.json").is_file():
-        return _of_run(CellRun(folder), checkpoint)
+        opened = _of_run(CellRun(folder), checkpoint)
+        if image_size not in (None, opened.image_size):
+            height, width = opened.image_size
+            raise CheckpointError(f"{checkpoint}: --image-size: it was trained at {height}x{width}")
+        return opened
     if not checkpoint.is_file():
         raise CheckpointError(
             f"{checkpoint}: no such checkpoint; give a file, a cell's folder, or a name like tiny:rendered"
         )
     if backbone is not None:
         return _by_name(backbone, str(checkpoint), image_size)
-    return _released(checkpoint, image_size)
+    return _released(checkpoint, image_size, ignore)
 
 
 def _by_name(name: str, pretrained: str, image_size: tuple[int, int] | None) -> OpenedModel:
@@ -105,24 +120,36 @@ def _encoder(backbone: Backbone) -> Method:
     return method
 
 
-def _released(checkpoint: Path, image_size: tuple[int, int] | None) -> OpenedModel:
-    from methods.pretrained import read_state
+def _released(checkpoint: Path, image_size: tuple[int, int] | None, ignore: Sequence[str]) -> OpenedModel:
     from methods.released import from_state, is_released
+    from methods.weight_files import read_state
 
     try:
         state = read_state(checkpoint)
         if not is_released(state):
+            if _is_model_of_a_run(checkpoint):
+                raise CheckpointError(
+                    f"{checkpoint}: a model of a run, copied out of its folder; it needs the cell.json that "
+                    "lay beside it: copy that too, or name the cell's folder"
+                )
             raise CheckpointError(
                 f"{checkpoint}: neither a model of a run nor a released UIT/SEN or IRRA checkpoint; "
                 "for a file of open_clip or OpenAI weights name its --backbone"
             )
-        found = from_state(state, image_size, source=str(checkpoint))
+        found = from_state(state, image_size, ignore, source=str(checkpoint))
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    origin = f"released {found.layout} checkpoint"
+    origin = f"{found.layout}, images of {found.image_size[0]}x{found.image_size[1]}"
     return OpenedModel(
         found.encoder, found.encoder.clip, found.image_size, "fp32", "index", origin, found.skipped
     )
+
+
+def _is_model_of_a_run(checkpoint: Path) -> bool:
+    """Whether a file is a model that a cell of ours left."""
+    from harness.store.weights import epoch_of
+
+    return epoch_of(checkpoint) is not None
 
 
 def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
@@ -165,6 +192,8 @@ def evaluate_checkpoint(
     split: str = "test",
     backbone: str | None = None,
     subset: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    ignore: Sequence[str] = (),
 ) -> dict[str, Any]:
     """R1 … mINP of a checkpoint on a dataset, both ways, as plain values.
 
@@ -179,7 +208,7 @@ def evaluate_checkpoint(
         raise registry.UnknownNameError("split", split, SPLIT_NAMES)
     context = Context(machine)
     loaded = context.dataset(dataset, subset)
-    model = open_model(checkpoint, backbone=backbone)
+    model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
     device = make_fabric(model.precision, device=machine.device).device
     data = context.split(dataset, model.input_spec(subset), split, device)
     to_precision(model.method.to(device), model.precision)
@@ -198,7 +227,8 @@ def evaluate_checkpoint(
 
 def render(found: dict[str, Any]) -> None:
     """Print an evaluation for a person."""
-    print(f"{found['origin']} on {found['dataset']} ({found['split']})")
+    height, width = found["image_size"]
+    print(f"{found['origin']} on {found['dataset']} ({found['split']}), images read at {height}x{width}")
     for direction, scores in found["scores"].items():
         words = {"t2i": "text → image", "i2t": "image → text"}[direction]
         shown = "  ".join(f"{name} {scores[name]:6.2f}" for name in METRICS)
@@ -207,9 +237,20 @@ def render(found: dict[str, Any]) -> None:
         print(f"  left out: {line}")
 
 
-def export_checkpoint(checkpoint: Path, out: Path, *, backbone: str | None = None) -> str:
+def export_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    *,
+    backbone: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    ignore: Sequence[str] = (),
+) -> str:
     """Write a checkpoint's dual encoder as a folder that open_clip loads; a sentence that says how."""
-    from methods.released import export_open_clip
+    from methods.open_clip_export import export_open_clip
 
-    folder = export_open_clip(open_model(checkpoint, backbone=backbone).backbone, out)
-    return f'{folder}: load it with open_clip.create_model("local-dir:{folder}")'
+    model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
+    folder = export_open_clip(model.backbone, out)
+    return (
+        f'{folder}: load it with open_clip.create_model_from_pretrained("local-dir:{folder}") and '
+        f'open_clip.get_tokenizer("local-dir:{folder}")'
+    )

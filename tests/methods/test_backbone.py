@@ -17,6 +17,7 @@ from harness.registry import UnknownNameError
 from methods import pretrained
 from methods.backbones import backbone_config, backbone_names
 from methods.clip import WeightsNotFoundError, load_backbone, resize_positions
+from methods.weight_files import read_state
 
 TINY = (96, 32)
 
@@ -122,7 +123,7 @@ def test_an_open_clip_file_is_loaded_at_another_image_size(tmp_path: Path, suffi
 def test_an_openai_archive_is_read_as_weights(tmp_path: Path) -> None:
     file = tmp_path / "ViT.pt"
     torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3)).save(str(file))
-    assert set(pretrained.read_state(file)) == {"weight", "bias"}
+    assert set(read_state(file)) == {"weight", "bias"}
 
 
 def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_code_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
     file = tmp_path / "trap.pth"
     torch.save({"model": Trap()}, file)
     with pytest.raises(ValueError, match="not a readable file of weights"):
-        pretrained.read_state(file)
+        read_state(file)
     assert not (tmp_path / "sprung").exists()
 
 

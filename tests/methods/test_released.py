@@ -10,7 +10,8 @@ import torch
 from golden_case import GoldenCase, golden_dir
 from safetensors.torch import save_file
 
-from methods.released import export_open_clip, from_state, infer_sizes, is_released, load_released
+from methods.open_clip_export import export_open_clip
+from methods.released import from_state, infer_sizes, is_released, load_released
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_a_released_checkpoint_gives_its_features(
         save_file(state, file)
     size = (golden.config["image_size"][0], golden.config["image_size"][1])
     released = load_released(file, None if layout == "UIT" else size)
-    assert released.layout == layout
+    assert released.layout == f"released {layout} checkpoint"
     assert released.image_size == size
     batch = golden.batch()
     with torch.no_grad():
@@ -68,13 +69,28 @@ def test_half_precision_weights_are_read(golden: GoldenCase) -> None:
     assert torch.allclose(image, golden.tensors["image_features"], rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("grid", [(24, 8), (7, 7), (16, 8), (12, 4)])
-def test_without_fixed_positions_upright_shapes_are_tried(golden: GoldenCase, grid: tuple[int, int]) -> None:
+@pytest.mark.parametrize("grid", [(18, 9), (7, 7), (16, 8), (13, 4)])
+def test_without_fixed_positions_the_only_upright_size_is_guessed(
+    golden: GoldenCase, grid: tuple[int, int]
+) -> None:
     state = irra_state(golden)
     width = golden.config["vision_width"]
     state["base_model.visual.positional_embedding"] = torch.zeros(1 + grid[0] * grid[1], width)
     patch = golden.config["patch_size"]
     assert infer_sizes(state)[1] == (grid[0] * patch, grid[1] * patch)
+
+
+@pytest.mark.parametrize(("patches", "sizes"), [(192, ("24x8", "16x12")), (48, ("12x4", "8x6"))])
+def test_where_several_image_sizes_fit_none_is_guessed_and_all_are_named(
+    golden: GoldenCase, patches: int, sizes: tuple[str, str]
+) -> None:
+    state, patch = irra_state(golden), golden.config["patch_size"]
+    state["base_model.visual.positional_embedding"] = torch.zeros(1 + patches, golden.config["vision_width"])
+    with pytest.raises(ValueError, match="--image-size") as refused:
+        infer_sizes(state)
+    for size in sizes:
+        height, width = (patch * int(side) for side in size.split("x"))
+        assert f"{height}x{width}" in str(refused.value)
 
 
 def test_a_grid_of_no_upright_shape_asks_for_the_image_size(golden: GoldenCase) -> None:
