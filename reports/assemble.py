@@ -41,13 +41,19 @@ SectionMaker = Callable[[ReportContext], Section | None]
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What :func:`build` made. ``exit_code`` is 4 when claims were checked and one was not reproduced."""
+    """What `build` made."""
 
     path: Path
     verdicts: Mapping[str, str]
     """The judgement of every claim, by its id and the preset it was run under."""
     exit_code: ExitCode
+    """With `check`: 0 when every claim was decided and none contradicted, 4 when one was, 5 when not all
+    were decided; without it 0."""
     table_text: str
+    title: str = ""
+    headline: str = ""
+    claims: str = ""
+    """How many claims were decided, in a sentence."""
 
 
 def build(
@@ -55,6 +61,7 @@ def build(
     out: Path | None = None,
     *,
     check: bool = False,
+    allow_undecided: bool = False,
     now: datetime | None = None,
     options: ComparisonOptions | None = None,
     width: int = 120,
@@ -99,9 +106,10 @@ def build(
     verdicts = {
         f"{one.claim.id} ({one.preset})" if one.preset else one.claim.id: one.judgement for one in ruled
     }
-    failed = check and "not reproduced" in verdicts.values()
+    judgements = [ruling.judgement for ruling in ruled]
+    code = claims.exit_code(judgements, allow_undecided=allow_undecided) if check else ExitCode.DONE
     text = _terminal(context, width)
-    return ReportResult(page, verdicts, ExitCode.DIFFERS if failed else ExitCode.DONE, text)
+    return ReportResult(page, verdicts, code, text, title, summary.headline(context), claims.tally(ruled))
 
 
 MAKERS: tuple[SectionMaker, ...] = (
@@ -136,6 +144,7 @@ def _description(stored_runs: StoredRuns) -> str:
 def _remarks(context: ReportContext) -> list[str]:
     """What a reader must know before any number."""
     remarks = [provenance.broken_images(context), *summary.left_out(context)]
+    remarks += summary.ambiguities(context)
     if len(context.stored_runs.presets) > 1:
         remarks.append(
             "These runs used different presets; they are shown in separate tables and never compared."
@@ -171,9 +180,15 @@ def _terminal(context: ReportContext, width: int) -> str:
         drawn = tables.terminal(table)
         console.width = max(width, Measurement.get(console, unlimited, drawn).maximum)
         console.print(drawn)
+        for note in table.data_notes:
+            console.print(note, markup=False, highlight=False)
         console.print()
     console.width = width
-    remarks = (*summary.left_out(context), *summary.unlike_recipes(context))
+    remarks = (
+        *summary.left_out(context),
+        *summary.ambiguities(context),
+        *summary.unlike_recipes(context),
+    )
     for line in (summary.headline(context), *remarks):
         console.print(line, markup=False, highlight=False)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from reports.comparison import ComparisonGroup, ComparisonOptions
+from reports.data_notes import data_notes
 from reports.document import TableCell
 from reports.figures import FigureWriter
 from reports.formatting import missing, plural
-from reports.published import Published
+from reports.published import Conditions, Published
 from reports.stored_runs import ALTERED, CellView, StoredRuns
 
 REASONS: Mapping[str, str] = {
@@ -77,6 +78,31 @@ class ReportContext:
         """Anchor of the runs behind a method's number."""
         return runs_anchor(
             group.evaluation.preset, group.evaluation.source, method, group.evaluation.population
+        )
+
+    def data_notes(self, group: ComparisonGroup) -> tuple[str, ...]:
+        """What was recorded of the data that a group's methods were trained and tested on."""
+        names = dict.fromkeys((group.evaluation.source, group.evaluation.target))
+        return data_notes((cell for scores in group.methods.values() for cell in scores.cells), names)
+
+    def conditions(self, group: ComparisonGroup, method: str) -> tuple[str, Conditions]:
+        """The registered method behind a label, and the conditions of its numbers in a group."""
+        cells = self.cells_of(group, method)
+        source, target = group.evaluation.source, group.evaluation.target
+        if not cells:
+            return method, Conditions(source, target, "")
+        cell = next((cell for cell in cells if cell.status == "done"), cells[0])
+        settings, data = cell.settings, (cell.data(source), cell.data(target))
+        official = [each.get("official") for each in data if each]
+        subsets = [each["subset"] for each in data if each.get("subset")]
+        return cell.base, Conditions(
+            source,
+            target,
+            str(settings.get("backbone", "")),
+            tuple(settings.get("image_size") or ()),
+            cell.start,
+            all(official) if official else None,
+            next(iter(subsets), None),
         )
 
     def gap(self, group: ComparisonGroup, method: str) -> TableCell:

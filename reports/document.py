@@ -58,6 +58,8 @@ class Table:
     rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[str, ...] = ()
     folded: bool = False
+    data_notes: tuple[str, ...] = ()
+    """What the loader had to say of the data behind the numbers; printed in every format."""
 
 
 @dataclass(frozen=True)

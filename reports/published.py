@@ -10,61 +10,107 @@ from typing import Any
 
 import yaml
 
+from reports.data_notes import EMBEDDED
 from reports.document import TableCell
-from reports.formatting import NOTHING, number
+from reports.formatting import number
 
 KEY = "published"
 
-EMBEDDED = "rendered-"
-"""Datasets of this project, on which nobody published anything."""
+
+PUBLISHED_START = "openai"
+"""The weights that every published number here began from."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which conditions a number of ours was measured; a published one stands only beside its like."""
+
+    source: str
+    target: str
+    backbone: str
+    image_size: tuple[int, ...] = ()
+    start: str = ""
+    """The weights that training began from; empty when not recorded."""
+    official: bool | None = None
+    """Whether the data are the official ones; None when not recorded."""
+    subset: int | None = None
 
 
 @dataclass(frozen=True)
 class Published:
-    """The file ``published.yaml``: entries in domain and for transfer, and what nobody has read yet."""
+    """The file `published.yaml`: entries in domain and for transfer, and what nobody has read yet."""
 
     in_domain: tuple[Mapping[str, Any], ...]
     transfer: tuple[Mapping[str, Any], ...]
     unread: tuple[str, ...]
+    image_size: tuple[int, ...]
+    """Height and width of the images, in pixels, of every entry with a backbone."""
+    transfer_backbone: str
 
-    def value(self, method: str, backbone: str, dataset: str, metric: str) -> TableCell:
-        """The published number for a method at its backbone; every source found is in the note."""
-        if dataset.startswith(EMBEDDED):
-            return TableCell(
-                "none", None, note="embedded data: nobody has published numbers on it", kind="quiet"
-            )
-        found = [
+    def value(self, method: str, conditions: Conditions, metric: str) -> TableCell:
+        """The published number of a method under the same conditions, or why none stands here.
+
+        Every source entries is in the note.
+        """
+        why_not = self.why_not(conditions)
+        if why_not:
+            return _not_quoted(why_not)
+        entries = [
             entry
             for entry in self.in_domain
-            if (entry["method"], entry["dataset"]) == (method, dataset)
-            and entry.get("backbone") == backbone_family(backbone)
+            if (entry["method"], entry["dataset"]) == (method, conditions.target)
+            and entry.get("backbone") == backbone_family(conditions.backbone)
             and metric in entry
         ]
-        if not found:
-            return TableCell(
-                NOTHING, None, note="no published number for this method and backbone", kind="missing"
-            )
-        return _quoted(found, metric)
+        return _quoted(entries, metric) if entries else _not_quoted("none for this method and backbone")
 
-    def transferred(self, method: str, source: str, target: str, metric: str) -> TableCell:
-        """The published transfer number of a method."""
-        found = [
+    def transferred(self, method: str, conditions: Conditions, metric: str) -> TableCell:
+        """The published transfer number of a method, or why none stands here."""
+        why_not = self.why_not(conditions)
+        if not why_not and backbone_family(conditions.backbone) != self.transfer_backbone:
+            why_not = f"published with {self.transfer_backbone}"
+        if why_not:
+            return _not_quoted(why_not)
+        trained_and_tested = (method, conditions.source, conditions.target)
+        entries = [
             entry
             for entry in self.transfer
-            if (entry["method"], entry["source_dataset"], entry["target_dataset"]) == (method, source, target)
+            if (entry["method"], entry["source_dataset"], entry["target_dataset"]) == trained_and_tested
             and metric in entry
         ]
-        return (
-            _quoted(found, metric)
-            if found
-            else TableCell(NOTHING, None, note="none published", kind="missing")
-        )
+        return _quoted(entries, metric) if entries else _not_quoted("none published")
+
+    def why_not(self, conditions: Conditions) -> str:
+        """Why no published number may stand beside one of ours; empty when one may."""
+        if conditions.target.startswith(EMBEDDED) or conditions.source.startswith(EMBEDDED):
+            return "embedded data: nobody has published numbers on it"
+        if conditions.subset:
+            return f"a subset of {conditions.subset} people; published numbers are of the whole"
+        if conditions.official is None:
+            return "whether these are the official data was not recorded"
+        if not conditions.official:
+            return "not the official data"
+        if conditions.start and conditions.start != PUBLISHED_START:
+            return f"started from {conditions.start}; published numbers from {PUBLISHED_START}"
+        if conditions.image_size and conditions.image_size != self.image_size:
+            ours, theirs = (_size(size) for size in (conditions.image_size, self.image_size))
+            return f"images of {ours}; published numbers used {theirs}"
+        return ""
 
 
-def _quoted(found: list[Mapping[str, Any]], metric: str) -> TableCell:
-    remarks = [f"{number(entry[metric], 2)}: {source_of(entry)}; {protocol_of(entry)}" for entry in found]
-    shown = " / ".join(number(entry[metric], 2) for entry in found)
-    return TableCell(shown, float(found[0][metric]), f"table-{KEY}", "; ".join(remarks), kind="quiet")
+def _size(size: tuple[int, ...]) -> str:
+    return "×".join(map(str, size))
+
+
+def _not_quoted(why: str) -> TableCell:
+    """An empty cell that says in words why nothing is quoted."""
+    return TableCell(f"none: {why}", None, note=why, kind="missing")
+
+
+def _quoted(entries: list[Mapping[str, Any]], metric: str) -> TableCell:
+    remarks = [f"{number(entry[metric], 2)}: {source_of(entry)}; {protocol_of(entry)}" for entry in entries]
+    shown = " / ".join(number(entry[metric], 2) for entry in entries)
+    return TableCell(shown, float(entries[0][metric]), f"table-{KEY}", "; ".join(remarks), kind="quiet")
 
 
 def source_of(entry: Mapping[str, Any]) -> str:
@@ -79,7 +125,7 @@ def protocol_of(entry: Mapping[str, Any]) -> str:
 
 
 def backbone_family(backbone: str) -> str:
-    """``ViT-B-16-quickgelu`` as papers write it: ``ViT-B/16``."""
+    """`ViT-B-16-quickgelu` as papers write it: `ViT-B/16`."""
     parts = backbone.removesuffix("-quickgelu").split("-")
     return f"{'-'.join(parts[:-1])}/{parts[-1]}" if len(parts) == 3 else backbone
 
@@ -89,4 +135,10 @@ def published() -> Published:
     """The numbers shipped with this package."""
     text = resources.files("reports").joinpath("published.yaml").read_text("utf-8")
     values = yaml.safe_load(text)
-    return Published(tuple(values["in_domain"]), tuple(values["transfer"]), tuple(values["unread"]))
+    return Published(
+        tuple(values["in_domain"]),
+        tuple(values["transfer"]),
+        tuple(values["unread"]),
+        tuple(values["image_size"]),
+        values["transfer_backbone"],
+    )

@@ -148,6 +148,34 @@ class CellView:
             return ()
         return tuple(self.stored.results)
 
+    def data(self, target: str) -> Mapping[str, Any]:
+        """What was recorded of a target's data: `official`, `subset`, `notes` and `problems`.
+
+        Empty where an older version evaluated the cell, and recorded nothing.
+        """
+        rows = (row.get("data") for row in self.results if row.get("target") == target)
+        return next((dict(row) for row in rows if isinstance(row, Mapping)), {})
+
+    @property
+    def start(self) -> str:
+        """The weights that training began from, as the study named them; empty when not recorded."""
+        if self.stored is None:
+            return str(self.settings.get("pretrained", ""))
+        try:
+            return str(self.stored.description["cell"]["train"]["pretrained"])
+        except (StoreError, KeyError, TypeError):
+            return ""
+
+    @property
+    def recipe_names(self) -> tuple[str, ...]:
+        """The settings of the training recipe, which methods share, as opposed to those of the method."""
+        if self.stored is None:
+            return ()
+        try:
+            return tuple(self.stored.description["cell"]["train"])
+        except (StoreError, KeyError, TypeError):
+            return ()
+
     @property
     def without_checksums(self) -> bool:
         """Whether it is finished and left no checksums of its files; an older version kept none."""
@@ -251,8 +279,22 @@ class StoredRuns:
 
     @property
     def reference(self) -> str:
-        """The method the others are compared with."""
-        return DEFAULT_REFERENCE if DEFAULT_REFERENCE in self.methods or not self.methods else self.methods[0]
+        """The label that the others are compared with: `uit`, or the first that the studies list.
+
+        Where its runs could not be had, nothing is compared; no other method takes its place.
+        """
+        listed = [label for run in self.runs for label in _labels(run)]
+        known = dict.fromkeys([*listed, *self.methods])
+        return DEFAULT_REFERENCE if DEFAULT_REFERENCE in known or not known else next(iter(known))
+
+    @property
+    def ambiguous(self) -> Mapping[str, tuple[str, ...]]:
+        """Labels that stand for different methods in different folders, with what each is called here."""
+        names: dict[str, dict[str, None]] = {}
+        for cell in self.cells:
+            if cell.method != cell.label:
+                names.setdefault(cell.label, {})[cell.method] = None
+        return {label: tuple(sorted(found)) for label, found in names.items()}
 
     def of(self, method: str, dataset: str, preset: str) -> tuple[CellView, ...]:
         """A method's cells on a dataset, by seed."""

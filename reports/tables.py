@@ -42,7 +42,7 @@ def markdown(table: Table) -> str:
         "|" + "|".join("---:" if column.align == "right" else ":---" for column in table.columns) + "|"
     )
     lines += ["| " + " | ".join(escaped(value.plain) for value in row) + " |" for row in table.rows]
-    lines += ["", *(escaped(note) + "  " for note in table.notes)]
+    lines += ["", *(escaped(note) + "  " for note in (*table.notes, *table.data_notes))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -59,7 +59,9 @@ def latex(table: Table) -> str:
     alignment = "".join(_LATEX_COLUMNS[column.align] for column in table.columns)
     head = " & ".join(_latex(column.label) for column in table.columns)
     body = "\n".join(f"    {_latex_row(table, row)} \\\\" for row in table.rows)
-    notes = "".join(f"\n  \\par\\smallskip\\footnotesize {_latex(note)}" for note in table.notes)
+    notes = "".join(
+        f"\n  \\par\\smallskip\\footnotesize {_latex(note)}" for note in (*table.notes, *table.data_notes)
+    )
     return (
         "\\begin{table}\n  \\centering\n"
         f"  \\caption{{{_latex(table.title)}}}\n  \\label{{tab:{table.key}}}\n"
@@ -85,11 +87,12 @@ def _latex(text: str) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """CSV of what the table shows, one line per row."""
+    """CSV of what the table shows, one line per row; a last column `data` holds what is noted of the data."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([column.label for column in table.columns])
-    writer.writerows([[_csv(value) for value in row] for row in table.rows])
+    noted = [visible(" ".join(table.data_notes))] if table.data_notes else []
+    writer.writerow([*(column.label for column in table.columns), *(["data"] if noted else [])])
+    writer.writerows([[*map(_csv, row), *noted] for row in table.rows])
     return buffer.getvalue()
 
 

@@ -52,6 +52,13 @@ class Truth:
     epochs: int = 6
     preset: str = "clean"
     name: str = "planted"
+    official: bool = True
+    """Whether the data count as the official ones."""
+    subset: int | None = None
+    """People per split; None for all."""
+    data_notes: tuple[str, ...] = ()
+    """What the loader had to say of the data."""
+    data_problems: tuple[str, ...] = ()
     draw: int = 0
     """Seed of the simulation."""
     switches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -226,6 +233,12 @@ def _result(
         "gallery": gallery,
         "excluded": 0,
         "fingerprint": f"data-{target}",
+        "data": {
+            "official": truth.official,
+            "subset": truth.subset,
+            "notes": list(truth.data_notes),
+            "problems": list(truth.data_problems),
+        },
     }
 
 

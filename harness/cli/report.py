@@ -1,4 +1,4 @@
-"""The verb `report`: finds the runs, calls the reports room, prints where things are."""
+"""The verb `report`: finds the runs, has their pages written, prints where they are."""
 
 from __future__ import annotations
 
@@ -21,24 +21,36 @@ def run_folders(runs: Sequence[Path]) -> list[Path]:
     return directories
 
 
-def write_report(runs: Sequence[Path], out: Path | None, *, check: bool = False) -> int:
-    """Write the report of these runs, or of all below `runs`; the exit code.
+def write_report(
+    runs: Sequence[Path], out: Path | None, *, check: bool = False, allow_undecided: bool = False
+) -> int:
+    """Write the report of these runs; the exit code.
 
-    The page of one run lies in it; that of several in the folder above the first, so that it replaces none
-    of theirs. Raises `StudyError` when a folder holds no run, its study or claims cannot be read, or there
-    is no claim to `check`.
+    Runs are pooled into one page only when their folders are named together; it lies above the first of them,
+    so that it replaces none of theirs. Without `runs`, every run below `runs/` gets its own page, and
+    `runs/index.html` lists them. Raises `StudyError` when a folder holds no run, its study or claims cannot
+    be read, or there is no claim to `check`.
     """
     directories = run_folders(runs)
-    if out is None and len(directories) > 1:
+    pooled = bool(runs) or out is not None or len(directories) == 1
+    if pooled and out is None and len(directories) > 1:
         out = directories[0].absolute().parent / "report.html"
     from reports.assemble import build
+    from reports.index_page import write_index
 
-    made = build(directories, out, check=check)
-    if check and not made.verdicts:
+    pages = [directories] if pooled else [[directory] for directory in directories]
+    made = [build(each, out, check=check, allow_undecided=allow_undecided) for each in pages]
+    with_claims = [report for report in made if report.verdicts]
+    if check and not with_claims:
         named = ", ".join(map(str, directories))
         raise StudyError([f"{named}: there is no claim to check; a study names a file of them by `claims:`"])
-    print(made.table_text)
-    print(f"report: {made.path}")
-    for claim, verdict in made.verdicts.items():
-        print(f"{claim}: {verdict}")
-    return made.exit_code
+    for report in made:
+        print(report.table_text)
+        print(f"report: {report.path}")
+        for claim, verdict in report.verdicts.items():
+            print(f"{claim}: {verdict}")
+    if not pooled:
+        print(f"index: {write_index(RUNS / 'index.html', made)}")
+    # A claim that is contradicted (4) says more than one that is undecided (5).
+    codes = {report.exit_code for report in with_claims}
+    return min(codes - {0}, default=0)

@@ -183,13 +183,18 @@ def report(
         Path | None,
         typer.Option(help="The page to write; default: report.html of the run, of several beside them."),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit 4 when a claim was not reproduced.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 4 when a claim is contradicted, 5 when one is undecided.")
+    ] = False,
+    allow_undecided: Annotated[
+        bool, typer.Option("--allow-undecided", help="With --check: undecided claims are accepted.")
+    ] = False,
 ) -> None:
     """Tables and one offline page from what runs have stored; works while a study is unfinished."""
     with refusals():
         from harness.cli.report import write_report
 
-        code = write_report(runs or [], out, check=check)
+        code = write_report(runs or [], out, check=check, allow_undecided=allow_undecided)
     raise typer.Exit(code)
 
 

@@ -345,10 +345,16 @@ def _evaluated(
     data = context.split(target, spec, "test", device)
     to_precision(method.to(device), cell.train.precision)
     found = evaluate(method, data, precision=cell.train.precision, tie_order=cell.tie_order)
+    dataset = context.dataset(target, cell.subset)
     beside = {
         "fingerprint": context.data_fingerprint(target, cell),
-        "skipped": context.dataset(target, cell.subset).skipped
-        + len(context.images(target, spec, "test").broken),
+        "skipped": dataset.skipped + len(context.images(target, spec, "test").broken),
+        "data": {
+            "official": dataset.official,
+            "subset": cell.subset,
+            "notes": list(dataset.notes),
+            "problems": list(dataset.problems),
+        },
     }
     for direction, records in found.items():
         frame = records_frame(records, data.split, direction)

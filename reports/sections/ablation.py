@@ -74,6 +74,7 @@ def result_table(context: ReportContext, group: ComparisonGroup, metric: str) ->
         columns,
         rows,
         _notes(group),
+        data_notes=context.data_notes(group),
     )
 
 
@@ -150,10 +151,8 @@ def _optimism(context: ReportContext, group: ComparisonGroup, method: str, metri
 
 
 def _published(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> TableCell:
-    cells = context.cells_of(group, method)
-    backbone = str(cells[0].settings.get("backbone", "")) if cells else ""
-    base = cells[0].base if cells else method
-    return context.published.value(base, backbone, group.evaluation.target, metric)
+    base, conditions = context.conditions(group, method)
+    return context.published.value(base, conditions, metric)
 
 
 def _forest(context: ReportContext, group: ComparisonGroup) -> Figure:

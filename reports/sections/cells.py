@@ -22,7 +22,12 @@ def section(context: ReportContext) -> Section:
     if failures is not None:
         blocks.append(failures)
     common = _common(context)
-    blocks.append(Prose("Settings all runs share are listed once; each run lists what is its own."))
+    blocks.append(
+        Prose(
+            "Settings that are the same in every run that has them are listed once; each run lists the "
+            "others. A run that does not train has no settings of training."
+        )
+    )
     blocks.append(TemplateBlock("settings.html", {"title": "Settings of every run", "settings": common}))
     blocks.append(TemplateBlock("runs.html", {"groups": _groups(context, common)}))
     return Section("runs", "Every run", tuple(blocks))
@@ -53,16 +58,12 @@ def _failures(context: ReportContext) -> Table | None:
 
 
 def _common(context: ReportContext) -> dict[str, str]:
-    """Settings that all described cells have with the same value."""
-    described = [cell.settings for cell in context.stored_runs.cells if cell.parts]
-    if not described:
-        return {}
-    first, *others = described
-    return {
-        name: shown(value)
-        for name, value in sorted(first.items())
-        if all(name in other and other[name] == value for other in others)
-    }
+    """Settings with one value in all described cells that have them."""
+    values: dict[str, set[str]] = {}
+    for cell in context.stored_runs.cells:
+        for name, value in cell.settings.items():
+            values.setdefault(name, set()).add(shown(value))
+    return {name: next(iter(texts)) for name, texts in sorted(values.items()) if len(texts) == 1}
 
 
 def _groups(context: ReportContext, common: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ that lies within ±margin of zero or on the other side. Each preset is judged on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from harness.machine.errors import HarnessError
+from harness.machine.errors import ExitCode, HarnessError
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Column, Prose, Section, Table, TableCell
@@ -43,6 +43,7 @@ _KEYS = {
     "source",
     "preset",
 }
+_UNDECIDED = frozenset({"underpowered", "not run"})
 _NEEDED = ("id", "better", "than", "dataset")
 
 
@@ -202,6 +203,29 @@ def _judge_direction(estimate: Estimate, low: float, high: float, margin: float)
     if high <= margin:
         return "not reproduced", f"no better by more than {margin:g} points; the claimed size is unread"
     return "underpowered", "neither better nor equal can be shown; the claimed size is unread"
+
+
+def exit_code(judgements: Collection[Judgement], *, allow_undecided: bool = False) -> ExitCode:
+    """What `report --check` ends with: 0 only when every claim was decided and none contradicted."""
+    if "not reproduced" in judgements:
+        return ExitCode.DIFFERS
+    undecided = not judgements or bool(_UNDECIDED & set(judgements))
+    return ExitCode.UNDECIDED if undecided and not allow_undecided else ExitCode.DONE
+
+
+def tally(ruled: Sequence[Ruling]) -> str:
+    """How many claims were decided and how, in a sentence; empty without claims."""
+    if not ruled:
+        return ""
+    count = Counter(ruling.judgement for ruling in ruled)
+    decided = count["reproduced"] + count["not reproduced"]
+    parts = [
+        f"{count['reproduced']} reproduced",
+        f"{count['not reproduced']} contradicted",
+        f"{count['underpowered']} undecided",
+        f"{count['not run']} not run",
+    ]
+    return f"Claims: {decided} of {len(ruled)} decided ({', '.join(parts)})."
 
 
 def section(context: ReportContext) -> Section | None:

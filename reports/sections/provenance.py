@@ -110,7 +110,8 @@ def method_section(context: ReportContext) -> Section:
                 "validation split."
             ),
             Prose(
-                "Intervals are 95 %. They come from a paired bootstrap that draws people with replacement "
+                "Intervals are 95 %, those of claims 90 %. They come from a paired bootstrap that draws "
+                "people with replacement "
                 f"({options.resamples:,} times, all captions of a person together, the same draw for every "
                 "method) "
                 "crossed with a draw of seeds, with Satterthwaite’s degrees of freedom because few seeds "

@@ -177,6 +177,11 @@ def _verdict(one: Search) -> str:
     text = f"trial {winner['number']} wins with {_settings(winner['params'])}"
     if recipe is not None and recipe["value"] is not None:
         gain = winner["value"] - recipe["value"]
+        if gain <= 0:
+            return (
+                f"no trial scores above the recipe's own values; trial {winner['number']} is as good, "
+                f"with {_settings(winner['params'])}."
+            )
         text += f", {number(gain, 2)} points of validation {one.get('metric', 'R1')} above the recipe"
     return f"{text}."
 

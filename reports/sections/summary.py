@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.study.schema import TrainSettings
 from reports.comparison import ComparisonGroup
 from reports.context import ReportContext, state
 from reports.document import Block, Column, Section, Table, TableCell, TemplateBlock
@@ -21,6 +20,7 @@ from reports.formatting import (
     verdict_value,
 )
 from reports.power import comparisons, detectable
+from reports.sections.claims import rulings, tally
 from reports.statistics import FEW_SEEDS, Comparison
 from reports.stored_runs import ALTERED
 
@@ -34,7 +34,7 @@ def section(context: ReportContext) -> Section:
         ("Compared", _compared(context)),
         ("On", [_tested(group) for group in context.same_dataset] or ["Nothing yet: no run has finished."]),
         ("Who won", [line for group in context.same_dataset for line in _outcome(group)] or ["Nobody yet."]),
-        ("How sure", _certainty(context)),
+        ("How sure", [*_certainty(context), *filter(None, [tally(rulings(context))])]),
     ]
     blocks: list[Block] = [TemplateBlock("answers.html", {"answers": answers}), *_tables(context)]
     return Section("summary", "Summary", tuple(blocks))
@@ -70,6 +70,15 @@ def left_out(context: ReportContext) -> list[str]:
     return lines
 
 
+def ambiguities(context: ReportContext) -> list[str]:
+    """A line for every label that stands for different methods in the folders that were named together."""
+    return [
+        f"{label} is not the same method in all of these folders: they are shown as {listed(names)}"
+        + (", and nothing is compared with it." if label == context.stored_runs.reference else ".")
+        for label, names in context.stored_runs.ambiguous.items()
+    ]
+
+
 def unlike_recipes(context: ReportContext) -> list[str]:
     """A line for every setting of the recipe in which trained methods differ: such a comparison is of more
     than the methods (a part of a study was run again with `--set`).
@@ -77,7 +86,7 @@ def unlike_recipes(context: ReportContext) -> list[str]:
     found: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for cell in context.stored_runs.cells:
         if "epochs" in cell.settings:  # it trains
-            for name in TrainSettings.model_fields:
+            for name in cell.recipe_names:
                 table = (name, cell.preset, cell.dataset, cell.population)
                 found.setdefault(table, {}).setdefault(str(cell.settings.get(name)), []).append(cell.label)
     lines = []
@@ -168,8 +177,8 @@ def _certainty(context: ReportContext) -> list[str]:
             + (", and a single one allows no verdict." if fewest == 1 else ".")
         )
     lines.append(
-        "Intervals are 95 %, over test people and seeds; verdicts are corrected for the number of "
-        "comparisons. Every epoch was chosen on validation."
+        "Intervals are 95 % (those of claims 90 %), over test people and seeds; verdicts are corrected for "
+        "the number of comparisons. Every epoch was chosen on validation."
     )
     return lines
 

@@ -126,14 +126,20 @@ def _table(context: ReportContext, group: ComparisonGroup, metric: str) -> Table
     )
     rows = tuple(_row(context, group, method, metric) for method in context.methods_of(group))
     key = f"transfer-{metric.lower()}-{group.evaluation.key}"
-    return Table(key, f"{metric}, {group.evaluation.title}", columns, rows, group.notes)
+    return Table(
+        key,
+        f"{metric}, {group.evaluation.title}",
+        columns,
+        rows,
+        group.notes,
+        data_notes=context.data_notes(group),
+    )
 
 
 def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:
     link = context.link(group, method)
-    cells = context.cells_of(group, method)
-    base = cells[0].base if cells else method
-    published = context.published.transferred(base, group.evaluation.source, group.evaluation.target, metric)
+    base, conditions = context.conditions(group, method)
+    published = context.published.transferred(base, conditions, metric)
     name = TableCell(method, method, link, kind="strong" if method == group.reference else "")
     if method not in group.methods:
         gap = context.gap(group, method)

@@ -14,8 +14,8 @@ from harness.cli.verbs import app
 CLAIM = "claims:\n  - {{id: gain, better: uit, than: irra, dataset: rendered-plaza, size: {size}}}\n"
 
 
-def report(*folders: Path, check: bool = True) -> Result:
-    return CliRunner().invoke(app, ["report", *map(str, folders), *(["--check"] if check else [])])
+def report(*folders: Path, check: bool = True, more: tuple[str, ...] = ()) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, folders), *(["--check"] if check else []), *more])
 
 
 def study(folder: Path, size: float | None, irra: float, **bent: object) -> Path:
@@ -33,12 +33,12 @@ def study(folder: Path, size: float | None, irra: float, **bent: object) -> Path
         (3.0, 60.0, {}, "not reproduced", 4),
         (3.0, 63.0, {}, "not reproduced", 4),
         (3.0, 50.0, {}, "not reproduced", 4),
-        (3.0, 57.0, {"people": 60}, "underpowered", 0),
-        (3.0, 57.0, {"seeds": 1}, "underpowered", 0),
-        (3.0, 57.0, {"failed": {("irra", seed): "nan" for seed in range(3)}}, "not run", 0),
+        (3.0, 57.0, {"people": 60}, "underpowered", 5),
+        (3.0, 57.0, {"seeds": 1}, "underpowered", 5),
+        (3.0, 57.0, {"failed": {("irra", seed): "nan" for seed in range(3)}}, "not run", 5),
         (None, 57.0, {}, "reproduced", 0),
         (None, 60.0, {}, "not reproduced", 4),
-        (None, 60.0, {"people": 60}, "underpowered", 0),
+        (None, 60.0, {"people": 60}, "underpowered", 5),
     ],
 )
 def test_a_claim_gets_the_judgement_its_truth_deserves_and_the_exit_code_follows(
@@ -65,7 +65,7 @@ def test_methods_that_ran_under_different_presets_are_not_held_against_each_othe
         preset="released",
     )
     done = report(clean, released)
-    assert done.exit_code == 0
+    assert done.exit_code == 5
     assert done.stdout.splitlines()[-1] == "gain: not run"
 
 
@@ -124,3 +124,49 @@ def test_a_method_that_was_run_again_by_another_recipe_is_named(tmp_path: Path) 
     said = "Not alike: epochs is 6 for baseline and uit and 9 for irra."
     assert said in report(tmp_path, check=False).stdout
     assert said in (tmp_path / "report.html").read_text()
+
+
+def test_undecided_claims_are_accepted_only_when_asked_and_contradicted_ones_never(tmp_path: Path) -> None:
+    undecided = study(tmp_path / "undecided", 3.0, 57.0, people=60)
+    assert report(undecided).exit_code == 5
+    assert report(undecided, more=("--allow-undecided",)).exit_code == 0
+    contradicted = study(tmp_path / "contradicted", 3.0, 60.0)
+    assert report(contradicted, more=("--allow-undecided",)).exit_code == 4
+
+
+def test_the_first_screen_counts_the_claims_that_were_decided(tmp_path: Path) -> None:
+    study(tmp_path, 3.0, 57.0, people=60)
+    report(tmp_path, check=False)
+    page = (tmp_path / "report.html").read_text()
+    said = "Claims: 0 of 1 decided (0 reproduced, 0 contradicted, 1 undecided, 0 not run)."
+    assert said in page[: page.index('id="results-')]
+
+
+def test_without_arguments_every_run_gets_its_own_page_and_the_index_lists_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "other"):
+        stores.write(tmp_path / "runs" / name, Truth({"uit": 60.0, "irra": 57.0}, people=10, name=name))
+    done = report(check=False)
+    assert done.exit_code == 0
+    index = (tmp_path / "runs" / "index.html").read_text()
+    for name in ("demo", "other"):
+        assert (tmp_path / "runs" / name / "report.html").is_file()
+        assert f'href="{name}/report.html"' in index
+    assert "uit [" not in done.stdout
+    assert not (tmp_path / "runs" / "report.html").exists()
+
+
+def test_a_label_that_stands_for_two_methods_is_said_and_no_other_method_becomes_the_reference(
+    tmp_path: Path,
+) -> None:
+    first = study(tmp_path / "first", None, 57.0, people=40)
+    second = study(tmp_path / "second", None, 57.0, people=40, switches={"uit": {"tir": True}})
+    stdout = " ".join(report(first, second, check=False).stdout.split())
+    assert "uit is not the same method in all of these folders: they are shown as" in stdout
+    assert "nothing is compared with it" in stdout
+    page = (tmp_path / "report.html").read_text()
+    assert "Difference to uit<" in page
+    assert "Difference to uit [" not in page
+    assert "Difference to irra" not in page

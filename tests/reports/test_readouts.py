@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from reports.comparison import ComparisonGroup, ComparisonOptions, MethodScores
 from reports.context import ReportContext
 from reports.document import Table
 from reports.power import Assumptions, Design, assumed, detectable, detectable_difference, plan
-from reports.published import backbone_family, published
+from reports.published import Conditions, backbone_family, published
 from reports.sections import claims, factorial, overhead, power, transfer
 from reports.sections.claims import ClaimsError, judge_claim, load_claims
 from reports.statistics import Estimate
@@ -42,11 +43,15 @@ def group(
     for number, (name, percent) in enumerate(r1.items()):
         rng = np.random.default_rng([number, people, seeds, len(evaluation.target)])
         hits = (rng.random((seeds, len(person))) < percent / 100).astype(float)
-        parts = {"settings": {"backbone": "ViT-B-16-quickgelu", **(settings or {}).get(name, {})}}
+        own = (settings or {}).get(name, {})
+        parts = {"settings": {"backbone": "ViT-B-16-quickgelu", "image_size": [384, 128], **own}}
         cells = tuple(
             CellView(run, name, name, name, evaluation.source, seed, evaluation.preset, "done", parts=parts)
             for seed in range(seeds)
         )
+        for cell in cells:  # as if it had been read from a store
+            row = {"target": evaluation.target, "data": {"official": True, "subset": None}}
+            vars(cell)["results"] = ({**row, "selection": "none", "direction": "t2i"},)
         methods[name] = MethodScores(name, cells, {"R1": hits, "mAP": hits * 0.8})
     return ComparisonGroup(evaluation, "uit", methods, person, 800, ComparisonOptions(resamples=500))
 
@@ -300,13 +305,42 @@ def test_overhead_is_shown_as_ratios_and_damaged_files_as_nothing(tmp_path: Path
     assert overhead.section(context(folder=tmp_path)) is None
 
 
+OFFICIAL = Conditions("cuhk-pedes", "cuhk-pedes", "ViT-B-16-quickgelu", (384, 128), "openai", True)
+
+
 def test_published_numbers_stand_beside_the_same_backbone_only() -> None:
     table = published()
-    assert table.value("uit", "ViT-B-16-quickgelu", "cuhk-pedes", "R1").text == "75.00"
-    assert table.value("baseline", "ViT-B-16-quickgelu", "cuhk-pedes", "R1").text == "70.52 / 73.01"
-    assert table.value("uit", "tiny", "cuhk-pedes", "R1").kind == "missing"
-    assert table.value("uit", "tiny", "rendered-plaza", "R1").text == "none"
+    tiny = replace(OFFICIAL, backbone="tiny")
+    assert table.value("uit", OFFICIAL, "R1").text == "75.00"
+    assert table.value("baseline", OFFICIAL, "R1").text == "70.52 / 73.01"
+    assert table.value("uit", tiny, "R1").kind == "missing"
+    assert table.transferred("uit", replace(OFFICIAL, target="rstpreid"), "R1").text == "55.50"
+    assert "ViT-B/16" in table.transferred("uit", replace(tiny, target="rstpreid"), "R1").text
     assert backbone_family("ViT-L-14-quickgelu") == "ViT-L/14"
+
+
+@pytest.mark.parametrize(
+    ("unlike", "why"),
+    [
+        ({"official": False}, "not the official data"),
+        ({"official": None}, "whether these are the official data was not recorded"),
+        ({"subset": 8}, "a subset of 8 people"),
+        ({"image_size": (32, 16)}, "images of 32×16; published numbers used 384×128"),
+        ({"start": "random"}, "started from random; published numbers from openai"),
+        ({"source": "rendered-plaza", "target": "rendered-plaza"}, "embedded data"),
+    ],
+)
+def test_a_published_number_is_not_shown_beside_unlike_data_and_the_cell_says_why(
+    unlike: dict[str, Any], why: str
+) -> None:
+    conditions = replace(OFFICIAL, **unlike)
+    for shown in (
+        published().value("uit", conditions, "R1"),
+        published().transferred("uit", replace(conditions, target=unlike.get("target", "rstpreid")), "R1"),
+    ):
+        assert shown.text.startswith(f"none: {why}")
+        assert "75.00" not in shown.plain
+        assert "55.50" not in shown.plain
 
 
 def test_the_copy_of_the_published_numbers_marks_what_nobody_has_read() -> None:

@@ -111,7 +111,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> reports.ReportResult:
         datasets=("cuhk-pedes", "rstpreid"),
         transfer=True,
         switches=switches,
-        train={"backbone": "ViT-B-16-quickgelu"},
+        train={"backbone": "ViT-B-16-quickgelu", "image_size": (384, 128), "pretrained": "openai"},
         epochs=2,
     )
     stores.write(folder, truth)
@@ -367,3 +367,38 @@ def test_importing_reports_loads_neither_pandas_nor_matplotlib_nor_torch() -> No
     code = "import sys, reports; print([m for m in ('pandas', 'matplotlib', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_the_loader_had_to_say_of_the_data_stands_beside_every_number(tmp_path: Path) -> None:
+    said = ("ids restart in each split.", "the validation split was carved from train.")
+    truth = Truth(
+        r1={"uit": 60.0, "baseline": 50.0},
+        seeds=2,
+        people=20,
+        datasets=("rstpreid",),
+        official=False,
+        data_problems=said[:1],
+        data_notes=said[1:],
+    )
+    stores.write(tmp_path, truth)
+    made = reports.build([tmp_path], options=QUICK)
+    table = made.path.read_text().split('id="table-r1-rstpreid"')[1].split("</figure>")[0]
+    rows = list(csv.DictReader((tmp_path / "report" / "tables" / "r1-rstpreid.csv").open()))
+    terminal = " ".join(made.table_text.split())
+    for text in (*said, "the counts are not the official ones."):
+        assert f"rstpreid: {text}" in table
+        assert f"rstpreid: {text}" in terminal
+        assert all(f"rstpreid: {text}" in row["data"] for row in rows)
+        assert text in (tmp_path / "report" / "tables" / "r1-rstpreid.tex").read_text()
+
+
+def test_shared_settings_are_listed_once_also_when_a_method_does_not_train(study: Path, page: str) -> None:
+    runs = page[page.index('id="runs"') :]
+    assert runs.count("<dt>batch_size</dt>") == 1
+
+
+def test_importing_a_page_needs_nothing_of_the_harness_but_what_reads_stored_runs() -> None:
+    allowed = ("harness.store", "harness.machine")
+    for path in Path(reports.__file__).parent.rglob("*.py"):
+        for line in re.findall(r"^\s*(?:from|import) (harness[\w.]*)", path.read_text(), re.MULTILINE):
+            assert line.startswith(allowed), (path, line)

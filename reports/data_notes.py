@@ -1,0 +1,31 @@
+"""What the loader had to say of the data, to stand beside every number that was computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reports.stored_runs import CellView
+
+EMBEDDED = "rendered-"
+"""Datasets of this project; they have no official counts that others published numbers on."""
+
+
+def data_notes(cells: Iterable[CellView], targets: Iterable[str]) -> tuple[str, ...]:
+    """A sentence for everything that was recorded of these targets' data, each once."""
+    held = list(cells)
+    return tuple(
+        dict.fromkeys(
+            f"{target}: {text}" for target in targets for cell in held for text in _said(cell, target)
+        )
+    )
+
+
+def _said(cell: CellView, target: str) -> list[str]:
+    data = cell.data(target)
+    said = [str(text) for key in ("notes", "problems") for text in data.get(key) or ()]
+    subset = data.get("subset")
+    if subset and not any(str(subset) in text for text in said):
+        said.insert(0, f"a subset, {subset} people per split.")
+    if data.get("official") is False and not subset and not target.startswith(EMBEDDED):
+        said.insert(0, "the counts are not the official ones.")
+    return said
