@@ -33,6 +33,7 @@ from reports.sections import (
     sheets,
     summary,
     transfer,
+    tuning,
 )
 from reports.stored_runs import StoredRuns, read
 
@@ -117,6 +118,7 @@ MAKERS: tuple[SectionMaker, ...] = (
     factorial.section,
     transfer.section,
     overhead.section,
+    tuning.section,
     search.section,
     power.section,
     curves.section,

@@ -1,9 +1,9 @@
 """What each switch of a grid adds: Shapley values and the ablation path, as weights of scores. Pure.
 
 A run is a tuple of booleans: which switches it has on. Write its score as a sum of products of ±1,
-v(x) = Σ b_T · Π_{i∈T} x_i. Only products of an odd number of switches tell all on from all off, and by symmetry
-each is shared equally among its switches. On a full 2^k grid that is the Shapley value (Shapley 1953) of the
-game "score with these switches on".
+v(x) = Σ b_T · Π_{i∈T} x_i. Only products of an odd number of switches tell all on from all off, and by
+symmetry each is shared equally among its switches. On a full 2^k grid that is the Shapley value
+(Shapley 1953) of the game "score with these switches on".
 
 With four or five switches half of the runs are enough: those with an even number of the first four on (the
 design I = ABCD of Box and Hunter, 1961). There a product cannot be told from its alias and is taken for the
@@ -100,7 +100,7 @@ class PathStep:
 def ablation_path(scores: Mapping[Levels, float]) -> list[PathStep]:
     """From all off to all on, each time the switch that raises the score most (Fawcett and Hoos, 2016).
 
-    The gains sum to the score with all on minus that with all off. In half a grid some combinations in between
+    The gains sum to the score with all on minus that with all off. In half a grid some combinations between
     have no run; their scores are those that the terms of the half predict.
 
     Raises:

@@ -216,7 +216,7 @@ def _search_cost(study: Study) -> dict[str, int]:
         return {}
     datasets = len(study.search.datasets or study.datasets)
     epochs = [study.search.epochs or plan.train.epochs for plan in study.plans if plan.entry.trains]
-    trials = study.search.trials * datasets
+    trials = study.search.trials * study.search.repeats * datasets
     return {"trials": trials * len(epochs), "trial_epochs_at_most": trials * sum(epochs)}
 
 

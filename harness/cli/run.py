@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.cli import check
 from harness.cli.leakcheck import check_leakage
@@ -17,6 +16,7 @@ from harness.machine.errors import ExitCode, in_words, is_of_the_machine, shorta
 from harness.machine.progress import Progress
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
+from harness.study.arms import Tuned
 from harness.study.cell import Cell
 from harness.study.study import Study, StudyError
 
@@ -57,10 +57,8 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
         return ExitCode.ERROR
 
 
-def _search(
-    study: Study, store: RunStore, context: Context, options: LaunchOptions
-) -> Mapping[tuple[str, str], Mapping[str, Any]] | None:
-    """The settings that a search found, by method and dataset; None when the study has no search."""
+def _search(study: Study, store: RunStore, context: Context, options: LaunchOptions) -> Tuned | None:
+    """The settings that won the searches; None when the study has no search."""
     if study.search is None:
         return None
     from harness.search.study import search_study
@@ -72,7 +70,7 @@ def _measure(
     study: Study,
     store: RunStore,
     context: Context,
-    tuned: Mapping[tuple[str, str], Mapping[str, Any]] | None,
+    tuned: Tuned | None,
 ) -> None:
     """What the methods cost, when the study asks for it."""
     if study.overhead is not None:

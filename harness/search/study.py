@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,10 @@ from harness.search.trial_record import trial_record
 from harness.search.trial_training import FOLDER, CellObjective, attach_progress
 from harness.search.winner import winning_trial
 from harness.store.runs import RunStore
+from harness.study.arms import StudyArm, Tuned, arms_of, searched_settings
 from harness.study.schema import Choices, Range
 from harness.study.schema import Search as SearchSection
 from harness.study.study import Study
-
-Tuned = Mapping[tuple[str, str], Mapping[str, Any]]
-"""The winners' settings by method and dataset."""
 
 
 class SearchIncomplete(HarnessError):
@@ -39,9 +37,10 @@ class SearchIncomplete(HarnessError):
     exit_code = ExitCode.INCOMPLETE
 
 
-def search_seed(study: Study) -> int:
-    """The seed of every trial: the first from 1000 on that no cell of the comparison has."""
-    return next(seed for seed in count(1000) if seed not in study.seeds)
+def search_seed(study: Study, repeat: int = 1) -> int:
+    """The seed of all trials of a search: one from 1000 on that no cell of the comparison has."""
+    fresh = (seed for seed in count(1000) if seed not in study.seeds)
+    return next(islice(fresh, repeat - 1, None))
 
 
 def searches_of(study: Study, context: Context, out: Path) -> list[SearchPlan]:
@@ -54,26 +53,30 @@ def searches_of(study: Study, context: Context, out: Path) -> list[SearchPlan]:
     url = search_url(study.search.storage, out)
     datasets = study.search.datasets or study.datasets
     return [
-        _search(study, study.search, plan.label, dataset, context, out, url)
+        _search(study, study.search, arm, dataset, context, out, url)
         for dataset in datasets
         for plan in study.plans
-        if plan.entry.trains
+        for arm in arms_of(plan, study.search, dataset)
+        if arm.repeat
     ]
 
 
 def _search(
-    study: Study, section: SearchSection, label: str, dataset: str, context: Context, out: Path, url: str
+    study: Study, section: SearchSection, arm: StudyArm, dataset: str, context: Context, out: Path, url: str
 ) -> SearchPlan:
+    label, repeat = arm.method, arm.repeat
     lengthened = {"epochs": section.epochs} if section.epochs is not None else None
-    cell = replace(study.cell(label, dataset, search_seed(study), lengthened), targets=())
+    cell = replace(study.cell(label, dataset, search_seed(study, repeat), lengthened), targets=())
     settings = cell.all_settings()
     parts = context.parts(cell)
     kept = {name: value for name, value in parts["settings"].items() if name not in section.space}
+    ranges, searched = section.ranges(), searched_settings(study.plan(label), section)
+    validation = context.dataset(dataset, cell.subset).splits["val"].counts()
     return SearchPlan(
-        name=f"{study.name}/{label}/{dataset}",
+        name=f"{study.name}/{label}/{dataset}" + (f"/{repeat}" if repeat > 1 else ""),
         url=url,
-        space={name: _parameter(name, at, settings[name]) for name, at in section.ranges().items()},
-        recipe={name: settings[name] for name in section.space},
+        space={name: _parameter(name, ranges[name], settings[name]) for name in searched},
+        recipe={name: settings[name] for name in searched},
         trials=section.trials,
         epochs=cell.train.epochs,
         objective=CellObjective(cell, out.absolute(), context.machine),
@@ -82,7 +85,16 @@ def _search(
         seed=cell.seed,
         grid_points=section.points,
         terms={**{name: parts[name] for name in ("dataset", "protocol", "code")}, "train": kept},
-        about={"method": label, "dataset": dataset, "metric": study.select.metric},
+        about={
+            "method": label,
+            "dataset": dataset,
+            "metric": study.select.metric,
+            "arm": "tuned",
+            "repeat": repeat,
+            "trained_as": arm.label,
+            "settings_it_lacks": [name for name in section.space if name not in searched],
+            "validation": {"queries": validation["captions"], "people": validation["person_ids"]},
+        },
     )
 
 
@@ -104,7 +116,7 @@ def search_problems(study: Study, context: Context, out: Path) -> list[str]:
 
 
 def search_study(study: Study, store: RunStore, context: Context, options: LaunchOptions) -> Tuned:
-    """Search every method of the study; the winners' settings by (method, dataset).
+    """Search every method of the study; the settings that won.
 
     All trials are kept in `search.json`, their cells below `trials`. The winners' scores are not results: the
     caller trains their settings again on the study's own seeds. Raises `StorageError` when the terms of a
@@ -153,8 +165,8 @@ def _resources(options: LaunchOptions, store: RunStore) -> Any:
     return replace(options.resources, folder=store.directory / FOLDER / "jobs")
 
 
-def _place(search: SearchPlan) -> tuple[str, str]:
-    return search.about["method"], search.about["dataset"]
+def _place(search: SearchPlan) -> tuple[str, str, int]:
+    return search.about["method"], search.about["dataset"], search.about["repeat"]
 
 
 def _winner(search: SearchPlan) -> Mapping[str, Scalar] | None:

@@ -31,6 +31,7 @@ from harness.machine.seeds import seed_for
 from harness.speed import timing
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
+from harness.study.arms import Tuned
 from harness.study.cell import Cell, fingerprint
 from harness.study.schema import Overhead
 from harness.study.study import Study
@@ -46,7 +47,6 @@ PARTS = ("data", "forward", "backward", "optimiser")
 log = logging.getLogger(__name__)
 
 Compiling = Literal["auto", "off", "on"]
-Tuned = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 def measure_study(study: Study, store: RunStore, context: Context, tuned: Tuned | None = None) -> None:
@@ -60,7 +60,9 @@ def measure_study(study: Study, store: RunStore, context: Context, tuned: Tuned 
     if context.machine.devices > 1:
         context = Context(replace(context.machine, devices=1), context.progress)
     dataset, seed = study.datasets[0], study.seeds[0]
-    cells = [study.cell(label, dataset, seed, (tuned or {}).get((label, dataset))) for label in study.methods]
+    cells = [
+        study.cell(label, dataset, seed, (tuned or {}).get((label, dataset, 1))) for label in study.methods
+    ]
     path = store.directory / FILE
     identity = _identity(cells, study.overhead, context)
     if _is_current(path, identity):

@@ -167,7 +167,11 @@ class Search(StudySection):
     """A search of hyper-parameters: the same budget for every method that trains, on validation only."""
 
     trials: int = Field(ge=1, le=100_000)
-    """Finished trials of every method, complete or pruned."""
+    """Finished trials of every search, complete or pruned; more of them continue a search."""
+    arms: tuple[Literal["recipe", "tuned"], ...] = Field(default=("recipe", "tuned"), min_length=1)
+    """What is trained on the study's seeds: every method by its recipe, by the settings that won, or both."""
+    repeats: int = Field(default=1, ge=1, le=100)
+    """Searches of every method, each with its own seed and winner: how much winners differ by chance."""
     space: dict[str, Any] = Field(min_length=1)
     """By name of a setting: a range `{low: …, high: …}`, or `{choices: […]}`."""
     sampler: Literal["tpe", "cmaes", "random", "grid"] = "tpe"

@@ -1,4 +1,4 @@
-"""Checks of a search space: every method that trains has every parameter, at both ends of its range."""
+"""Checks of a search space: every method that trains has some of it, and takes both ends of each range."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness import registry
 from harness.study.document import Key, StudyDocument, shown, unknown_key
 from harness.study.method_checks import RECIPE, MethodChecks
 from harness.study.method_plan import MethodPlan
-from harness.study.schema import Choices, Range, parameter
+from harness.study.schema import Choices, Range, TrainSettings, parameter
 
 
 def check_space(document: StudyDocument, checks: MethodChecks, plans: list[MethodPlan]) -> None:
@@ -25,7 +25,25 @@ def check_space(document: StudyDocument, checks: MethodChecks, plans: list[Metho
         if problem:
             document.complain(key, problem)
         elif isinstance(value, dict):
-            _check_values(document, checks, key, name, value, searched)
+            having = [plan for plan in searched if _has(plan, name)]
+            _check_values(document, checks, key, name, value, having)
+    if isinstance(space, dict) and space:
+        _check_arms(document, searched, space)
+
+
+def _check_arms(document: StudyDocument, searched: list[MethodPlan], space: dict[str, Any]) -> None:
+    """Every method has something to search over, and no method has the name of another's tuned arm."""
+    labels = {plan.label for plan in searched}
+    for plan in searched:
+        if not any(_has(plan, name) for name in space):
+            document.complain(("search", "space"), f"{plan.label!r} has none of these settings; leave it out")
+        taken = [label for label in labels if label.startswith(f"{plan.label}-tuned")]
+        if taken:
+            document.complain(("search",), f"{taken[0]!r} is what the tuned arm of {plan.label!r} is called")
+
+
+def _has(plan: MethodPlan, name: str) -> bool:
+    return name in TrainSettings.model_fields or name in plan.entry.parameters(plan.overrides)
 
 
 def _shape_problem(name: str, value: Any) -> str:
@@ -39,16 +57,12 @@ def _shape_problem(name: str, value: Any) -> str:
 
 
 def _name_problem(name: str, searched: list[MethodPlan]) -> str:
-    """Why a setting cannot be searched over: a method lacks it, or is what it is because of it."""
+    """Why a setting cannot be searched over: no method has it, or one is what it is because of it."""
+    if searched and not any(_has(plan, name) for plan in searched):
+        known = set(RECIPE).union(*(plan.entry.parameters(plan.overrides) for plan in searched))
+        somewhere = any(name in entry.settings.model_fields for entry in registry.methods().values())
+        return "no method of this study has it" if somewhere else unknown_key(name, known)
     for plan in searched:
-        has = RECIPE.keys() | plan.entry.parameters(plan.overrides)
-        if name not in has:
-            somewhere = any(name in entry.settings.model_fields for entry in registry.methods().values())
-            lacks = (
-                f"{plan.label!r} does not have it, and every method of a study is searched over the same "
-                "settings; leave out the one or the other"
-            )
-            return lacks if somewhere else unknown_key(name, has)
         if name in plan.entry.fixed:
             return f"{name} is what makes {plan.entry.name}, so it is not searched"
     return ""

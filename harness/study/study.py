@@ -11,6 +11,7 @@ from typing import Any
 from harness.machine.errors import StudyError
 from harness.registry import MethodEntry
 from harness.study import document, validation
+from harness.study.arms import Tuned, arms_of, space_notes
 from harness.study.cell import UNTRAINED_SETTINGS, Cell
 from harness.study.document import StudyDocument
 from harness.study.method_plan import MethodPlan
@@ -123,7 +124,7 @@ class Study:
     def notes(self) -> tuple[str, ...]:
         """What a reader should know though nothing is refused: a key of two meanings, a swapped size."""
         labels = {plan.label: plan for plan in self.plans}
-        found = []
+        found = space_notes(self.plans, self.search)
         for name, reached in self.reach().items():
             owners: dict[str, list[str]] = {}
             for label in reached if name not in TrainSettings.model_fields else ():
@@ -158,17 +159,25 @@ class Study:
         """The method called `label` in this study; raises KeyError when there is none."""
         return {plan.label: plan for plan in self.plans}[label]
 
-    def cell(self, label: str, dataset: str, seed: int, changes: Mapping[str, Any] | None = None) -> Cell:
+    def cell(
+        self,
+        label: str,
+        dataset: str,
+        seed: int,
+        changes: Mapping[str, Any] | None = None,
+        called: str = "",
+    ) -> Cell:
         """One cell, with some settings changed by their flat names (a trial of a search, a tuned method).
 
-        Raises pydantic's `ValidationError` when a change is out of bounds.
+        `called` is its label where that is not the method's. Raises pydantic's `ValidationError` when a
+        change is out of bounds.
         """
         plan = self.plan(label).with_settings(changes) if changes else self.plan(label)
         evaluate = self.file.evaluate
         others = (*(self.datasets if evaluate.transfer else ()), *evaluate.targets)
         return Cell(
             study=self.name,
-            method=label,
+            method=called or label,
             base=plan.entry.name,
             dataset=dataset,
             seed=seed,
@@ -185,12 +194,18 @@ class Study:
             timeout_minutes=self.file.timeout_minutes,
         )
 
-    def cells(self, tuned: Mapping[tuple[str, str], Mapping[str, Any]] | None = None) -> list[Cell]:
-        """Every cell: datasets × methods × seeds. `tuned` changes settings by (method, dataset)."""
+    def cells(self, tuned: Tuned | None = None) -> list[Cell]:
+        """Every cell: datasets × methods × arms × seeds.
+
+        Until a search has its winners (`tuned`), the cells of its tuned arm have the recipe's settings.
+        """
         return [
-            self.cell(label, dataset, seed, (tuned or {}).get((label, dataset)))
+            self.cell(
+                arm.method, dataset, seed, (tuned or {}).get((arm.method, dataset, arm.repeat)), arm.label
+            )
             for dataset in self.datasets
-            for label in self.methods
+            for plan in self.plans
+            for arm in arms_of(plan, self.search, dataset)
             for seed in self.seeds
         ]
 

@@ -84,11 +84,13 @@ def _cost(found: Sequence[Search]) -> str:
 
 
 def _name(one: Search) -> str:
-    return f"{one['method']} on {one['dataset']}"
+    again = f", search {one['repeat']}" if one.get("repeat", 1) > 1 else ""
+    return f"{one['method']} on {one['dataset']}{again}"
 
 
 def _key(one: Search) -> str:
-    return slug(f"{one['method']}-{one['dataset']}")
+    again = f"-{one['repeat']}" if one.get("repeat", 1) > 1 else ""
+    return slug(f"{one['method']}-{one['dataset']}{again}")
 
 
 def _budgets(found: Sequence[Search]) -> Table:

@@ -185,8 +185,8 @@ def search(name: str, values: str) -> str:
         ("search={trials: 100001, space: {lr: {low: 1, high: 2}}}", "search.trials", "at most 100000"),
         (
             search("mask_ratio", "low: 0.1, high: 0.5"),
-            "search.space.mask_ratio",
-            "'uit-no-tir' does not have it",
+            "search.space",
+            "'uit-no-tir' has none of these settings",
         ),
         (search("lr", "low: 0, high: 1, log: true"), "search.space.lr", "log scale needs low above 0"),
         (search("lr", "low: 2, high: 1"), "search.space.lr", "low must be less than high, got 2 and 1"),

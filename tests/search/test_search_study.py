@@ -100,13 +100,16 @@ def test_trials_train_as_cells_and_never_see_the_test_split(
     assert {trial["params"]["temperature"]: trial["value"] for trial in record["trials"]} == scores
     assert record["trials"][0]["params"] == {"temperature": 0.02}
     winner = record["trials"][record["winner"]]
-    assert tuned == {("baseline", "cuhk-pedes"): winner["params"]}
+    assert tuned == {("baseline", "cuhk-pedes", 1): winner["params"]}
 
     # No score of a trial is a result; the winner's settings come back on seeds that no trial had.
     write_results_table(store)
     assert list(csv.DictReader((tmp_path / "out" / "results.csv").open())) == []
     cells = small.cells(tuned)
-    assert {cell.method_settings["temperature"] for cell in cells} == {winner["params"]["temperature"]}
+    used = {"baseline": 0.02, "baseline-tuned": winner["params"]["temperature"]}
+    assert {(cell.method, cell.method_settings["temperature"]) for cell in cells} == set(used.items())
+    about = {"arm": "tuned", "repeat": 1, "trained_as": "baseline-tuned", "settings_it_lacks": []}
+    assert {name: record[name] for name in about} == about
     assert search_seed(small) not in {cell.seed for cell in cells}
     assert {run.description["cell"]["seed"] for run in trials} == {search_seed(small)}
 
@@ -278,7 +281,11 @@ def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(
     searched = study(tmp_path, "methods=[baseline, uit-no-aug]", "search.trials=5", "search.epochs=3")
     cost = examine(searched, context, LaunchOptions(context.machine), tmp_path / "out").cost
     assert (cost["trials"], cost["trial_epochs_at_most"]) == (2 * 5, 2 * 5 * 3)
-    assert (cost["cells"], cost["epochs"]) == (2 * 2, 2 * 2 * 2)
+    arms = 2
+    assert (cost["cells"], cost["epochs"]) == (arms * 2 * 2, arms * 2 * 2 * 2)
+    twice = study(tmp_path, "search.trials=5", "search.repeats=2")
+    cost = examine(twice, context, LaunchOptions(context.machine), tmp_path / "out").cost
+    assert (cost["trials"], cost["cells"]) == (2 * 5, (1 + 2) * 2)
 
 
 def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(

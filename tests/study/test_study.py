@@ -292,10 +292,43 @@ def test_set_overrides_any_value_and_makes_sections_that_are_not_there(tmp_path:
 
 def test_tuned_settings_change_their_method_on_their_dataset_alone(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path))
-    cells = study.cells({("uit", "cuhk-pedes"): {"mask_ratio": 0.55, "lr": 2e-5}})
-    tuned = one(cells, "uit")
+    search = {"trials": 2, "space": {"lr": {"low": 1e-6, "high": 1e-4}}}
+    study = load_study(write_study(tmp_path, search=search))
+    cells = study.cells({("uit", "cuhk-pedes", 1): {"mask_ratio": 0.55, "lr": 2e-5}})
+    tuned = one(cells, "uit-tuned")
     assert (tuned.method_settings["mask_ratio"], tuned.train.lr) == (0.55, 2e-5)
-    assert one(cells, "uit", "rstpreid").method_settings["mask_ratio"] == 0.7
+    assert one(cells, "uit-tuned", "rstpreid").method_settings["mask_ratio"] == 0.7
+    assert one(cells, "uit").method_settings["mask_ratio"] == 0.7
+
+
+def test_the_arms_of_a_search_are_the_recipe_and_every_winner_each_under_a_name_of_its_own(
+    tmp_path: Path,
+) -> None:
+    search = {"trials": 2, "repeats": 2, "space": {"lr": {"low": 1e-6, "high": 1e-4}}}
+    methods = {"methods": ["uit", "clip-zero-shot"], "datasets": ["cuhk-pedes"], "seeds": 1}
+
+    def labels(**changes: Any) -> list[str]:
+        study = load_study(write_study(tmp_path, **methods, search={**search, **changes}))
+        return [cell.method for cell in study.cells()]
+
+    assert labels() == ["uit", "uit-tuned-1", "uit-tuned-2", "clip-zero-shot"]
+    assert labels(repeats=1) == ["uit", "uit-tuned", "clip-zero-shot"]
+    assert labels(arms=["tuned"], repeats=1) == ["uit", "clip-zero-shot"]
+    assert labels(arms=["recipe"]) == ["uit", "clip-zero-shot"]
+    with pytest.raises(StudyError, match="'uit-tuned' is what the tuned arm of 'uit' is called"):
+        load_study(
+            write_study(tmp_path, search=search, methods=["uit", {"name": "uit-tuned", "base": "baseline"}])
+        )
+
+
+def test_a_method_without_a_searched_setting_is_searched_over_those_it_has_and_this_is_said(
+    tmp_path: Path,
+) -> None:
+    space = {"lr": {"low": 1e-6, "high": 1e-4}, "mask_ratio": {"low": 0.3, "high": 0.9}}
+    study = load_study(
+        write_study(tmp_path, methods=["uit", "uit-no-tir"], search={"trials": 2, "space": space})
+    )
+    assert study.notes == ("search.space: uit-no-tir has 1 of the 2 searched settings: no mask_ratio",)
 
 
 def test_claims_are_found_from_the_project_and_from_beside_the_study(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""The chapter on tuning: whether gains survive it, and how much of each winner's lead was luck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.comparison import METRICS, ComparisonGroup
+from reports.context import ReportContext
+from reports.document import Block, Column, Prose, Section, Table, TableCell
+from reports.formatting import KINDS, interval, missing, number, p_value, plural, signed, spread
+from reports.sections.search import FILE, searches
+from reports.statistics import Finding
+from reports.tuning import (
+    Arms,
+    SearchRecord,
+    arms_in,
+    expected_best,
+    fresh_lead,
+    lead_noise,
+    tuned_against_recipe,
+    tuned_gains,
+)
+
+
+def section(context: ReportContext) -> Section | None:
+    """One set of tables for every dataset that was searched; None when no method has both arms."""
+    records = [one for run in context.stored_runs.runs for one in searches(run.path / FILE)]
+    blocks: list[Block] = []
+    for group in context.same_dataset:
+        arms = arms_in(group, records)
+        if arms:
+            here = [one for one in records if one["dataset"] == group.evaluation.source]
+            blocks += _tables(group, arms, [one for one in here if one["method"] in arms])
+    if not blocks:
+        return None
+    text = (
+        "Every method was trained on the same seeds twice: by the study's recipe, and by the settings that "
+        "won its own search. No seed of a search is one of these seeds; the budgets stand in the next chapter."
+    )
+    return Section("tuning", "Does the gain survive tuning?", (Prose(text), *blocks))
+
+
+def _tables(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -> list[Block]:
+    made: list[Block] = []
+    for metric in METRICS:
+        made += [table for table in (_gains(group, arms, metric),) if table is not None]
+        made.append(_against_recipe(group, arms, metric))
+    made += [_luck(group, arms, records), _budgets(group, records)]
+    return [*made, *(table for table in (_repeats(group, arms, records),) if table is not None)]
+
+
+def _finding(item: Finding) -> TableCell:
+    estimate = item.estimate
+    text = f"{signed(estimate.value, 2)} {interval(estimate, 2)}"
+    return TableCell(
+        text, estimate.value, note=f"p {p_value(item.p_holm)}, {item.verdict}", kind=KINDS[item.verdict]
+    )
+
+
+def _gains(group: ComparisonGroup, arms: Arms, metric: str) -> Table | None:
+    rows = [
+        (
+            TableCell(gain.method, gain.method),
+            *map(_finding, (gain.untuned, gain.tuned, gain.change)),
+            TableCell(_survival(gain.change), gain.change.verdict),
+        )
+        for gain in tuned_gains(group, arms, metric)
+    ]
+    if not rows:
+        return None
+    columns = (
+        Column("Method", "left"),
+        Column("Δ untuned", help=f"Minus {group.reference}, both by the recipe"),
+        Column("Δ tuned", help=f"Minus {group.reference}, both by the settings that won"),
+        Column("Tuned − untuned", help="The difference of the two differences"),
+        Column("Does tuning change the gain?", "left"),
+    )
+    title = f"{metric} against {group.reference}, untuned and tuned, {group.evaluation.title}"
+    notes = ("Points with 95 % intervals. Holm's correction within each column.",)
+    return Table(f"tuning-gains-{metric.lower()}-{group.evaluation.key}", title, columns, tuple(rows), notes)
+
+
+def _survival(change: Finding) -> str:
+    words: Mapping[str, str] = {
+        "better": "tuning adds to it",
+        "worse": "tuning takes from it",
+        "tied": "no, within the margin",
+        "cannot tell": "cannot tell",
+    }
+    return words[change.verdict]
+
+
+def _against_recipe(group: ComparisonGroup, arms: Arms, metric: str) -> Table:
+    columns = (
+        Column("Method", "left"),
+        Column("Tuned − recipe"),
+        Column("p, Holm"),
+        Column("Verdict", "left"),
+    )
+    rows = tuple(
+        (
+            TableCell(method, method),
+            _finding(item),
+            TableCell(p_value(item.p_holm), item.p_holm),
+            TableCell(item.verdict, item.verdict, kind=KINDS[item.verdict]),
+        )
+        for method, item in tuned_against_recipe(group, arms, metric).items()
+    )
+    title = f"What tuning gained in {metric} on fresh seeds, {group.evaluation.title}"
+    return Table(f"tuned-{metric.lower()}-{group.evaluation.key}", title, columns, rows)
+
+
+def _luck(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -> Table:
+    columns = (
+        Column("Search", "left"),
+        Column("Settings", help="Searched settings that the method has, of all that the study searches over"),
+        Column("Winner", help="Its validation score in the search"),
+        Column(
+            "Standard error", help="Of that score: if queries were independent, to all of a person's alike"
+        ),
+        Column(
+            "Trials within it", help="Other complete trials less than one standard error behind the winner"
+        ),
+        Column("Lead in the search", help="Over the recipe's trial, in points"),
+        Column("Lead on fresh seeds", help="Of the same settings over the recipe, on the same split"),
+        Column("Luck", help="The part of the lead that fresh seeds do not show"),
+    )
+    rows = tuple(_luck_row(group, arms, one) for one in records)
+    title = f"What is noise in a trial's lead, {group.evaluation.title}"
+    return Table(f"tuning-luck-{group.evaluation.key}", title, columns, rows)
+
+
+def _luck_row(group: ComparisonGroup, arms: Arms, one: SearchRecord) -> tuple[TableCell, ...]:
+    has, lacks = len(one["space"]), one.get("settings_it_lacks", [])
+    said = f"no {', '.join(lacks)}" if lacks else ""
+    first = (TableCell(_named(one), _named(one)), TableCell(f"{has} of {has + len(lacks)}", has, note=said))
+    noise = lead_noise(one)
+    if noise is None:
+        return (*first, *[missing("no complete trial, or the size of its split is unknown")] * 6)
+    fresh = fresh_lead(group, one["method"], one["trained_as"], one.get("metric", "R1"))
+    known = noise.lead is not None and fresh is not None
+    luck = noise.lead - fresh if noise.lead is not None and fresh is not None else None
+    within = f"{noise.within_least} to {noise.within_most} of {noise.complete - 1}"
+    return (
+        *first,
+        TableCell(number(noise.score, 2), noise.score),
+        TableCell(f"{number(noise.least_se, 2)} to {number(noise.most_se, 2)}", noise.least_se),
+        TableCell(within, noise.within_least),
+        _points(noise.lead),
+        _points(fresh),
+        _points(luck) if known else missing("one of the two leads is unknown"),
+    )
+
+
+def _points(value: float | None) -> TableCell:
+    return missing("not known") if value is None else TableCell(signed(value, 2), value)
+
+
+def _named(one: SearchRecord) -> str:
+    return f"{one['method']}, search {one['repeat']}" if one.get("repeat", 1) > 1 else str(one["method"])
+
+
+def _budgets(group: ComparisonGroup, records: Sequence[SearchRecord]) -> Table:
+    scores = {_named(one): _complete_scores(one) for one in records}
+    most = max((len(values) for values in scores.values()), default=0)
+    budgets = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256) if size < most] + ([most] if most else [])
+    columns = (Column("Search", "left"), *(Column(plural(size, "trial")) for size in budgets))
+    rows = tuple(
+        (
+            TableCell(name, name),
+            *(
+                TableCell(number(best, 2), best)
+                if size <= len(values) and (best := expected_best(values, size)) is not None
+                else missing(f"only {plural(len(values), 'complete trial')}")
+                for size in budgets
+            ),
+        )
+        for name, values in scores.items()
+    )
+    title = f"Expected best validation score against budget, {group.evaluation.title}"
+    note = (
+        "Over complete trials, as if drawn at random; a sampler that learns does better late than this says."
+    )
+    return Table(f"tuning-budget-{group.evaluation.key}", title, columns, rows, (note,))
+
+
+def _complete_scores(one: Mapping[str, Any]) -> list[float]:
+    return [float(trial["value"]) for trial in one["trials"] if trial["state"] == "complete"]
+
+
+def _repeats(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -> Table | None:
+    """How much searches of one method differ; None when each was searched once."""
+    rows = []
+    for method, labels in arms.items():
+        if len(labels) < 2:
+            continue
+        won = [noise.score for one in records if one["method"] == method and (noise := lead_noise(one))]
+        tested = [100 * float(group.methods[label].scores["R1"].mean()) for label in labels]
+        rows.append(
+            (
+                TableCell(method, method),
+                TableCell(str(len(labels)), len(labels)),
+                _deviation(won),
+                TableCell(", ".join(number(score, 2) for score in tested), tested[0]),
+                _deviation(tested),
+            )
+        )
+    if not rows:
+        return None
+    columns = (
+        Column("Method", "left"),
+        Column("Searches"),
+        Column("SD of the winners' validation scores"),
+        Column("Test R1 of each winner", help="Mean over the study's seeds"),
+        Column("SD of these"),
+    )
+    title = f"How much repeated searches differ, {group.evaluation.title}"
+    return Table(f"tuning-repeats-{group.evaluation.key}", title, columns, tuple(rows))
+
+
+def _deviation(values: Sequence[float]) -> TableCell:
+    found = spread(values)
+    return missing("fewer than two winners") if found is None else TableCell(number(found, 2), found)
