@@ -36,7 +36,7 @@ def section(context: ReportContext) -> Section | None:
         return None
     text = (
         "Every method was trained on the same seeds twice: by the study's recipe, and by the settings that "
-        "won its own search. No seed of a search is one of these seeds; the budgets stand in the next chapter."
+        "won its own search. No seed of a search is one of these seeds; budgets stand in the next chapter."
     )
     return Section("tuning", "Does the gain survive tuning?", (Prose(text), *blocks))
 
