@@ -16,7 +16,7 @@ from methods.attention import full_precision, use_fast_attention
 from methods.backbones import BackboneConfig, backbone_config, backbone_names, config_from_raw
 from methods.base import Batch, Method, Noise
 from methods.blocks import encode_one_token, token_at
-from methods.pretrained import WeightsNotFoundError, find_weights
+from methods.pretrained import WeightsNotFoundError, adapt_to_weights, find_weights
 from methods.tokenizer import Tokenizer
 from methods.weight_files import read_state
 
@@ -209,7 +209,7 @@ def load_backbone(name: str, pretrained: str, image_size: tuple[int, int], *, se
     for the name and `WeightsNotFoundError` for the weights; with `HARNESS_OFFLINE=1` the network is never
     tried.
     """
-    config = backbone_config(name)
+    config = adapt_to_weights(backbone_config(name), pretrained)
     _check_image_size(config, image_size)
     state = None if pretrained == "none" else read_state(find_weights(name, pretrained))
     with torch.random.fork_rng(devices=[]):

@@ -14,6 +14,7 @@ from methods.base import Noise
 from methods.blocks import attend, cross_attention, transformer
 
 Masking = Literal["uniform", "by_tag"]
+AtLeastOne = Literal["likeliest", "first_word"]
 
 UNIFORM_RATE = 0.15  # IRRA
 CONTENT_RATE, OTHER_RATE = 0.30, 0.05  # SEN: nouns and adjectives, everything else
@@ -32,22 +33,43 @@ def draw_masking(shape: tuple[int, int], generator: torch.Generator, device: tor
 
 
 def mask_captions(
-    captions: Tensor, content: Tensor, noise: Noise, vocab_size: int, masking: Masking
+    captions: Tensor,
+    content: Tensor,
+    noise: Noise,
+    vocab_size: int,
+    masking: Masking,
+    at_least_one: AtLeastOne = "likeliest",
 ) -> tuple[Tensor, Tensor]:
     """Masked captions and which tokens were chosen, both [batch, tokens].
 
     15 % of the words are chosen (`uniform`) or 30 % of `content` and 5 % of the rest (`by_tag`), at least
-    one per caption; of those 80 % become the mask token, 10 % a random word, 10 % stay.
+    one per caption; of those 80 % become the mask token, 10 % a random word, 10 % stay. Where chance chose
+    none, `at_least_one` is the word nearest to being chosen, or (as IRRA does) the first word, which then
+    always becomes the mask token.
+
+    Args:
+        captions: [batch, tokens] int64.
+        content: [batch, tokens] bool, nouns and adjectives.
+        noise: of `draw_masking`.
+        vocab_size: size of the vocabulary; its last three ids are mask, start and end.
+        masking: rates of the choice.
+        at_least_one: what is masked in a caption of which chance chose nothing.
     """
     rate = torch.where(content, CONTENT_RATE, OTHER_RATE) if masking == "by_tag" else UNIFORM_RATE
     words = is_word(captions, vocab_size)
-    # The likeliest word is always chosen: where others are, it would be anyway.
     readiness = (noise["mask_choice"] / rate).masked_fill(~words, math.inf)
     positions = torch.arange(captions.shape[1], device=captions.device)
-    chosen = words & ((readiness < 1) | (positions == readiness.argmin(dim=1, keepdim=True)))
-    random_words = 1 + (noise["mask_word"] * (vocab_size - 4)).long()
-    replaced = torch.where(noise["mask_kind"] < AS_MASK + AS_RANDOM, random_words, captions)
-    replaced = replaced.masked_fill(noise["mask_kind"] < AS_MASK, vocab_size - 3)
+    chosen, kind = words & (readiness < 1), noise["mask_kind"]
+    # Where others are chosen, so is the likeliest: only a caption without any is changed by it.
+    nearest = readiness if at_least_one == "likeliest" else torch.where(words, 0.0, math.inf)
+    forced = words & (positions == nearest.argmin(dim=1, keepdim=True))
+    if at_least_one == "first_word":
+        forced &= ~chosen.any(dim=1, keepdim=True)
+        kind = kind.masked_fill(forced, 0.0)
+    chosen |= forced
+    random_words = 1 + (noise["mask_word"] * (vocab_size - 4)).long().clamp(max=vocab_size - 5)
+    replaced = torch.where(kind < AS_MASK + AS_RANDOM, random_words, captions)
+    replaced = replaced.masked_fill(kind < AS_MASK, vocab_size - 3)
     return torch.where(chosen, replaced, captions), chosen
 
 

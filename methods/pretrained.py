@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
 from harness.registry import HarnessError
+
+from methods.backbones import BackboneConfig
 
 TIMEOUT_SECONDS = 5.0
 """How long a server of weights may take to answer."""
@@ -50,6 +53,19 @@ def find_weights(name: str, pretrained: str) -> Path:
         f"pretrained {pretrained!r} is neither a file nor a tag of {name} "
         f"(tags: {', '.join(tags) or 'none'}; `rendered` and `none` also exist)"
     )
+
+
+def adapt_to_weights(config: BackboneConfig, pretrained: str) -> BackboneConfig:
+    """`config` as the weights `pretrained` were trained: activation, and normalisation of pixels.
+
+    open_clip names some weights under backbones of another activation, and only warns. Weights without a tag
+    (`rendered`, `none`, a file) keep what the backbone's name says.
+    """
+    if pretrained not in open_clip.list_pretrained_tags_by_model(config.name):
+        return config
+    tag: Mapping[str, Any] = get_pretrained_cfg(config.name, pretrained)
+    raw = {**config.raw, "quick_gelu": bool(tag.get("quick_gelu", False))}
+    return replace(config, raw=raw, mean=tuple(tag["mean"]), std=tuple(tag["std"]))
 
 
 def _find_tag(name: str, tag: str) -> Path:

@@ -74,6 +74,9 @@ class UITSettings(BaseModel):
     tokens."""
     mlm_masking: Masking = "uniform"
     """Which tokens MLM hides: 15 % of all, or 30 % of nouns and adjectives and 5 % of the rest."""
+    mask_at_least_one: Literal["likeliest", "first_word"] = "likeliest"
+    """What is masked in a caption where chance chose nothing: the word nearest to being chosen, or the first
+    word by the mask token (released)."""
     caption_corruption: Literal["off", "uniform", "by_tag"] = "off"
     """Released bug: masked captions overwrite the originals, so every loss sees them."""
     loss_mask_off_by_one: bool = False
@@ -91,6 +94,8 @@ class UITSettings(BaseModel):
         soft_mining = self.cmt and self.cmt_mining in ("all_negatives", "info_nce")
         if self.sdm or self.itc or soft_mining:
             names.add("temperature")
+        if self.mlm or self.caption_corruption != "off":
+            names.add("mask_at_least_one")
         if self.cmt and self.cmt_mining == "info_nce":
             names.discard("margin")
         if self.cmt and self.cmt_mining != "triplet":
@@ -117,6 +122,7 @@ CLEAN: Mapping[str, Any] = MappingProxyType(
         "loss_mask_off_by_one": False,
         "cmt_positive": "weakest",
         "text_pass": "reused",
+        "mask_at_least_one": "likeliest",
     }
 )
 """Method-side switches of the clean experiment."""
@@ -127,6 +133,7 @@ RELEASED: Mapping[str, Any] = MappingProxyType(
         "loss_mask_off_by_one": True,
         "cmt_positive": "own_pair",
         "text_pass": "twice",
+        "mask_at_least_one": "first_word",
     }
 )
 """Method-side switches of the authors' code, bugs included."""

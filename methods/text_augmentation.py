@@ -68,7 +68,9 @@ def swap_words(captions: Tensor, content: Tensor, noise: Noise, vocab_size: int)
     positions = words.byte().argsort(dim=1, descending=True, stable=True)
     count = words.sum(dim=1, keepdim=True)
     for pair in noise["augment_swaps"].unbind(dim=1):
-        first, second = positions.gather(1, (pair * count).long()).chunk(2, dim=1)
+        first, second = positions.gather(1, (pair * count).long().minimum(count - 1).clamp(min=0)).chunk(
+            2, dim=1
+        )
         captions, content = _swap(captions, first, second), _swap(content, first, second)
     return captions, content
 

@@ -64,7 +64,9 @@ class UIT(DualEncoder):
         """Named scalar losses of `batch`, weights applied."""
         settings, clip = self.settings, self.clip
         captions, content = self.augmented(batch, noise)
-        masked, chosen = mask_captions(captions, content, noise, self.vocab_size, self.masking)
+        masked, chosen = mask_captions(
+            captions, content, noise, self.vocab_size, self.masking, settings.mask_at_least_one
+        )
         seen = captions if settings.caption_corruption == "off" else masked
 
         # All tokens are projected only where something asks for them.

@@ -24,6 +24,7 @@ from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from harness.study.cell import Cell, fingerprint
 from harness.study.study import TrainSettings
+from methods.backbones import OPENAI_MEAN, OPENAI_STD, backbone_config
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -60,14 +61,24 @@ class InputSpec:
     image_size: tuple[int, int]
     vocab_size: int
     context_length: int
+    mean: tuple[float, float, float] = OPENAI_MEAN
+    """Per channel, what pixels are normalised by."""
+    std: tuple[float, float, float] = OPENAI_STD
 
     @classmethod
     def of(cls, cell: Cell) -> InputSpec:
         """What a cell's backbone reads."""
-        from methods.backbones import backbone_config
+        from methods.pretrained import adapt_to_weights
 
-        config = backbone_config(cell.train.backbone)
-        return cls(cell.subset, cell.train.image_size, config.vocab_size, config.context_length)
+        config = adapt_to_weights(backbone_config(cell.train.backbone), cell.train.pretrained)
+        return cls(
+            cell.subset,
+            cell.train.image_size,
+            config.vocab_size,
+            config.context_length,
+            config.mean,
+            config.std,
+        )
 
 
 class Context:
@@ -168,7 +179,13 @@ class Context:
             progress=self._watch(f"tagging {name} {split}"),
         )
         self._ready[key] = DeviceData(
-            cache.split, cache.pixels, tokens, device, resident=self._resident_on(device)
+            cache.split,
+            cache.pixels,
+            tokens,
+            device,
+            resident=self._resident_on(device),
+            mean=input_spec.mean,
+            std=input_spec.std,
         )
         while len(self._ready) > SPLITS_ON_DEVICE:
             self._ready.popitem(last=False)[1].close()

@@ -44,7 +44,9 @@ class OpenedModel:
     def input_spec(self, subset: int | None = None) -> InputSpec:
         """How it sees a dataset."""
         config = self.backbone.config
-        return InputSpec(subset, self.image_size, config.vocab_size, config.context_length)
+        return InputSpec(
+            subset, self.image_size, config.vocab_size, config.context_length, config.mean, config.std
+        )
 
 
 def open_model(
@@ -155,6 +157,7 @@ def _is_model_of_a_run(checkpoint: Path) -> bool:
 def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
     from methods.backbones import backbone_config
     from methods.clip import Backbone
+    from methods.pretrained import adapt_to_weights
 
     refuse_unregistered(run)
     try:
@@ -165,7 +168,8 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
     except (KeyError, TypeError, ValueError, StoreError) as error:
         raise CheckpointError(f"{checkpoint}: this cell has no model to open: {error}") from error
     entry = registry.method(cell.base)
-    backbone = Backbone(backbone_config(train.backbone), train.image_size)
+    config = adapt_to_weights(backbone_config(train.backbone), train.pretrained)
+    backbone = Backbone(config, train.image_size)
     method: Method = entry.load()(
         entry.resolve(cell.overrides), backbone=backbone, identities=identities, image_size=train.image_size
     )

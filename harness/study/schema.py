@@ -10,7 +10,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from harness.machine.terms import Metric, Precision, Selection, TieOrder
 
-Rule = Literal["clean", "released"]
 Preset = Literal["clean", "released"]
 
 
@@ -71,8 +70,8 @@ class TrainSettings(StudySection):
     """Share of `lr` at which the warm-up begins."""
     precision: Precision = "bf16"
     """bf16 autocast over fp32 weights, fp32 throughout, or (released) fp16 weights without loss scaling."""
-    sampler: Rule = "clean"
-    """Every caption once an epoch (clean), or rounds of identities drawn at random (released)."""
+    sampler: Literal["pairs", "shuffle", "released"] = "pairs"
+    """Every caption once, a person's two by two (pairs) or in any order (shuffle), or as released."""
     flip_probability: Unit = 0.5
     """Probability that a training image is mirrored."""
     crop_padding: int = Field(default=10, ge=0, le=1024)

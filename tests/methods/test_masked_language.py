@@ -108,3 +108,49 @@ def test_the_loss_is_the_summed_cross_entropy_of_chosen_words() -> None:
         expected += log_sum - scores[int(ids[row, place])]
     assert total.item() == pytest.approx(expected, rel=1e-4)
     assert count.item() == chosen.sum().item()
+
+
+@pytest.mark.parametrize("value", [0.0, 1 - 2**-24, 1.0])
+def test_the_ends_of_the_noise_give_words_and_never_the_mask_start_or_end(value: float) -> None:
+    ids = captions(50, 8, 12)
+    noise = {"mask_choice": torch.zeros(50, 12), "mask_kind": torch.full((50, 12), 0.85)}
+    for vocab in (VOCAB, 49408):
+        masked, chosen = mask_captions(
+            ids.clamp(max=vocab - 4),
+            torch.zeros_like(ids).bool(),
+            {**noise, "mask_word": torch.full((50, 12), value)},
+            vocab,
+            "uniform",
+        )
+        assert set(masked[chosen].tolist()) == {1 if value == 0 else vocab - 4}
+
+
+def test_random_words_are_uniform_over_the_vocabulary() -> None:
+    vocab, ids = 43, torch.ones(2000, 60, dtype=torch.int64)
+    noise = {
+        **noise_for(ids),
+        "mask_choice": torch.zeros(2000, 60),
+        "mask_kind": torch.full((2000, 60), 0.85),
+    }
+    masked, _ = mask_captions(ids, torch.zeros_like(ids).bool(), noise, vocab, "uniform")
+    counts = masked.flatten().bincount(minlength=vocab).float()
+    assert counts[0] == 0
+    assert counts[vocab - 3 :].sum() == 0
+    expected = ids.numel() / (vocab - 4)
+    deviations = (counts[1 : vocab - 3] - expected) / math.sqrt(expected)
+    assert deviations.abs().max() < 4.5
+    assert deviations.square().mean() == pytest.approx(1, abs=4 * math.sqrt(2 / (vocab - 4)))
+
+
+def test_where_chance_chose_nothing_irra_masks_the_first_word_by_the_mask_token() -> None:
+    ids = captions(3, 4, 8)
+    noise = {name: torch.full(ids.shape, 0.95) for name in ("mask_choice", "mask_kind", "mask_word")}
+    noise["mask_choice"][1, 3] = 0.1
+    noise["mask_choice"][2, 4] = 0.5
+    content = torch.zeros_like(ids).bool()
+    masked, chosen = mask_captions(ids, content, noise, VOCAB, "uniform", "first_word")
+    assert chosen.nonzero().tolist() == [[0, 1], [1, 3], [2, 1]]
+    assert masked[0, 1] == masked[2, 1] == MASK
+    assert torch.equal(masked[1], ids[1])  # chosen by chance, and kept by chance
+    _, likeliest = mask_captions(ids, content, noise, VOCAB, "uniform", "likeliest")
+    assert likeliest.nonzero().tolist() == [[0, 1], [1, 3], [2, 4]]

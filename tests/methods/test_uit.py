@@ -66,11 +66,22 @@ def test_switching_a_part_off_leaves_the_other_losses_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(
-    "weight", ["sdm_weight", "identity_weight", "cmt_weight", "restoration_weight", "mlm_weight"]
+    "weight",
+    [
+        "sdm_weight",
+        "identity_weight",
+        "cmt_weight",
+        "restoration_weight",
+        "mlm_weight",
+        "itc_weight",
+        "cmpm_weight",
+    ],
 )
 def test_a_weight_scales_its_own_loss(weight: str) -> None:
     part = {"restoration_weight": "tir"}.get(weight, weight.removesuffix("_weight"))
-    once, thrice = (losses(toy_method("uit", mlm=True, **{weight: factor})) for factor in (1.0, 3.0))
+    once, thrice = (
+        losses(toy_method("uit", mlm=True, itc=True, cmpm=True, **{weight: factor})) for factor in (1.0, 3.0)
+    )
     assert thrice.pop(part) == pytest.approx(3 * once.pop(part), rel=1e-5)
     assert thrice == once
 
@@ -150,6 +161,39 @@ def test_every_mining_stands_in_for_the_triplet_and_changes_nothing_else(mining:
     triplet, other = losses(toy_method("uit")), losses(toy_method("uit", cmt_mining=mining))
     assert other.pop("cmt") != pytest.approx(triplet.pop("cmt"))
     assert other == triplet
+
+
+REACHES: dict[str, tuple[Any, set[str]]] = {
+    "temperature": (0.2, {"sdm", "itc"}),
+    "margin": (0.4, {"cmt"}),
+    "mask_ratio": (0.4, {"tir"}),
+    "augmentation_probability": (0.9, {"sdm", "cmt", "itc", "cmpm", "identity", "tir", "mlm"}),
+    "decoder_depth": (2, {"tir", "mlm"}),
+    "cmt_mining": ("semi_hard", {"cmt"}),
+    "mlm_masking": ("by_tag", {"mlm"}),
+    "loss_mask_off_by_one": (True, {"tir"}),
+}
+
+
+@pytest.mark.parametrize("setting", REACHES)
+def test_a_setting_reaches_its_losses_and_no_other(setting: str) -> None:
+    value, reached = REACHES[setting]
+    parts = {"mlm": True, "itc": True, "cmpm": True}
+    before, after = losses(toy_method("uit", **parts)), losses(toy_method("uit", **parts, **{setting: value}))
+    changed = {name for name in before if before[name] != pytest.approx(after[name], rel=1e-6)}
+    assert changed == reached
+
+
+@pytest.mark.parametrize("mining", ["all_negatives", "info_nce"])
+def test_the_temperature_reaches_soft_mining(mining: Any) -> None:
+    cool, warm = (losses(toy_method("uit", cmt_mining=mining, temperature=t))["cmt"] for t in (0.02, 0.3))
+    assert cool != pytest.approx(warm)
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "max_hinge", "all_negatives"])
+def test_the_margin_reaches_every_mining_that_has_one(mining: Any) -> None:
+    narrow, wide = (losses(toy_method("uit", cmt_mining=mining, margin=m))["cmt"] for m in (0.05, 0.9))
+    assert wide > narrow
 
 
 # --- several processes, precision, weights
