@@ -17,7 +17,6 @@ from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
 from harness.registry import HarnessError
-
 from methods.backbones import BackboneConfig
 
 TIMEOUT_SECONDS = 5.0
