@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.checks import check_dataset
-from harness.data.dataset import SPLIT_NAMES
 from harness.data.datasets import load_dataset
 from harness.data.images import image_cache
 from harness.machine import paths
@@ -33,11 +32,26 @@ def render(found: dict[str, Any]) -> None:
         shown = (
             f"{counts[kind]:>8,} {kind.replace('_', ' ')}" for kind in ("person_ids", "images", "captions")
         )
-        print(f"  {split:<6}{'  '.join(shown)}")
+        print(f"  {split:<6}{'  '.join(shown)}{_odd(counts)}")
+    modes = ", ".join(f"{number:,} {mode}" for mode, number in found["modes"].items())
+    if modes:
+        print(f"  image modes: {modes}")
     for note in found["notes"]:
         print(f"  note: {note}")
     for problem in () if found["damaged"] else found["problems"]:
         print(f"  {problem}")
+
+
+def _odd(counts: dict[str, int]) -> str:
+    """What of a split's captions and images needs attention, in brackets."""
+    words = {
+        "captions_cut": "captions cut",
+        "shared_captions": "captions of several persons",
+        "shared_images": "images of several persons",
+        "undecidable": "undecidable queries",
+    }
+    parts = [f"{counts[key]:,} {word}" for key, word in words.items() if counts.get(key)]
+    return f"  ({', '.join(parts)})" if parts else ""
 
 
 def image_size_of(text: str) -> tuple[int, int]:
@@ -64,7 +78,7 @@ def cache_data(
         progress=partial(progress.working, f"reading the images of {name}"),
     )
     lines = []
-    for split in SPLIT_NAMES:
+    for split in dataset.splits:
         cache = image_cache(
             dataset.splits[split],
             shape,

@@ -50,7 +50,14 @@ Ignore = Annotated[
 ]
 LauncherName = Annotated[str, typer.Option("--launcher", help="Where cells run: local, ray or slurm.")]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="Repeat bit for bit, also on a GPU.")]
-Plugin = Annotated[list[Path] | None, typer.Option(help="A Python file that registers methods or datasets.")]
+Plugin = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        "--dataset-file",
+        help="A Python file that registers methods or datasets, or a NAME.dataset.yaml.",
+    ),
+]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out broken images, and count them.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -91,8 +98,10 @@ def machine_of(
     skip_broken: bool = False,
 ) -> Machine:
     """Where and how to run, with this process made ready for it."""
+    from harness import registry
     from harness.machine.environment import Machine, command
 
+    given = tuple(path.resolve() for path in plugins or ())
     machine = Machine(
         data_root=data_root_of(data_root),
         device=device,
@@ -100,7 +109,8 @@ def machine_of(
         threads=threads,
         deterministic=deterministic,
         skip_broken=skip_broken,
-        plugins=tuple(path.resolve() for path in plugins or ()),
+        # Dataset files that were found or named by the study are passed to workers too.
+        plugins=tuple(dict.fromkeys((*given, *registry.plugins()))),
         command=command(),
     )
     from harness.launch.context import prepare_process

@@ -86,7 +86,7 @@ def run(
         from harness.machine.progress import shown
         from harness.study.study import load_study
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         loaded = load_study(study, overrides or (), **narrowed(methods, datasets, seeds, subset))
         options = options_of(
             data_root,
@@ -134,7 +134,7 @@ def check(
         from harness.machine.progress import shown
         from harness.study.study import load_study
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         loaded = load_study(study, overrides or (), **narrowed(methods, datasets, seeds, subset))
         options = options_of(
             data_root,
@@ -216,7 +216,7 @@ def evaluate(
     with refusals():
         from harness.launch.models import evaluate_checkpoint, render
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         machine = machine_of(data_root, device, plugin)
         found = evaluate_checkpoint(
             checkpoint,
@@ -262,7 +262,7 @@ def query(
     with refusals():
         from harness.cli.query import Question, ask, plain, render
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         machine = machine_of(data_root, device, plugin)
         question = Question.of(sentences or (), sentences_from, image or ())
         answers = ask(
@@ -303,7 +303,7 @@ def verify(
         from harness.trust.certificate import render
         from harness.trust.verify import verify
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         machine = machine_of(data_root, device, plugin)
         with shown() as progress:
             found = verify(
@@ -336,7 +336,7 @@ def why(
     with refusals():
         from harness.trust.why import render, why
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         answer = why(cell, other, machine_of(data_root, device, plugin))
     _answer(answer.plain(), as_json, lambda: render(answer))
 
@@ -353,7 +353,7 @@ def doctor(
     with refusals():
         from harness.trust.doctor import as_plain, conclude, diagnose, healthy, render
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         tell = None if as_json else render
         findings = diagnose(data_root_of(data_root), out or Path("runs"), study, tell)
     _answer(as_plain(findings, out or Path("runs")), as_json, lambda: conclude(findings))
@@ -390,7 +390,7 @@ def data_check(
     with refusals():
         from harness.cli.data import check_data, render
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         found = check_data(name, data_root_of(data_root))
     _answer(found, as_json, lambda: render(found))
     if found["damaged"]:
@@ -413,7 +413,7 @@ def data_cache(
         from harness.cli.data import cache_data
         from harness.machine.progress import shown
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         with shown() as progress:
             lines = cache_data(name, data_root_of(data_root), size, subset, skip_broken, progress)
     print("\n".join(lines))
@@ -455,7 +455,7 @@ def bench_step(
         from harness.speed.bench import StepBench, render
         from harness.speed.bench import bench_step as measured
 
-        _load_plugins(plugin)
+        _load_plugins(plugin, data_root)
         machine = machine_of(data_root, device, plugin, threads=threads, deterministic=deterministic)
         size = None if image_size is None else image_size_of(image_size)
         wanted = StepBench(
@@ -516,11 +516,16 @@ def _answer(value: Any, as_json: bool, render: Any) -> None:
         render()
 
 
-def _load_plugins(plugins: list[Path] | None) -> None:
+def _load_plugins(plugins: list[Path] | None, data_root: Path | None = None) -> None:
+    """Register what plugins and the dataset files of the data root describe."""
+    from harness.data.dataset_files import register_data_root
     from harness.registry import load_plugin
 
     for path in plugins or ():
         load_plugin(path)
+    root = data_root_of(data_root)
+    if root is not None:
+        register_data_root(root)
 
 
 def _one_of(option: str, value: str | None, choices: tuple[str, ...]) -> None:

@@ -78,6 +78,13 @@ def caption_tokens(
     return tokens
 
 
+def captions_cut(captions: Sequence[str], encode: Tokenizer) -> int:
+    """How many captions have more tokens than the model reads; the rest of them has no effect."""
+    most = encode.context_length - 2
+    # A token is at least one character of the caption; most captions need no tokenizing.
+    return sum(len(caption) > most and len(encode.encode(caption)) > most for caption in captions)
+
+
 def _key(captions: Sequence[str], encode: Tokenizer, tagger: Tagger) -> str:
     digest = hashlib.sha256()
     for module in (sys.modules[__name__], tokenizer, text_pruning):

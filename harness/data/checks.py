@@ -11,6 +11,8 @@ from harness.data.datasets import load_dataset
 from harness.data.decoding import ImageFacts, ProgressCallback, examine_images
 from harness.data.duplicates import duplicates
 
+CONTEXT, VOCABULARY = 77, 49408
+"""Tokens that CLIP's text encoder reads, and the number of its different tokens."""
 _EMPTY = {"person_ids": 0, "images": 0, "captions": 0}
 
 
@@ -35,8 +37,9 @@ def check_dataset(
 
     Returns:
         `{"dataset", "splits", "official", "problems", "notes", "damaged", "fingerprint", "modes"}`. A split,
-        as it would be used, has `person_ids`, `images`, `captions`, and `shared_captions`, `shared_images`,
-        `undecidable` where it is present. `modes` counts the pixel formats of the images.
+        as it would be used, has `person_ids`, `images`, `captions`; where it is present also `captions_cut`
+        (longer than the model's context, with `decode` only), `shared_captions`, `shared_images` and
+        `undecidable`. `modes` counts the pixel formats of the images.
     """
     problems: list[str] = []
     try:
@@ -49,13 +52,12 @@ def check_dataset(
     if loaded is not None:
         facts = _examined(loaded, progress) if decode else []
         broken = [f"{loaded.name}: {fact.path}: {fact.broken}" for fact in facts if fact.broken]
-        told = (*broken, *loaded.problems, *_rotated(loaded, facts))
-        problems.extend(line for line in told if line not in problems)
+        lines = (*broken, *loaded.problems, *_rotated(loaded, facts))
+        problems.extend(line for line in lines if line not in problems)
         damaged = damaged or bool(broken)
-    splits = loaded.splits if loaded else {}
     return {
         "dataset": name,
-        "splits": {split: _numbers(split, splits, loaded) for split in SPLIT_NAMES},
+        "splits": {split: _numbers(split, loaded, decode) for split in SPLIT_NAMES},
         "official": bool(loaded and loaded.official and not damaged),
         "problems": problems,
         "notes": list(loaded.notes) if loaded else [],
@@ -65,17 +67,26 @@ def check_dataset(
     }
 
 
-def _numbers(name: str, splits: Any, loaded: Dataset | None) -> dict[str, int]:
-    if loaded is None or name not in splits:
+def _numbers(name: str, loaded: Dataset | None, tokenize: bool) -> dict[str, int]:
+    if loaded is None or name not in loaded.splits:
         return dict(_EMPTY)
-    split: Split = splits[name]
+    split = loaded.splits[name]
     shared = duplicates(split, loaded.digests.get(name, ()))
     return {
         **split.counts(),
+        **({"captions_cut": _cut(split, loaded.text_length or CONTEXT)} if tokenize else {}),
         "shared_captions": shared.captions,
         "shared_images": shared.images,
         "undecidable": shared.undecidable,
     }
+
+
+def _cut(split: Split, context: int) -> int:
+    """Captions longer than `context` tokens; the tokenizer is imported only here, because it needs torch."""
+    from harness.data.captions import captions_cut
+    from methods.tokenizer import Tokenizer
+
+    return captions_cut(split.captions, Tokenizer(VOCABULARY, context))
 
 
 def _usable_part(name: str, data_root: Path | None, read_images: bool) -> Dataset | None:

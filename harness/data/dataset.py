@@ -95,6 +95,20 @@ class Dataset:
     image_folder: Path | None = None
     text_length: int | None = None
 
+    def require(self, *splits: str) -> None:
+        """Refuse the dataset for a use that needs splits it does not have.
+
+        Raises:
+            DataError: one line per missing split.
+        """
+        use = {
+            "train": "it can only be evaluated on (`evaluate.targets`)",
+            "test": "it can only be trained on",
+        }
+        missing = [split for split in splits if split not in self.splits]
+        if missing:
+            raise DataError([f"{self.name} has no {split} split: {use[split]}" for split in missing])
+
     def provenance(self) -> dict[str, Any]:
         """What to keep beside every number from this dataset: `official`, `notes`, `problems`, `skipped`."""
         return {

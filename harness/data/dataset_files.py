@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,9 @@ from harness.data.annotations import Complaints, Reading, Record, read_annotatio
 from harness.data.dataset import SPLIT_NAMES, DataError, Dataset, Split
 from harness.data.layout import BESIDE, SUFFIX, Counts, Layout, read_layout
 from harness.data.missing_images import missing_images
-from harness.registry import register_dataset
+from harness.registry import PluginError, load_dataset_file, register_dataset
+
+log = logging.getLogger(__name__)
 
 
 def register_dataset_file(path: Path) -> str:
@@ -37,6 +40,15 @@ def register_dataset_file(path: Path) -> str:
 def dataset_files(data_root: Path) -> list[Path]:
     """The dataset files in a data root and in the folders directly below it."""
     return sorted({*data_root.glob(f"*{SUFFIX}"), *data_root.glob(f"*/*{SUFFIX}")})
+
+
+def register_data_root(data_root: Path) -> None:
+    """Register every dataset file of a data root; one that cannot be used is reported in the log."""
+    for path in dataset_files(data_root):
+        try:
+            load_dataset_file(path)
+        except (DataError, PluginError) as error:
+            log.warning("%s", error)
 
 
 def _load_beside(path: Path, data_root: Path | None) -> Dataset:

@@ -349,12 +349,7 @@ def _evaluated(
     beside = {
         "fingerprint": context.data_fingerprint(target, cell),
         "skipped": dataset.skipped + len(context.images(target, spec, "test").broken),
-        "data": {
-            "official": dataset.official,
-            "subset": cell.subset,
-            "notes": list(dataset.notes),
-            "problems": list(dataset.problems),
-        },
+        "data": {**context.data_provenance(target, spec), "subset": cell.subset},
     }
     for direction, records in found.items():
         frame = records_frame(records, data.split, direction)

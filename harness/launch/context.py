@@ -90,6 +90,7 @@ class Context:
         self._datasets: dict[tuple[str, int | None], Dataset] = {}
         self._ready: OrderedDict[Any, DeviceData] = OrderedDict()
         self._caches: dict[Any, ImageCache] = {}
+        self._captions_cut: dict[Any, int] = {}
         self._backbones: dict[Any, Backbone] = {}
         self._resident: bool | None = None
 
@@ -122,6 +123,8 @@ class Context:
         Raises `DataError` and `methods.pretrained.WeightsNotFoundError`.
         """
         method, dataset = registry.method(cell.base), registry.dataset(cell.dataset)
+        needed = ("train", "test") if cell.trains else ("test",)
+        self.dataset(cell.dataset, cell.subset).require(*needed)
         code = fingerprints.code_fingerprint(method.plugin, dataset.plugin)
         weights = fingerprints.weights_fingerprint(cell.train.backbone, cell.train.pretrained)
         tagger = f"{self.tagger.name} {self.tagger.version}"
@@ -209,6 +212,17 @@ class Context:
     def _watch(self, what: str) -> Callable[[int, int], None]:
         return partial(self.progress.working, what)
 
+    def data_provenance(self, name: str, spec: InputSpec) -> dict[str, Any]:
+        """What the loader knows of a test split, for beside its results; with the captions that are cut."""
+        from harness.data.captions import captions_cut
+        from methods.tokenizer import Tokenizer
+
+        key = (name, spec.subset, spec.vocab_size, spec.context_length)
+        if key not in self._captions_cut:
+            captions = self.dataset(name, spec.subset).splits["test"].captions
+            self._captions_cut[key] = captions_cut(captions, Tokenizer(spec.vocab_size, spec.context_length))
+        return {**self.dataset(name, spec.subset).provenance(), "captions_cut": self._captions_cut[key]}
+
     def training_data(self, cell: Cell, device: Any) -> TrainingData:
         """Everything that training a cell reads. The batches are the same for every method of a seed."""
         from harness.data.sampler import IdentityBatches
@@ -240,7 +254,8 @@ class Context:
         from methods.build import build_method
 
         entry = registry.method(cell.base)
-        persons = len(self.dataset(cell.dataset, cell.subset).splits["train"].persons)
+        splits = self.dataset(cell.dataset, cell.subset).splits
+        persons = len(splits["train"].persons) if "train" in splits else 1
         return build_method(
             entry,
             entry.resolve(cell.overrides),

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import registry
+from harness.data.dataset import DataError
 from harness.machine.errors import StudyError
-from harness.registry import MethodEntry
+from harness.registry import MethodEntry, PluginError
 from harness.study import document, validation
 from harness.study.arms import Tuned, arms_of, space_notes
 from harness.study.cell import UNTRAINED_SETTINGS, Cell
@@ -253,6 +255,7 @@ def load_study(
     """
     path = study_path(path)
     parsed = document.read(path)
+    _name_datasets(parsed, path)
     for assignment in overrides:
         document.override(parsed, assignment)
     if methods:
@@ -265,6 +268,37 @@ def load_study(
         _replace(parsed, "subset", subset)
     file, plans = validation.validated(parsed)
     return Study(path, file, tuple(plans), parsed)
+
+
+def _name_datasets(parsed: StudyDocument, study: Path) -> None:
+    """Replace paths of dataset files by the names they register, and lists of datasets by joint ones.
+
+    A path is relative to the working folder, or to the study file's.
+    """
+    for section, key in (("", "datasets"), ("evaluate", "targets"), ("search", "datasets")):
+        part = parsed.values.get(section) if section else parsed.values
+        listed = part.get(key) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or not isinstance(listed, list):
+            continue
+        names: list[Any] = []
+        for index, entry in enumerate(listed):
+            place = (section, key, index) if section else (key, index)
+            several = isinstance(entry, list) and entry and all(isinstance(name, str) for name in entry)
+            joint = entry if several else [entry]
+            found = [_dataset_name(parsed, place, name, study) for name in joint]
+            names.append("+".join(found) if several else found[0])
+        part[key] = names
+
+
+def _dataset_name(parsed: StudyDocument, place: tuple[str | int, ...], name: Any, study: Path) -> Any:
+    if not isinstance(name, str) or not name.endswith(registry.DATASET_FILE):
+        return name
+    file = validation.locate(str(study), name) or Path(name)
+    try:
+        return registry.load_dataset_file(file)
+    except (DataError, PluginError) as error:
+        parsed.complain(place, "; ".join(str(error).splitlines()))
+        return name
 
 
 def _replace(parsed: StudyDocument, name: str, value: Any) -> None:

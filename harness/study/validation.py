@@ -85,11 +85,12 @@ class _SectionChecks:
 
     def datasets(self) -> None:
         """Names known and distinct, in `datasets`, `evaluate.targets` and `search.datasets`."""
-        known = registry.datasets()
         for key in (("datasets",), ("evaluate", "targets"), ("search", "datasets")):
             for index, name in self._names(key):
-                if name not in known:
-                    self.document.complain((*key, index), str(UnknownNameError("dataset", name, known)))
+                try:
+                    registry.dataset(name)
+                except UnknownNameError as error:
+                    self.document.complain((*key, index), str(error))
         for index, name in self._names(("search", "datasets")):
             if name not in [listed for _, listed in self._names(("datasets",))]:
                 self.document.complain(

@@ -413,7 +413,7 @@ def test_a_check_of_a_sound_tree_has_counts_and_no_problem(tmp_path: Path) -> No
     write_cuhk(tmp_path)
     seen: list[tuple[int, int]] = []
     report = check_dataset("cuhk-pedes", tmp_path, progress=lambda done, total: seen.append((done, total)))
-    nothing = {"shared_captions": 0, "shared_images": 0, "undecidable": 0}
+    nothing = {"captions_cut": 0, "shared_captions": 0, "shared_images": 0, "undecidable": 0}
     assert report["splits"]["train"] == {"person_ids": 6, "images": 12, "captions": 24, **nothing}
     assert report["splits"]["val"] == {"person_ids": 3, "images": 6, "captions": 12, **nothing}
     assert report["modes"] == {"RGB": 24}

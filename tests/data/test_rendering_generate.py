@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,17 @@ def test_missing_geometry_says_how_to_get_it(tmp_path: Path) -> None:
 def test_an_incomplete_assets_folder_is_refused_by_name(renderer: Renderer, tmp_path: Path) -> None:
     with pytest.raises(MissingGeometry, match=f"lacks {len(needed_assets())} of .*clothes/fedora01"):
         Assets(renderer.meshes.base, tmp_path)
+
+
+def test_an_assets_folder_without_clothes_is_refused_before_a_process_starts(
+    anny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "assets").mkdir()
+    with pytest.raises(MissingGeometry, match="lacks"):
+        generate(tmp_path / "out", ORDER, anny=anny, assets=tmp_path / "assets", processes=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_that_cannot_start_end_the_generator(tmp_path: Path) -> None:
+    with pytest.raises(BrokenProcessPool):
+        generate(tmp_path / "out", ORDER, anny=tmp_path / "nothing", assets=None, processes=2)

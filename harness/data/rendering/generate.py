@@ -15,8 +15,8 @@ import multiprocessing
 import os
 import platform
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -25,6 +25,7 @@ from typing import Any
 from harness.data.rendering.annotate import image_name, image_record
 from harness.data.rendering.attributes import Person
 from harness.data.rendering.camera import HEIGHT, WIDTH
+from harness.data.rendering.makehuman import check_assets
 from harness.data.rendering.population import Sizes, population
 from harness.data.rendering.renderer import Renderer
 from harness.machine.seeds import seed_for
@@ -108,7 +109,10 @@ def generate(
 
     Raises:
         OrderMismatch: the folder holds another order.
+        MissingGeometry: the assets' folder lacks some that are needed; nothing was drawn.
     """
+    if assets is not None:
+        check_assets(assets)
     _claim(out, order, assets)
     people = population(order.domain, order.seed, order.sizes, order.plant)
     batches = [people[i : i + PEOPLE_PER_PART] for i in range(0, len(people), PEOPLE_PER_PART)]
@@ -134,8 +138,17 @@ def _draw_all(
             yield len(batch)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(processes, len(batches)), _start_process, (anny, assets)) as pool:
-        yield from pool.imap_unordered(partial(_draw_batch, order, out), batches)
+    # Unlike a `Pool`, an executor ends with an error when its processes cannot start.
+    with ProcessPoolExecutor(
+        min(processes, len(batches)), context, initializer=_start_process, initargs=(anny, assets)
+    ) as pool:
+        drawn = [pool.submit(_draw_batch, order, out, batch) for batch in batches]
+        try:
+            for future in as_completed(drawn):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 _renderer: list[Renderer] = []  # the renderer of one process

@@ -31,6 +31,21 @@ def needed_assets() -> list[str]:
     ]
 
 
+def check_assets(folder: Path) -> None:
+    """Refuse a folder that lacks some of `needed_assets()`.
+
+    Raises:
+        MissingGeometry: it does; all that are missing are named.
+    """
+    missing = [name for name in needed_assets() if not list((folder / name).glob("*.mhclo"))]
+    if missing:
+        raise MissingGeometry(
+            f"{folder} lacks {len(missing)} of the MakeHuman assets: {', '.join(missing)}. "
+            f"The public collection: {COLLECTION}. Without --assets, clothes are cut from the body's "
+            "own helper surfaces."
+        )
+
+
 class Assets:
     """The pieces of one assets folder, fitted on demand; `None` everywhere when there is no folder.
 
@@ -42,13 +57,7 @@ class Assets:
         self.base, self.folder = base, folder
         self.piece = cache(self._load)
         if folder is not None:
-            missing = [name for name in needed_assets() if not list((folder / name).glob("*.mhclo"))]
-            if missing:
-                raise MissingGeometry(
-                    f"{folder} lacks {len(missing)} of the MakeHuman assets: {', '.join(missing)}. "
-                    f"The public collection: {COLLECTION}. Without --assets, clothes are cut from the body's "
-                    "own helper surfaces."
-                )
+            check_assets(folder)
 
     def _load(self, name: str) -> Piece | None:
         if self.folder is None:
