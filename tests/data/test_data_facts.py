@@ -25,7 +25,7 @@ from methods.tokenizer import Tokenizer
 def problems_of(name: str, root: Path) -> str:
     with pytest.raises(DataError) as caught:
         load_dataset(name, root)
-    return "\n".join(caught.value.problems)
+    return "\n".join(caught.value.lines)
 
 
 def test_ids_that_are_equal_as_numbers_are_one_person_and_said(tmp_path: Path) -> None:

@@ -352,7 +352,7 @@ def test_every_mistake_in_a_dataset_file_is_named_with_its_line(
     path.write_text(text)
     with pytest.raises(DataError) as caught:
         read_layout(path)
-    assert expected in "\n".join(caught.value.problems)
+    assert expected in "\n".join(caught.value.lines)
 
 
 def test_a_wrong_column_is_named_with_the_nearest_one(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_a_wrong_column_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     name = registered(tmp_path, "like: cuhk-pedes\ncolumns: {person: ids, captions: caption}")
     with pytest.raises(DataError) as caught:
         load_dataset(name, None)
-    text = "\n".join(caught.value.problems)
+    text = "\n".join(caught.value.lines)
     assert "a record without 'ids', 8 times: record 0 (did you mean 'id'?)" in text
     assert "a record without 'caption', 8 times: record 0 (did you mean 'captions'?)" in text
 
@@ -385,7 +385,7 @@ def test_a_table_that_is_none_is_refused_with_its_line(content: str, expected: s
     (tmp_path / "table.csv").write_text(content)
     with pytest.raises(DataError) as caught:
         load_dataset(registered(tmp_path, "annotations: table.csv"), None)
-    assert expected in "\n".join(caught.value.problems)
+    assert expected in "\n".join(caught.value.lines)
 
 
 def test_a_dataset_file_whose_name_is_taken_is_refused(tmp_path: Path) -> None:
