@@ -7,14 +7,14 @@ ever compared across groups, so presets, training sets and test sets cannot mix.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 
 from reports import statistics
-from reports.statistics import Bootstrap, Comparison, Estimate, Floats, Integers
+from reports.statistics import Comparison, Estimate, Finding, Floats, Integers, Scope, ScoreBlock
 from reports.stored_runs import CellView, Evaluation, QueryScores, StoredRuns
 
 METRICS = ("R1", "mAP")
@@ -27,11 +27,11 @@ SELECTED_ON_TEST = "test"
 
 @dataclass(frozen=True)
 class ComparisonOptions:
-    """How a report judges: the margin in percentage points, and the seed and number of random draws."""
+    """How a report judges: the margin in points, and the seed and number of random permutations."""
 
     margin: float = statistics.MARGIN
     alpha: float = statistics.ALPHA
-    resamples: int = statistics.RESAMPLES
+    resamples: int = statistics.PERMUTATIONS
     seed: int = 0
 
 
@@ -42,8 +42,7 @@ class MethodScores:
     label: str
     cells: tuple[CellView, ...]
     scores: Mapping[str, Floats]
-    """By arm: ``R1`` and ``mAP`` as selected on validation, ``R1 gap`` and ``mAP gap`` what selecting on the
-    test split adds."""
+    """By metric, as selected on validation."""
 
     @property
     def untrained(self) -> bool:
@@ -81,69 +80,101 @@ class ComparisonGroup:
         return int(self.person.max()) + 1
 
     @cached_property
-    def bootstrap(self) -> Bootstrap:
-        """One set of draws for every arm ``metric/method`` of the group."""
-        arms = {f"{arm}/{name}": one.scores[arm] for name, one in self.methods.items() for arm in one.scores}
-        still = {f"{arm}/{name}" for name, one in self.methods.items() if one.untrained for arm in one.scores}
-        return statistics.crossed_bootstrap(
-            arms,
-            self.person,
-            resamples=self.options.resamples,
-            seed=self.options.seed,
-            seedless=frozenset(still),
-        )
+    def blocks(self) -> Mapping[str, ScoreBlock]:
+        """By metric, the scores of all methods with one row for each seed that any of them ran with."""
+        return {metric: self._block(metric) for metric in METRICS}
 
-    def mean(self, method: str, arm: str) -> Estimate:
+    def _block(self, metric: str) -> ScoreBlock:
+        still = frozenset(name for name, one in self.methods.items() if one.untrained)
+        seeds = sorted({cell.seed for one in self.methods.values() for cell in one.cells if cell.trains})
+        scores = {}
+        for name, one in self.methods.items():
+            if name in still:
+                scores[name] = one.scores[metric].mean(axis=0, keepdims=True)
+                continue
+            scores[name] = np.full((len(seeds), self.queries), np.nan)
+            scores[name][[seeds.index(cell.seed) for cell in one.cells]] = one.scores[metric]
+        return statistics.score_block(scores, self.person, still)
+
+    def mean(self, method: str, metric: str, scope: Scope = "people") -> Estimate:
         """A method's mean with its interval."""
-        return self.contrast({method: 1.0}, arm)
+        return self.contrast({method: 1.0}, metric, scope)
 
-    def contrast(self, weights: Mapping[str, float], arm: str) -> Estimate:
+    def contrast(self, weights: Mapping[str, float], metric: str, scope: Scope = "people") -> Estimate:
         """A weighted sum of methods' means with its interval."""
-        named = {f"{arm}/{name}": weight for name, weight in weights.items()}
-        return self.bootstrap.contrast(named, self.options.alpha).scaled(100)
+        return self.blocks[metric].contrast(weights, self.options.alpha, scope)
+
+    def find(
+        self,
+        contrasts: Sequence[Mapping[str, float]],
+        metric: str,
+        *,
+        margin: float | Sequence[float] | None = None,
+        scope: Scope = "people",
+    ) -> list[Finding]:
+        """Judge weighted sums of methods as one family; the margin is the report's unless given."""
+        return statistics.find(
+            self.blocks[metric],
+            contrasts,
+            permutations=self.options.resamples,
+            seed=self.options.seed,
+            margin=self.options.margin if margin is None else margin,
+            alpha=self.options.alpha,
+            scope=scope,
+        )
 
     @cached_property
     def against_reference(self) -> Mapping[tuple[str, str], Comparison]:
-        """Every method against the reference, by (method, metric); a Holm family for each metric."""
+        """Every method against the reference, by (method, metric), for new people; a family a metric."""
+        return self.judged("people")
+
+    @cached_property
+    def on_benchmark(self) -> Mapping[tuple[str, str], Comparison]:
+        """The same for new runs on this very test set."""
+        return self.judged("benchmark")
+
+    def judged(self, scope: Scope) -> Mapping[tuple[str, str], Comparison]:
+        """Every method against the reference, by (method, metric); a family for each metric."""
         others = [name for name in self.methods if name != self.reference]
-        return self._family([(name, self.reference) for name in others if self.reference in self.methods])
+        pairs = [(name, self.reference) for name in others if self.reference in self.methods]
+        found = {metric: self._compare(pairs, metric, scope) for metric in METRICS}
+        return {(item.one, metric): item for metric in METRICS for item in found[metric]}
 
     @cached_property
     def other_pairs(self) -> Mapping[tuple[str, str, str], Comparison]:
-        """The pairs without the reference, by (one, other, metric); a second Holm family for each metric."""
+        """The pairs without the reference, by (one, other, metric); a second family for each metric."""
         pairs = list(combinations([name for name in self.methods if name != self.reference], 2))
-        found = self._compare(pairs)
+        found = {metric: self._compare(pairs, metric) for metric in METRICS}
         return {(item.one, item.other, metric): item for metric in METRICS for item in found[metric]}
 
-    def _family(self, pairs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Comparison]:
-        found = self._compare(pairs)
-        return {(item.one, metric): item for metric in METRICS for item in found[metric]}
+    def _compare(
+        self, pairs: Sequence[tuple[str, str]], metric: str, scope: Scope = "people"
+    ) -> list[Comparison]:
+        found = self.find([{one: 1.0, other: -1.0} for one, other in pairs], metric, scope=scope)
+        return [
+            Comparison(**vars(each), one=one, other=other)
+            for (one, other), each in zip(pairs, found, strict=True)
+        ]
 
-    def _compare(self, pairs: Sequence[tuple[str, str]]) -> dict[str, list[Comparison]]:
-        return {
-            metric: [
-                _named(item)
-                for item in statistics.compare(
-                    self.bootstrap,
-                    [(f"{metric}/{one}", f"{metric}/{other}") for one, other in pairs],
-                    permutations=self.options.resamples,
-                    seed=self.options.seed,
-                    margin=self.options.margin,
-                    alpha=self.options.alpha,
-                )
-            ]
-            for metric in METRICS
-        }
+    def optimism(self, method: str, metric: str) -> list[float]:
+        """What choosing the epoch on the test split adds to each run, in points.
+
+        No interval is given: it cannot be negative, and its mean over few runs is far from normal.
+        """
+        found = []
+        for cell in self.methods[method].cells:
+            best, chosen = (
+                cell.score(self.evaluation, selection, metric)
+                for selection in (SELECTED_ON_TEST, SELECTED_ON_VAL)
+            )
+            if best is not None and chosen is not None:
+                found.append(best - chosen)
+        return found
 
     def means(self, method: str, metric: str, selection: str = SELECTED_ON_VAL) -> list[float]:
         """A metric of every seed, in percent, as the run itself recorded it; missing ones are left out."""
         scores = (cell.score(self.evaluation, selection, metric) for cell in self.methods[method].cells)
         return [score for score in scores if score is not None]
-
-
-def _named(item: Comparison) -> Comparison:
-    """The comparison with its arms' ``metric/`` prefix removed."""
-    return replace(item, one=item.one.partition("/")[2], other=item.other.partition("/")[2])
 
 
 def comparison_groups(
@@ -179,18 +210,16 @@ def _position(order: Sequence[str], name: str) -> tuple[int, str]:
 def _comparison_group(
     stored_runs: StoredRuns, evaluation: Evaluation, options: ComparisonOptions
 ) -> ComparisonGroup | None:
-    read: dict[str, list[tuple[CellView, QueryScores, QueryScores | None]]] = {}
+    read: dict[str, list[tuple[CellView, QueryScores]]] = {}
     for cell in stored_runs.cells:
         if cell.status != "done" or not evaluation.holds(cell):
             continue
         scores = cell.query_scores(evaluation, SELECTED_ON_VAL)
         if scores is not None:
-            read.setdefault(cell.method, []).append(
-                (cell, scores, cell.query_scores(evaluation, SELECTED_ON_TEST))
-            )
+            read.setdefault(cell.method, []).append((cell, scores))
     if not read:
         return None
-    shared, notes = _shared_queries([scores for rows in read.values() for _, scores, _ in rows])
+    shared, notes = _shared_queries([scores for rows in read.values() for _, scores in rows])
     if not len(shared):
         return None
     ordered = [name for name in stored_runs.methods if name in read]
@@ -229,15 +258,11 @@ def _shared_queries(all_scores: Sequence[QueryScores]) -> tuple[Integers, tuple[
 
 
 def _method_scores(
-    label: str, rows: Sequence[tuple[CellView, QueryScores, QueryScores | None]], shared: Integers
+    label: str, rows: Sequence[tuple[CellView, QueryScores]], shared: Integers
 ) -> MethodScores:
     rows = sorted(rows, key=lambda row: row[0].seed)
-    scores = _matrices([scores.only(shared) for _, scores, _ in rows])
-    optimists = [other.only(shared) for _, _, other in rows if other is not None]
-    if len(optimists) == len(rows) and all(len(one.query) == len(shared) for one in optimists):
-        best = _matrices(optimists)
-        scores |= {f"{metric} gap": best[metric] - scores[metric] for metric in METRICS}
-    return MethodScores(label, tuple(cell for cell, _, _ in rows), scores)
+    scores = _matrices([scores.only(shared) for _, scores in rows])
+    return MethodScores(label, tuple(cell for cell, _ in rows), scores)
 
 
 def _matrices(runs: Sequence[QueryScores]) -> dict[str, Floats]:

@@ -2,8 +2,8 @@
 measured.
 
 The detectable difference is the true difference in R1 that a comparison of two methods would call significant
-in 80 % of studies: (t(1 − α/2) + t(0.8)) · SE with Satterthwaite's degrees of freedom, the same standard
-error as in :mod:`reports.statistics`. Corrected for m comparisons, α is divided by m (Bonferroni), the
+in 80 % of studies, by the noncentral t-distribution with the standard error and the degrees of freedom that
+`reports.statistics` would have. Corrected for m comparisons, α is divided by m (Bonferroni), the
 strictest step of Holm's rule.
 """
 
@@ -12,20 +12,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from reports.comparison import METRICS, ComparisonGroup
-from reports.statistics import ALPHA
+from reports.estimates import SeedVariance
+from reports.formatting import number, plural
+from reports.statistics import ALPHA, Scope
+from reports.variance_components import FEW_DF
 
 POWER = 0.8
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a study is expected to vary by while nothing has been measured; see :attr:`sentence`.
+    """What a study is expected to vary by while nothing has been measured; see `sentence`.
 
     ``seed``: standard deviation between seeds of one method, in points of R1. Users of this family of methods
-    report a spread of about 2 points (``published.yaml``, notes); five draws span 2.3 standard deviations on
+    report a spread of about 2 points (`published.yaml`, notes); five draws span 2.3 standard deviations on
     average, hence 0.85.
     ``disagreement``: the share of captions that two runs of different methods do not agree on at rank 1, half
     of it lasting differences of the methods, half noise of single runs. Nobody published it; a guess.
@@ -48,43 +51,58 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class Design:
-    """The size of a comparison: test captions, the people they belong to, seeds per method."""
+    """The size of a study: test captions, the people they belong to, seeds per method, trained methods."""
 
     queries: int
     people: int
     seeds: int
+    methods: int = 2
 
 
 @dataclass(frozen=True)
 class Components:
-    """Variances behind a difference of two methods, in squared points of R1.
+    """Variances behind a difference of two methods among `methods`, in squared points of R1.
 
-    ``person``: of one person's lasting part in the difference; ``run``: of the noise of single runs on one
-    person; ``luck``: of each method's single seeds.
+    `person`: of one person's lasting part in the difference; `run`: of the noise of single runs on one
+    person; `seed`: of what a single seed does to the difference beyond that noise.
     """
 
     person: float
     run: float
-    luck: tuple[float, ...]
+    seed: float
+    methods: int = 2
 
-    def standard_error(self, seeds: int, people: int) -> tuple[float, float]:
+    def standard_error(self, seeds: int, people: int, scope: Scope = "people") -> tuple[float, float]:
         """Standard error of the difference in points of R1 with so many of both, and its degrees of
-        freedom."""
-        shared = (self.person + self.run / seeds) / people
-        doubt = shared**2 / max(people - 1, 1)
-        for luck in self.luck:
-            doubt += (luck / seeds) ** 2 / max(seeds - 1, 1)
-        total = shared + sum(self.luck) / seeds
-        return float(np.sqrt(total)), max(1.0, total**2 / doubt) if doubt > 0 else 1.0
+        freedom: those that `reports.statistics` would have."""
+        df = (self.methods - 1) * (seeds - 1)
+        df = df if df >= FEW_DF else max(1, self.methods * (seeds - 1))
+        of_runs, noise = (self.seed + self.run / people) / seeds, self.run / people / seeds
+        part = SeedVariance(of_runs, noise, of_runs**2 / df)
+        if scope == "benchmark":
+            return float(np.sqrt(part.variance)), part.df
+        variance, both = part.with_people((self.person + self.run / seeds) / people, max(people - 1, 1))
+        return float(np.sqrt(variance)), both
 
-    def detectable(self, seeds: int, people: int, alpha: float = ALPHA) -> float:
+    def detectable(self, seeds: int, people: int, alpha: float = ALPHA, scope: Scope = "people") -> float:
         """Detectable difference with so many seeds and people."""
-        return detectable_difference(*self.standard_error(seeds, people), alpha)
+        return detectable_difference(*self.standard_error(seeds, people, scope), alpha)
 
 
 def detectable_difference(se: float, df: float, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest true difference found with probability ``power``, in the unit of ``se``."""
-    return se * (float(stats.t.isf(alpha / 2, df)) + float(stats.t.isf(1 - power, df)))
+    """The smallest true difference found with probability `power`, in the unit of `se`.
+
+    Its t-value has a noncentral t-distribution, because the standard error is estimated with `df` degrees of
+    freedom.
+    """
+    if not se > 0:
+        return 0.0
+    critical = float(stats.t.isf(alpha / 2, df))
+
+    def excess(shift: float) -> float:
+        return float(stats.nct.sf(critical, df, shift)) - power
+
+    return se * float(optimize.brentq(excess, 0.0, 3 * critical + 10))
 
 
 def assumed(design: Design, by: Assumptions = Assumptions()) -> Components:
@@ -94,17 +112,17 @@ def assumed(design: Design, by: Assumptions = Assumptions()) -> Components:
     """
     captions = design.queries / design.people
     half = 1e4 * by.disagreement / 2 * (1 + (captions - 1) * by.people) / captions
-    return Components(half, half, (by.seed**2, by.seed**2))
+    return Components(half, half, 2 * by.seed**2, design.methods)
 
 
-def plan(design: Design, comparisons: int = 1) -> float | None:
-    """Detectable difference in points of R1 before anything was measured (what ``check`` prints).
+def plan(design: Design, comparisons: int = 1, by: Assumptions = Assumptions()) -> float | None:
+    """Detectable difference in points of R1 before anything was measured (what `check` prints).
 
-    ``comparisons`` are corrected for. None with a single seed, which allows no verdict.
+    `comparisons` are corrected for. None with a single seed, which allows no verdict.
     """
     if design.seeds < 2:
         return None
-    return assumed(design).detectable(design.seeds, design.people, ALPHA / comparisons)
+    return assumed(design, by).detectable(design.seeds, design.people, ALPHA / comparisons)
 
 
 def detectable(
@@ -112,35 +130,44 @@ def detectable(
 ) -> float | None:
     """Detectable difference to the reference from measured variances: the median over its comparisons.
 
-    ``seeds`` and ``people`` ask for another design than the study's own, ``comparisons`` for a correction.
-    None when no two methods have two seeds.
+    `seeds` and `people` ask for another design than the study's own, `comparisons` for a correction. None
+    when no two methods have two seeds.
     """
     found = [
         parts.detectable(seeds or own, people or group.people, group.options.alpha / comparisons)
-        for own, parts in _measured(group)
+        for own, parts in measured(group)
     ]
     return float(np.median(found)) if found else None
+
+
+def sentence(alone: float, corrected: float, count: int, where: str = "") -> str:
+    """What a study can find, in the words that `check`, the summary and the page share."""
+    among = f" ({number(corrected)} when corrected for {plural(count, 'comparison')})" if count > 1 else ""
+    place = f" on {where}" if where else ""
+    return (
+        f"This study finds a true difference of {number(alone)} points of R1{among}{place} four times out of "
+        "five."
+    )
+
+
+def measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
+    """Seeds and variances of every comparison with the reference that has seeds to tell them by."""
+    block, reference = group.blocks["R1"], group.reference
+    found = []
+    if reference not in block.trained or group.people < 2:
+        return []
+    for method in block.trained:
+        weights = {method: 1.0, reference: -1.0}
+        seeds = block.shared_seeds(weights)
+        single = block.variances.pooled(block.vector(weights), 1)
+        if method == reference or seeds < 2 or single is None:
+            continue
+        run, whole = group.people * single.noise, group.people * block.over_people(weights)
+        seed = max(0.0, single.variance - single.noise)
+        found.append((seeds, Components(max(0.0, whole - run / seeds), run, seed, len(block.trained))))
+    return found
 
 
 def comparisons(group: ComparisonGroup) -> int:
     """How many comparisons with the reference a table of the group is corrected for."""
     return max(1, len(group.against_reference) // len(METRICS))
-
-
-def _measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
-    """Seeds and variances of every comparison with the reference that has seeds to tell them by."""
-    base = group.bootstrap.arms.get(f"R1/{group.reference}")
-    found = []
-    for method in group.methods:
-        other = group.bootstrap.arms[f"R1/{method}"]
-        if base is None or method == group.reference or group.methods[method].untrained:
-            continue
-        seeds = min(base.spread.seeds, other.spread.seeds)
-        if seeds < 2 or group.people < 2:
-            continue
-        whole = 1e4 * float(np.var(base.profile - other.profile, ddof=1))
-        spreads = (base.spread, other.spread)
-        run = 1e4 * group.people * sum(part.interaction * part.seeds for part in spreads)
-        luck = tuple(1e4 * part.seed_only * part.seeds for part in spreads)
-        found.append((seeds, Components(max(0.0, whole - run / seeds), run, luck)))
-    return found

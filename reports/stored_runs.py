@@ -18,7 +18,7 @@ from harness.machine.errors import HarnessError, StoreError
 from harness.store import checksums
 from harness.store.cell_run import HISTORY, RECORDS, RESULTS, CellRun, evaluation_key
 from harness.store.runs import RunStore
-from reports.statistics import Floats, Integers
+from reports.estimates import Floats, Integers
 
 ALTERED = "altered"
 """Status of a finished cell that is left out: what it left is not what it wrote."""

@@ -231,10 +231,11 @@ def detectable_differences(
     from reports.power import Assumptions, Design, detectable, plan
 
     comparisons = max(1, len({cell.method for cell in study.cells()}) - 1)
+    trained = max(2, len({cell.method for cell in study.cells() if cell.trains}))
     earlier, found = _earlier_arenas(study, context, out, notes), {}
     for name in study.datasets:
         test = context.dataset(name, study.file.subset).splits["test"].counts()
-        design = Design(test["captions"], test["person_ids"], len(study.seeds))
+        design = Design(test["captions"], test["person_ids"], len(study.seeds), trained)
         if not design.people or not design.queries:
             continue
         group = earlier.get(name)
@@ -319,7 +320,7 @@ def render(found: CheckResult, study: Study) -> None:
     console.print(f"{study.name} ({study.preset}): {costs}")
     for line in reach_lines(study):
         console.print(line, markup=False, highlight=False)
-    for line in _power(found, len(study.seeds)):
+    for line in _power(found):
         console.print(line, markup=False, highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
@@ -335,17 +336,16 @@ def reach_lines(study: Study) -> Iterator[str]:
         yield f"train: {', '.join(names)}: {reached}"
 
 
-def _power(found: CheckResult, seeds: int) -> Iterator[str]:
+def _power(found: CheckResult) -> Iterator[str]:
     """What the study could see, dataset by dataset, and what that rests on."""
+    from reports.power import sentence
+
     for name, size in found.detectable.items():
         if size.points is None:
             yield f"{name}: one seed allows no verdict, however large a difference"
         else:
-            shown = (
-                f"{name}: {seeds} seeds would show a true difference of {size.points:.1f} points R1 in four "
-            )
-            many = f"; corrected for {size.comparisons} comparisons, {size.corrected:.1f}"
-            yield f"{shown}studies of five{many if size.comparisons > 1 else ''}"
+            corrected = size.points if size.corrected is None else size.corrected
+            yield f"{name}: {sentence(size.points, corrected, size.comparisons)}"
     for text in dict.fromkeys(size.variances for size in found.detectable.values()):
         yield f"variances {text}"
 

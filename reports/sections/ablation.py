@@ -10,7 +10,6 @@ from reports.document import Block, Column, Figure, Prose, Section, Table, Table
 from reports.figures import forest
 from reports.formatting import (
     difference_value,
-    interval,
     mean_of,
     missing,
     number,
@@ -64,7 +63,7 @@ def result_table(context: ReportContext, group: ComparisonGroup, metric: str) ->
         Column("Verdict", "left", help="after Holm's correction over this table"),
         Column("Last epoch"),
         Column("Chosen on test", help="not a result: the test split was used to choose the epoch"),
-        Column("Optimism", help="chosen on test minus chosen on validation, with its 95 % interval"),
+        Column("Optimism", help="chosen on test minus chosen on validation: the mean, and each run"),
         Column("Published"),
     )
     rows = tuple(_row(context, group, method, metric) for method in context.methods_of(group))
@@ -86,8 +85,9 @@ def _notes(group: ComparisonGroup) -> tuple[str, ...]:
     if group.against_reference:
         family = plural(len(group.against_reference) // len(METRICS), "comparison")
         notes[0] += (
-            " Verdicts: paired bootstrap over people crossed with seeds and a paired permutation test, Holm "
-            f"over {family}; tied means the whole interval lies within ±{group.options.margin:g} points."
+            " Verdicts: t-test with seeds as blocks and people crossed with them, and a paired permutation "
+            f"test, Holm over {family}; tied: two one-sided tests exclude more than ±"
+            f"{group.options.margin:g} points, Holm likewise."
         )
     if few:
         notes.append(
@@ -140,14 +140,12 @@ def judged(group: ComparisonGroup, method: str, metric: str, link: str) -> tuple
 
 
 def _optimism(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> TableCell:
-    chosen = mean_of(group.means(method, metric, "val"))
-    best = mean_of(group.means(method, metric, "test"))
-    if chosen is None or best is None:
-        return missing("no test-selected result", context.link(group, method))
-    link, text = context.link(group, method), signed(best - chosen)
-    if f"{metric} gap" in group.methods[method].scores:
-        text += f" {interval(group.mean(method, f'{metric} gap'))}"
-    return TableCell(text, best - chosen, link)
+    gaps, link = group.optimism(method, metric), context.link(group, method)
+    mean = mean_of(gaps)
+    if mean is None:
+        return missing("no test-selected result", link)
+    each = f" ({', '.join(signed(gap) for gap in gaps)})" if len(gaps) > 1 else ""
+    return TableCell(f"{signed(mean)}{each}", mean, link)
 
 
 def _published(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> TableCell:

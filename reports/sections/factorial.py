@@ -18,7 +18,7 @@ from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell
 from reports.figures import forest
 from reports.formatting import KINDS, interval, p_value, plural, signed
-from reports.statistics import FEW_SEEDS, Estimate, Finding, Verdict, find
+from reports.statistics import FEW_SEEDS, Estimate, Finding, Verdict
 
 FACTORS: Mapping[str, str] = {"tir": "TIR", "cmt": "CMT", "text_pruning": "text pruning"}
 _ELSEWHERE = {"mlm": False, "itc": False, "cmpm": False, "sdm": True, "identity": True}
@@ -67,18 +67,10 @@ def effects(group: ComparisonGroup, grid: Grid, metric: str) -> dict[str, Findin
     for size in range(1, len(names) + 1):
         for chosen in combinations(range(len(names)), size):
             weights[" × ".join(names[factor] for factor in chosen)] = {
-                f"{metric}/{grid[levels]}": prod(1.0 if levels[factor] else -1.0 for factor in chosen) / 4
+                grid[levels]: prod(1.0 if levels[factor] else -1.0 for factor in chosen) / 4
                 for levels in product((False, True), repeat=len(names))
             }
-    options = group.options
-    found = find(
-        group.bootstrap,
-        list(weights.values()),
-        permutations=options.resamples,
-        seed=options.seed,
-        margin=options.margin,
-        alpha=options.alpha,
-    )
+    found = group.find(list(weights.values()), metric)
     return dict(zip(weights, found, strict=True))
 
 

@@ -11,7 +11,7 @@ from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import mean_of, missing, number, plural
 from reports.power import comparisons, detectable
-from reports.statistics import FEW_SEEDS, MethodSummary
+from reports.statistics import FEW_SEEDS
 
 
 def section(context: ReportContext) -> Section | None:
@@ -64,13 +64,9 @@ def _size(group: ComparisonGroup, **design: int) -> TableCell:
     link = f"table-variance-{group.evaluation.key}"
     if size is None:
         return missing("needs two methods with two seeds", link)
-    few = [one.spread.seeds for one in _trained(group) if one.spread.seeds < FEW_SEEDS]
+    block = group.blocks["R1"]
+    few = [seeds for name in block.trained if (seeds := block.own_parts(name).seeds) < FEW_SEEDS]
     return TableCell(number(size), size, link, flag=plural(min(few), "seed") if few else "")
-
-
-def _trained(group: ComparisonGroup) -> list[MethodSummary]:
-    arms = (group.bootstrap.arms[f"R1/{method}"] for method in group.methods)
-    return [arm for arm in arms if not arm.spread.seedless]
 
 
 def _decomposition(context: ReportContext, group: ComparisonGroup) -> Table:
@@ -90,7 +86,7 @@ def _decomposition(context: ReportContext, group: ComparisonGroup) -> Table:
 
 
 def _uncertainty(context: ReportContext, group: ComparisonGroup, method: str) -> tuple[TableCell, ...]:
-    spread = group.bootstrap.arms[f"R1/{method}"].spread
+    spread = group.blocks["R1"].own_parts(method)
     link = context.link(group, method)
     people, seeds = spread.people, spread.seed_only
     few = spread.seeds < FEW_SEEDS and not spread.seedless
@@ -112,12 +108,12 @@ def _uncertainty(context: ReportContext, group: ComparisonGroup, method: str) ->
     )
 
 
-def _points(fraction: float, link: str) -> TableCell:
-    return TableCell(number(100 * fraction, 2), 100 * fraction, link)
+def _points(points: float, link: str) -> TableCell:
+    return TableCell(number(points, 2), points, link)
 
 
 def _share(part: float, whole: float, link: str) -> TableCell:
-    root, share = 100 * float(np.sqrt(part)), 100 * part / whole if whole > 0 else 0.0
+    root, share = float(np.sqrt(part)), 100 * part / whole if whole > 0 else 0.0
     return TableCell(f"{number(root, 2)} ({number(share, 0)} %)", root, link)
 
 

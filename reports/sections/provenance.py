@@ -110,24 +110,19 @@ def method_section(context: ReportContext) -> Section:
                 "validation split."
             ),
             Prose(
-                "Intervals are 95 %, those of claims 90 %. They come from a paired bootstrap that draws "
-                "people with replacement "
-                f"({options.resamples:,} times, all captions of a person together, the same draw for every "
-                "method) "
-                "crossed with a draw of seeds, with Satterthwaite’s degrees of freedom because few seeds "
-                "say little "
-                "about their own spread. p-values are the larger of that test and of a permutation test "
-                "that swaps "
-                "two methods person by person; Holm’s correction covers all comparisons of a table."
+                "Intervals are 95 %, those of claims 90 %, for new people and new runs. Methods and seeds "
+                "form a block, with the test people crossed with it: what a seed does to all methods alike "
+                "cancels in a difference, and degrees of freedom are Satterthwaite’s, because few seeds say "
+                "little about their own spread. p-values are the larger of that t-test and of a permutation "
+                "test that swaps two "
+                f"methods person by person ({options.resamples:,} times); Holm’s correction covers all "
+                "comparisons of a table."
             ),
             Prose(
-                "Verdicts: better or worse, significant after Holm’s correction; tied, the whole interval "
-                "lies within "
-                f"±{options.margin:g} points; cannot tell, neither. A single seed allows no verdict, and "
-                "fewer than "
-                "3 are marked beside the number. On simulated studies with 3 seeds these intervals cover "
-                "the true "
-                "difference in 94 to 97 of 100 cases."
+                "Verdicts: better or worse, significant after Holm’s correction; tied, two one-sided tests "
+                f"exclude a difference of more than ±{options.margin:g} points, with Holm’s correction; "
+                "cannot tell, neither. A single seed allows no verdict, and fewer than 3 are marked beside "
+                "the number."
             ),
         ),
         folded=True,

@@ -19,7 +19,7 @@ from reports.formatting import (
     signed,
     verdict_value,
 )
-from reports.power import comparisons, detectable
+from reports.power import comparisons, detectable, sentence
 from reports.sections.claims import rulings, tally
 from reports.statistics import FEW_SEEDS, Comparison
 from reports.stored_runs import ALTERED
@@ -161,12 +161,17 @@ def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
 def _certainty(context: ReportContext) -> list[str]:
     lines = []
     sizes = [(group, size) for group in context.same_dataset if (size := detectable(group)) is not None]
-    if sizes:
-        named = listed([_found(group, size, len(sizes) > 1) for group, size in sizes])
-        lines.append(
-            f"A true difference of {named} would be found four times out of five; smaller ones may be real "
-            "and go unseen."
+    lines += [
+        sentence(
+            size,
+            detectable(group, comparisons=comparisons(group)) or size,
+            comparisons(group),
+            group.evaluation.title if len(sizes) > 1 else "",
         )
+        for group, size in sizes
+    ]
+    if sizes:
+        lines.append("Smaller differences may be real and go unseen.")
     trained = [one for group in context.same_dataset for one in group.methods.values() if not one.untrained]
     fewest = min((len(one.cells) for one in trained), default=FEW_SEEDS)
     if fewest < FEW_SEEDS:
@@ -181,14 +186,6 @@ def _certainty(context: ReportContext) -> list[str]:
         "the number of comparisons. Every epoch was chosen on validation."
     )
     return lines
-
-
-def _found(group: ComparisonGroup, size: float, named: bool) -> str:
-    """A detectable difference, alone and corrected for the table's comparisons."""
-    count = comparisons(group)
-    corrected = number(detectable(group, comparisons=count))
-    text = f"{number(size)} points of R1 ({corrected} when corrected for {plural(count, 'comparison')})"
-    return f"{text} on {group.evaluation.title}" if named else text
 
 
 def _tables(context: ReportContext) -> list[Table]:

@@ -8,19 +8,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports import statistics
+from reports import permutation
+from reports.estimates import Estimate
 from reports.statistics import (
-    Bootstrap,
-    Estimate,
+    MARGIN,
     Sample,
     compare,
-    crossed_bootstrap,
+    compare_methods,
     drop,
     holm,
     judge,
     permutation_p,
     retention,
+    score_block,
 )
+
+PAIR = {"a": 1.0, "b": -1.0}
 
 
 def simulated(
@@ -53,10 +56,10 @@ def test_95_percent_intervals_cover_the_truth_in_93_to_97_of_100_studies(
     seeds: int, seed_sd: float, most: float
 ) -> None:
     rng = np.random.default_rng(11)
-    truth, studies, covered = true_difference(seed_sd, 0.1), 600, 0
-    for study in range(studies):
+    truth, studies, covered = 100 * true_difference(seed_sd, 0.1), 600, 0
+    for _ in range(studies):
         scores, person = simulated(rng, 100, seeds, seed_sd, shift=0.1)
-        found = crossed_bootstrap(scores, person, resamples=200, seed=study).difference("a", "b")
+        found = score_block(scores, person).contrast(PAIR)
         covered += found.low <= truth <= found.high
     assert 0.93 <= covered / studies <= most
 
@@ -64,8 +67,8 @@ def test_95_percent_intervals_cover_the_truth_in_93_to_97_of_100_studies(
 def test_an_interval_that_takes_captions_for_independent_would_be_too_narrow() -> None:
     """What clustering by person buys: treating every caption as its own person understates the error."""
     scores, person = simulated(np.random.default_rng(5), 300, 3, 0.0)
-    by_person = crossed_bootstrap(scores, person, seed=1).difference("a", "b")
-    by_caption = crossed_bootstrap(scores, np.arange(len(person)), seed=1).difference("a", "b")
+    by_person = score_block(scores, person).contrast(PAIR)
+    by_caption = score_block(scores, np.arange(len(person))).contrast(PAIR)
     assert by_caption.se < 0.85 * by_person.se
 
 
@@ -73,43 +76,49 @@ def test_without_seed_effects_the_standard_error_is_that_of_a_plain_loop_over_re
     rng = np.random.default_rng(3)
     person = np.repeat(np.arange(40), rng.integers(1, 6, 40))
     one, other = rng.random((1, len(person))), rng.random((1, len(person)))
-    found = crossed_bootstrap({"a": one, "b": other}, person, resamples=4000, seed=0).difference("a", "b")
+    found = score_block({"a": one, "b": other}, person).contrast(PAIR)
     differences = []
     for _ in range(4000):
         drawn = rng.integers(40, size=40)
         rows = np.concatenate([np.flatnonzero(person == who) for who in drawn])
         differences.append(one[0, rows].mean() - other[0, rows].mean())
-    assert found.value == pytest.approx(one.mean() - other.mean())
-    assert found.se == pytest.approx(float(np.std(differences)) * np.sqrt(40 / 39), rel=0.05)
+    assert found.value == pytest.approx(100 * (one.mean() - other.mean()))
+    assert found.se == pytest.approx(100 * float(np.std(differences)) * np.sqrt(40 / 39), rel=0.05)
 
 
-def test_the_draw_of_people_is_shared_by_all_methods_so_that_what_they_share_cancels() -> None:
-    rng = np.random.default_rng(0)
-    person = np.arange(200)
-    shared = rng.random((2, 200))
-    draws = crossed_bootstrap({"a": shared, "b": shared + 0.1}, person, seed=4)
-    assert draws.difference("a", "b").se == pytest.approx(0.0, abs=1e-12)
-    assert draws.contrast({"a": 1.0}).se > 0.01
+def test_people_are_shared_by_all_methods_so_that_what_they_share_cancels() -> None:
+    shared = np.random.default_rng(0).random((2, 200)) / 2
+    block = score_block({"a": shared, "b": shared + 0.1}, np.arange(200))
+    assert block.over_people(PAIR) < 0.5  # two pseudo-people alone
+    assert block.over_people({"a": 1.0}) > 0.5
 
 
 def test_seeds_that_differ_widen_the_interval_by_their_unbiased_variance() -> None:
     """Every query alike and no noise: the only uncertainty is the seeds', s² ÷ S for each method."""
-    person = np.arange(50)
     levels = {"a": np.array([0.2, 0.4, 0.6]), "b": np.array([0.1, 0.1, 0.4])}
     scores = {name: np.repeat(values[:, None], 50, axis=1) for name, values in levels.items()}
-    found = crossed_bootstrap(scores, person, resamples=40_000, seed=0).difference("a", "b")
+    found = score_block(scores, np.arange(50)).contrast(PAIR, scope="benchmark")
     expected = np.sqrt(sum(np.var(values, ddof=1) / 3 for values in levels.values()))
-    assert found.se == pytest.approx(float(expected), rel=0.02)
-    assert 2 <= found.df <= 4
+    assert found.se == pytest.approx(100 * float(expected))
+    assert found.df == pytest.approx(4)
+
+
+def test_what_a_seed_does_to_all_methods_alike_does_not_widen_a_difference() -> None:
+    rng = np.random.default_rng(6)
+    hits = {f"m{number}": rng.random((3, 300)) / 2 for number in range(4)}
+    moved = {name: matrix + np.array([[0.0], [0.2], [0.4]]) for name, matrix in hits.items()}
+    still, shifted = (score_block(one, np.arange(300)) for one in (hits, moved))
+    difference = {"m1": 1.0, "m0": -1.0}
+    assert shifted.contrast(difference).se == pytest.approx(still.contrast(difference).se)
+    assert shifted.contrast({"m1": 1.0}).se > 5 * still.contrast({"m1": 1.0}).se
 
 
 def test_the_same_seed_gives_the_same_digits_and_another_does_not() -> None:
     scores, person = simulated(np.random.default_rng(1), 60, 3, 0.1)
-    first, again, other = (
-        crossed_bootstrap(scores, person, seed=seed).difference("a", "b") for seed in (7, 7, 8)
-    )
+    first, again, other = (compare_methods(scores, person, reference="b", seed=seed)[0] for seed in (7, 7, 8))
     assert first == again
-    assert first.se != other.se
+    assert first.estimate == other.estimate
+    assert first.p_permutation != other.p_permutation
 
 
 def test_the_permutation_test_agrees_with_the_enumeration_of_all_swaps() -> None:
@@ -152,17 +161,14 @@ def of(value: float, half: float, seeds: int = 3) -> Estimate:
 def test_a_verdict_needs_significance_or_an_interval_within_the_margin(
     estimate: Estimate, p: float, verdict: str
 ) -> None:
-    assert judge(estimate, p, margin=1.0) == verdict
+    assert judge(estimate, p, estimate.p_within(MARGIN)) == verdict
 
 
 def test_equal_methods_have_p_one_and_are_tied() -> None:
     scores, person = simulated(np.random.default_rng(2), 80, 3, 0.0)
-    found = compare(crossed_bootstrap({"a": scores["a"], "b": scores["a"]}, person), [("a", "b")])[0]
-    assert (found.p_holm, found.verdict, found.estimate.value) == (
-        1.0,
-        "cannot tell" if found.estimate.high > 1 else "tied",
-        0,
-    )
+    found = compare(score_block({"a": scores["a"], "b": scores["a"]}, person), [("a", "b")])[0]
+    assert (found.p_holm, found.estimate.value) == (1.0, 0)
+    assert found.verdict == ("tied" if found.p_tost < 0.05 else "cannot tell")
 
 
 def test_the_larger_of_the_two_tests_counts() -> None:
@@ -172,9 +178,7 @@ def test_the_larger_of_the_two_tests_counts() -> None:
     base = rng.random((3, 1200)) < 0.5
     lucky = base.copy()
     lucky[1] |= rng.random(1200) < 0.25
-    found = compare(
-        crossed_bootstrap({"a": lucky.astype(float), "b": base.astype(float)}, person), [("a", "b")]
-    )[0]
+    found = compare_methods({"a": lucky, "b": base}, person, reference="b")[0]
     assert found.p_permutation < 0.01 < 0.05 < found.p
     assert found.verdict == "cannot tell"
 
@@ -182,8 +186,9 @@ def test_the_larger_of_the_two_tests_counts() -> None:
 def test_an_untrained_method_needs_no_seeds() -> None:
     scores, person = simulated(np.random.default_rng(2), 200, 3, 0.0, shift=1.5)
     pair = {"a": scores["a"], "fixed": scores["b"][:1]}
-    plain = compare(crossed_bootstrap(pair, person), [("a", "fixed")])[0]
-    known = compare(crossed_bootstrap(pair, person, seedless=frozenset({"fixed"})), [("a", "fixed")])[0]
+    once = {**pair, "fixed": np.concatenate([pair["fixed"], np.full((2, len(person)), np.nan)])}
+    plain = compare_methods(once, person, reference="fixed")[0]
+    known = compare_methods(pair, person, reference="fixed", untrained=frozenset({"fixed"}))[0]
     assert (plain.verdict, known.verdict) == ("cannot tell", "better")
     assert plain.few_seeds
     assert not known.few_seeds
@@ -192,15 +197,15 @@ def test_an_untrained_method_needs_no_seeds() -> None:
 def test_a_contrast_is_the_weighted_sum_of_means() -> None:
     rng = np.random.default_rng(0)
     scores = {name: rng.random((3, 40)) for name in "abcd"}
-    draws: Bootstrap = crossed_bootstrap(scores, np.repeat(np.arange(10), 4))
+    block = score_block(scores, np.repeat(np.arange(10), 4))
     weights = {"a": 0.5, "b": 0.5, "c": -0.5, "d": -0.5}
-    expected = sum(weight * scores[name].mean() for name, weight in weights.items())
-    assert draws.contrast(weights).value == pytest.approx(expected)
+    expected = 100 * sum(weight * scores[name].mean() for name, weight in weights.items())
+    assert block.contrast(weights).value == pytest.approx(expected)
 
 
 def test_scores_that_do_not_fit_the_people_are_refused() -> None:
     with pytest.raises(ValueError, match="queries"):
-        crossed_bootstrap({"a": np.ones((3, 5))}, np.arange(4))
+        score_block({"a": np.ones((3, 5))}, np.arange(4))
 
 
 def test_drop_and_retention_cover_the_truth_when_seeds_move_both_places() -> None:
@@ -220,9 +225,110 @@ def test_drop_and_retention_cover_the_truth_when_seeds_move_both_places() -> Non
 
 
 def test_memory_stays_bounded_when_there_are_many_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws come in chunks, and the chunk size changes nothing but the order of the draws."""
-    scores, person = simulated(np.random.default_rng(1), 90, 2, 0.0)
-    whole = crossed_bootstrap(scores, person, resamples=3000).difference("a", "b")
-    monkeypatch.setattr(statistics, "_CHUNK", 90 * 7)
-    pieces = crossed_bootstrap(scores, person, resamples=3000).difference("a", "b")
-    assert pieces.se == pytest.approx(whole.se, rel=0.05)
+    """Permutations come in chunks, and the chunk size changes nothing but the order of the draws."""
+    gains = np.random.default_rng(1).normal(0.1, 1.0, (90, 2))
+    whole = permutation_p(gains, permutations=3000)
+    monkeypatch.setattr(permutation, "_CHUNK", 90 * 7)
+    assert permutation_p(gains, permutations=3000) == pytest.approx(whole, abs=0.04)
+
+
+# -- bad input: a ValueError that says what is wrong, or no verdict -----------------------------------
+
+PERSON = np.repeat(np.arange(20), 4)
+
+
+def hits(seeds: int = 3, queries: int = 80, draw: int = 0, level: float = 0.6) -> np.ndarray:
+    """Random hits `[seeds, queries]`."""
+    return (np.random.default_rng(draw).random((seeds, queries)) < level).astype(float)
+
+
+def spoiled(value: float) -> np.ndarray:
+    """Hits of which one is replaced."""
+    scores = hits(draw=1)
+    scores[1, 3] = value
+    return scores
+
+
+def gaps(*rows: np.ndarray | None) -> np.ndarray:
+    """Runs of 80 queries; None is a missing one."""
+    return np.stack([np.full(80, np.nan) if row is None else row for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("scores", "person", "options", "says"),
+    [
+        ({"a": hits(), "b": hits(queries=79)}, PERSON, {}, "b: scores must be .* with 80 queries"),
+        ({"a": hits()[0], "b": hits()}, PERSON, {}, "a: scores must be"),
+        ({"a": hits(seeds=2), "b": hits()}, PERSON, {}, "need the same seeds"),
+        ({"a": spoiled(np.nan), "b": hits()}, PERSON, {}, "a: NaN in part of a run"),
+        ({"a": spoiled(1.5), "b": hits()}, PERSON, {}, "a: scores must lie between 0 and 1"),
+        ({"a": spoiled(np.inf), "b": hits()}, PERSON, {}, "a: scores must lie between 0 and 1"),
+        ({"a": hits()}, PERSON, {}, "reference 'b' has no scores"),
+        ({"a": hits(), "b": hits()}, PERSON, {"untrained": frozenset({"c"})}, "without scores: c"),
+        ({"a": hits(), "b": hits()}, PERSON, {"untrained": frozenset({"a"})}, "exactly one row"),
+        ({"a": hits(), "b": hits()}, PERSON[:0], {}, "whole numbers"),
+        ({"a": hits(), "b": hits()}, PERSON.astype(float), {}, "whole numbers"),
+        ({"a": hits(), "b": hits()}, PERSON, {"margin": 0.0}, "margin must be above 0"),
+        ({"a": hits(), "b": hits()}, PERSON, {"alpha": 1.0}, "alpha between 0 and 1"),
+    ],
+)
+def test_scores_that_make_no_sense_are_refused_with_what_is_wrong(
+    scores: dict[str, np.ndarray], person: np.ndarray, options: dict[str, object], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        compare_methods(scores, person, reference="b", **options)  # type: ignore[arg-type]
+
+
+HIGH, LOW = hits(1, level=0.9), hits(1, level=0.2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "person", "says"),
+    [
+        (hits(level=0.9), hits(level=0.2), PERSON * 0, "single person"),
+        (np.ones((3, 1)), np.zeros((3, 1)), PERSON[:1], "single person"),
+        (HIGH, LOW, PERSON, "single seed"),
+        (hits() * 0 + 1, hits() * 0 + 1, PERSON, "every query is a hit, or none is"),
+        (hits() * 0, hits() * 0, PERSON, "every query is a hit, or none is"),
+        (hits() * 0 + 1, hits() * 0, PERSON, "every query is a hit, or none is"),
+        (hits() * np.nan, hits(), PERSON, "no seed that all of its methods ran with"),
+        (gaps(HIGH[0], HIGH[0], None), gaps(None, None, LOW[0]), PERSON, "no seed that all"),
+        (gaps(HIGH[0], None, None), hits(level=0.2), PERSON, "single seed"),
+    ],
+)
+def test_scores_that_can_carry_no_verdict_get_none_and_say_why(
+    one: np.ndarray, other: np.ndarray, person: np.ndarray, says: str
+) -> None:
+    (found,) = compare_methods({"a": one, "b": other}, person, reference="b")
+    assert found.verdict == "cannot tell"
+    assert (found.p, found.p_holm, found.p_tost) == (1.0, 1.0, 1.0)
+    assert says in found.note
+
+
+def test_twenty_people_who_nearly_all_agree_are_not_called_tied() -> None:
+    one, other = np.ones((3, 20)), np.ones((3, 20))
+    one[0, 0] = 0.0
+    (found,) = compare_methods({"a": one, "b": other}, np.arange(20), reference="b")
+    assert found.verdict == "cannot tell"
+    assert found.low < -1.0
+    assert found.high > 1.0
+
+
+def test_a_method_whose_seeds_vary_far_more_is_named_and_judged_by_its_own_seeds() -> None:
+    rng = np.random.default_rng(0)
+    scores = {f"m{number}": 0.4 + 0.2 * rng.random((5, 300)) for number in range(5)}
+    scores["wild"] = scores["m1"] + np.array([[-0.2], [0.2], [-0.1], [0.1], [0.0]])
+    found = {one.one: one for one in compare_methods(scores, np.arange(300), reference="m0")}
+    own = np.var(100 * scores["wild"].mean(axis=1), ddof=1) / 5
+    assert "wild" in found["wild"].note
+    assert found["wild"].se > 0.95 * np.sqrt(own)
+    assert not found["m1"].note
+
+
+def test_a_missing_run_leaves_the_comparison_to_the_seeds_both_methods_have() -> None:
+    scores = {name: hits(3, 400, draw) for draw, name in enumerate("abc")}
+    scores["a"][1] = np.nan
+    found = {one.one: one for one in compare_methods(scores, np.repeat(np.arange(100), 4), reference="b")}
+    expected = 100 * (scores["a"][[0, 2]].mean() - scores["b"][[0, 2]].mean())
+    assert found["a"].value == pytest.approx(expected)
+    assert (found["a"].estimate.seeds, found["c"].estimate.seeds) == (2, 3)
