@@ -8,7 +8,7 @@ from math import comb, sqrt
 from typing import Any
 
 from reports.comparison import ComparisonGroup
-from reports.statistics import Finding, find
+from reports.statistics import Finding
 
 SearchRecord = Mapping[str, Any]
 """One entry of `search.json`."""
@@ -50,7 +50,7 @@ def tuned_gains(group: ComparisonGroup, arms: Arms, metric: str) -> list[TunedGa
     untuned = [_minus(_mean((method,)), _mean((group.reference,))) for method in methods]
     tuned = [_minus(_mean(arms[method]), _mean(arms[group.reference])) for method in methods]
     change = [_minus(after, before) for after, before in zip(tuned, untuned, strict=True)]
-    columns = (_found(group, weights, metric) for weights in (untuned, tuned, change))
+    columns = (group.find(weights, metric) for weights in (untuned, tuned, change))
     return [TunedGain(*row) for row in zip(methods, *columns, strict=True)]
 
 
@@ -58,7 +58,7 @@ def tuned_against_recipe(group: ComparisonGroup, arms: Arms, metric: str) -> dic
     """By method, what tuning gained on fresh seeds, averaged over repeats of the search, in points."""
     methods = [method for method in group.methods if method in arms]
     weights = [_minus(_mean(arms[method]), _mean((method,))) for method in methods]
-    return dict(zip(methods, _found(group, weights, metric), strict=True))
+    return dict(zip(methods, group.find(weights, metric), strict=True))
 
 
 def _mean(labels: Sequence[str]) -> dict[str, float]:
@@ -67,18 +67,6 @@ def _mean(labels: Sequence[str]) -> dict[str, float]:
 
 def _minus(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
     return {name: one.get(name, 0.0) - other.get(name, 0.0) for name in {**one, **other}}
-
-
-def _found(group: ComparisonGroup, contrasts: Sequence[Mapping[str, float]], metric: str) -> list[Finding]:
-    options = group.options
-    return find(
-        group.bootstrap,
-        [{f"{metric}/{name}": weight for name, weight in each.items()} for each in contrasts],
-        permutations=options.resamples,
-        seed=options.seed,
-        margin=options.margin,
-        alpha=options.alpha,
-    )
 
 
 @dataclass(frozen=True)
