@@ -12,21 +12,18 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from harness.data.augment import draw_augmentation
-from harness.data.loader import DeviceData, Indices
-from harness.data.sampler import IdentityBatches
+from harness.data.loader import Indices
 from harness.evaluate.features import scores
 from harness.evaluate.metrics import NonFiniteFeatures
 from harness.machine import devices
 from harness.machine.seeds import seed_for
-from harness.machine.terms import TieOrder
 from harness.store.cell_run import CellRun
 from harness.study.schema import TrainSettings
 from harness.train.checkpoint import (
@@ -38,12 +35,18 @@ from harness.train.checkpoint import (
 )
 from harness.train.epoch_stats import EpochStats, TrainingDiverged
 from harness.train.optimiser import make_optimiser, schedule, set_rates
+from harness.train.options import AfterEpoch, TrainingData, TrainingObserver, TrainingOptions
 from methods.base import Batch, Method, Noise
 
-__all__ = ["Trainer", "TrainingData", "TrainingDiverged", "TrainingOptions", "train"]
-
-AfterEpoch = Callable[[int, Mapping[str, float]], None]
-"""Called with an epoch (from 1) and its validation scores; what it raises ends the run."""
+__all__ = [
+    "AfterEpoch",
+    "Trainer",
+    "TrainingData",
+    "TrainingDiverged",
+    "TrainingObserver",
+    "TrainingOptions",
+    "train",
+]
 
 COMPILED_FROM = 2000
 """Steps below which compiling, a minute or so, cannot pay."""
@@ -52,53 +55,6 @@ COMPILED_STEPS = 10_000
 """Steps of different methods, sizes and settings that one process may compile."""
 
 log = logging.getLogger(__name__)
-
-
-class TrainingObserver(Protocol):
-    """Who watches a run (`harness.machine.progress.Progress`, among others)."""
-
-    def on_step(
-        self, epoch: int, step: int, steps: int, losses: Mapping[str, float], pairs_per_second: float
-    ) -> None:
-        """`step` of the `steps` of `epoch` (both from 1) are done; mean losses of the epoch so far."""
-        ...
-
-    def on_epoch(self, line: Mapping[str, Any]) -> None:
-        """An epoch is done; `line` is what the history has of it."""
-        ...
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """A dataset, ready on the device: pairs and their batches, and the splits to validate on and to
-    disclose."""
-
-    train: DeviceData
-    batches: IdentityBatches
-    val: DeviceData
-    test: DeviceData
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a run goes about its work; but for `metric` and `tie_order`, nothing here is part of what is
-    measured."""
-
-    metric: str = "R1"
-    """The text-to-image metric that chooses the best epochs."""
-    tie_order: TieOrder = "index"
-    compile: Literal["auto", "off", "on"] = "auto"
-    """`torch.compile` of the step; `auto`: on one CUDA device, for runs of at least `COMPILED_FROM` steps."""
-    checkpoint_minutes: float = 10.0
-    """A checkpoint within an epoch after so long."""
-    report_seconds: float = 1.0
-    """Progress, and the search for NaN, at most so often within an epoch: each waits for the device."""
-    progress: TrainingObserver | None = None
-    """Who watches; what it raises ends the run (a deadline)."""
-    after_epoch: AfterEpoch | None = None
-    """Called with (epoch, validation scores) after each evaluation; what it raises ends the run (pruning)."""
-    on_start: Callable[[bool], None] | None = None
-    """Called once before the first step with whether the step runs compiled."""
 
 
 def train(

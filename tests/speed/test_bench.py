@@ -88,9 +88,9 @@ def test_the_plain_loader_makes_the_batches_that_training_has(context: Context) 
     settings = cell.train.model_copy(
         update={"flip_probability": 0.0, "crop_padding": 0, "erase_probability": 0.0}
     )
-    lens, data = InputSpec.of(cell), context.training_data(cell, CPU)
-    split = context.images("cuhk-pedes", lens, "train").split
-    pairs = ReferencePairs(split, settings, Tokenizer(lens.vocab_size, lens.context_length), context.tagger)
+    spec, data = InputSpec.of(cell), context.training_data(cell, CPU)
+    split = context.images("cuhk-pedes", spec, "train").split
+    pairs = ReferencePairs(split, settings, Tokenizer(spec.vocab_size, spec.context_length), context.tagger)
     indices = np.array([5, 0, 7])
     (sample,) = plain_loader(pairs, [indices], 0)
     plain, ours = on_device(sample, CPU), data.train.batch(indices)
@@ -102,9 +102,9 @@ def test_the_plain_loader_makes_the_batches_that_training_has(context: Context) 
 def test_the_plain_loader_erases_with_the_recipes_value(context: Context) -> None:
     cell = wanted().cell(CPU)
     settings = cell.train.model_copy(update={"erase_probability": 1.0})
-    lens = InputSpec.of(cell)
-    split = context.images("cuhk-pedes", lens, "train").split
-    pairs = ReferencePairs(split, settings, Tokenizer(lens.vocab_size, lens.context_length), context.tagger)
+    spec = InputSpec.of(cell)
+    split = context.images("cuhk-pedes", spec, "train").split
+    pairs = ReferencePairs(split, settings, Tokenizer(spec.vocab_size, spec.context_length), context.tagger)
     value = torch.tensor(CLIP_MEAN)[:, None, None]
     assert bool((pairs[0][0] == value).all(dim=0).any())
 
