@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from harness.data.checks import check_dataset
-from harness.data.datasets import load_dataset
-from harness.data.images import image_cache
+import typer
+
+from harness.cli.answers import answer, load_plugins, print_lines, refusals
+from harness.cli.options import DataRoot, Json, Plugin, SkipBroken, Subset, image_size_of
 from harness.machine import paths
-from harness.machine.errors import StudyError
+from harness.machine.errors import ExitCode
 from harness.machine.progress import Progress
 
+data_app = typer.Typer(help="Check a dataset, or build its cache of decoded images.", no_args_is_help=True)
 
-def check_data(name: str, data_root: Path | None) -> dict[str, Any]:
-    """What `data check --json` prints. Raises `UnknownNameError`."""
-    return check_dataset(name, data_root)
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    data_root: DataRoot = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Counts beside the published ones, missing and broken files. Exits 2 when the data is damaged."""
+    with refusals():
+        from harness.data.checks import check_dataset
+
+        load_plugins(plugin, data_root)
+        found = check_dataset(name, paths.data_root(data_root))
+    answer(found, as_json, lambda: render(found))
+    if found["damaged"]:
+        print_lines(found["problems"])
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+@data_app.command("cache")
+def data_cache(
+    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    data_root: DataRoot = None,
+    size: Annotated[str, typer.Option(help="Height×width of the images, like 384x128.")] = "384x128",
+    subset: Subset = None,
+    skip_broken: SkipBroken = False,
+    plugin: Plugin = None,
+) -> None:
+    """Decode every image once, so that training never waits for it."""
+    with refusals():
+        from harness.machine.progress import shown
+
+        load_plugins(plugin, data_root)
+        with shown() as progress:
+            lines = cache_data(name, paths.data_root(data_root), size, subset, skip_broken, progress)
+    print("\n".join(lines))
 
 
 def render(found: dict[str, Any]) -> None:
@@ -54,22 +89,23 @@ def _odd(counts: dict[str, int]) -> str:
     return f"  ({', '.join(parts)})" if parts else ""
 
 
-def image_size_of(text: str) -> tuple[int, int]:
-    """Height and width in pixels, as typed: 384x128. Raises `StudyError` for anything else."""
-    match = re.fullmatch(r"(\d{1,4})[x×](\d{1,4})", text)
-    if match is None or not int(match[1]) or not int(match[2]):
-        raise StudyError([f"--size takes height×width like 384x128, not {text!r}"])
-    return int(match[1]), int(match[2])
-
-
 def cache_data(
-    name: str, data_root: Path | None, size: str, subset: int | None, skip_broken: bool, progress: Progress
+    name: str,
+    data_root: Path | None,
+    size: str | None,
+    subset: int | None,
+    skip_broken: bool,
+    progress: Progress,
 ) -> list[str]:
     """Build the decoded-image cache of every split; one line for each.
 
     Raises `StudyError` for a size that is none, `DataError` for damaged images.
     """
-    shape = image_size_of(size)
+    from harness.data.datasets import load_dataset
+    from harness.data.images import image_cache
+
+    shape = image_size_of(size, "--size")
+    assert shape is not None
     dataset = load_dataset(
         name,
         data_root,

@@ -1,28 +1,49 @@
-"""The options that verbs share, and what they say together. Heavy imports happen when they are asked for."""
+"""The options that verbs share, one by one and in groups. Heavy imports happen when they are asked for."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from harness.machine.errors import StudyError
 
 if TYPE_CHECKING:
     from harness.launch.cells import LaunchOptions
     from harness.machine.environment import Machine
+    from harness.study.study import Study
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, like studies/demo.yaml.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder of the benchmark datasets; default: the variable TIPR_DATA.")
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="A study file, or a shipped study's name, like demo.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/<study name>.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder of the benchmark datasets; default: the variable HARNESS_DATA.")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run; default: runs/<study name>[+what --set changed].")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the study: train.epochs=2."),
 ]
-Methods = Annotated[str | None, typer.Option(help="Only these methods, separated by commas.")]
-Datasets = Annotated[str | None, typer.Option(help="Only these datasets, separated by commas.")]
-Seeds = Annotated[str | None, typer.Option(help="How many seeds (3), or which (0,4,7).")]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAMES", help="Only these, separated by commas; may be repeated."),
+]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAMES", help="Only these, separated by commas; may be repeated."),
+]
+Seeds = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NUMBERS", help="How many seeds (3), or which (0,4,7)."),
+]
 Subset = Annotated[int | None, typer.Option(help="Keep only so many identities per split.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one device like cuda:1.")]
 Devices = Annotated[int, typer.Option(min=1, help="Devices that train one cell together.")]
@@ -55,6 +76,7 @@ Plugin = Annotated[
     typer.Option(
         "--plugin",
         "--dataset-file",
+        metavar="FILE",
         help="A Python file that registers methods or datasets, or a NAME.dataset.yaml.",
     ),
 ]
@@ -62,35 +84,146 @@ SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out broke
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
-def data_root_of(option: Path | None) -> Path | None:
-    """The folder of the benchmark datasets: the option, else the variable TIPR_DATA."""
-    from harness.machine import paths
+def takes_groups(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take groups of options: a parameter whose type is a dataclass becomes its fields.
 
-    return paths.data_root(option)
+    The groups come first on the command line's help, in the order of the verb's parameters.
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    hints.pop("return", None)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(verb).parameters.values():
+        kind = groups.get(parameter.name)
+        if kind is None:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+        else:
+            parameters += inspect.signature(kind).parameters.values()
+    keyword = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+    annotations = {name: hint for kind in groups.values() for name, hint in _field_hints(kind).items()}
+    annotations |= {name: hint for name, hint in hints.items() if name not in groups}
+
+    @functools.wraps(verb)
+    def command(**values: Any) -> None:
+        made = {
+            name: kind(**{each.name: values.pop(each.name) for each in fields(kind)})
+            for name, kind in groups.items()
+        }
+        verb(**made, **values)
+
+    typed: Any = command
+    typed.__signature__ = inspect.Signature(
+        [each.replace(annotation=annotations[each.name]) for each in keyword]
+    )
+    typed.__annotations__ = annotations
+    return command
 
 
-def _listed(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+def _field_hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
-def narrowed(
-    methods: str | None, datasets: str | None, seeds: str | None, subset: int | None
-) -> dict[str, Any]:
-    """What `load_study` takes to narrow a study. Raises `typer.BadParameter` for seeds that are no number."""
-    wanted: int | list[int] | None = None
-    if seeds is not None:
-        try:
-            numbers = [int(part) for part in _listed(seeds)]
-        except ValueError:
-            raise typer.BadParameter(f"--seeds takes 3 or 0,1,2, not {seeds!r}") from None
-        wanted = numbers[0] if "," not in seeds and numbers else numbers
-    return {"methods": _listed(methods), "datasets": _listed(datasets), "seeds": wanted, "subset": subset}
+@dataclass(frozen=True)
+class StudyOptions:
+    """Which study, and which part or variation of it; the same for `run` and `check`."""
+
+    study: StudyFile
+    out: Out = None
+    datasets: Datasets = None
+    methods: Methods = None
+    seeds: Seeds = None
+    subset: Subset = None
+    overrides: Set = None
+    data_root: DataRoot = None
+    plugin: Plugin = None
+
+    def load(self) -> Study:
+        """The study, checked. Raises `StudyError`, and `typer.BadParameter` for seeds that are no number."""
+        from harness.cli.answers import load_plugins
+        from harness.study.study import load_study
+
+        load_plugins(self.plugin, self.data_root)
+        return load_study(
+            self.study,
+            self.overrides or (),
+            methods=_listed(self.methods),
+            datasets=_listed(self.datasets),
+            seeds=_seeds(self.seeds),
+            subset=self.subset,
+        )
+
+    def folder(self, study: Study) -> Path:
+        """Where the run lies: as asked for, or below `runs`, apart for every change of the study."""
+        from harness.machine.paths import RUNS
+
+        if self.out is not None:
+            return self.out
+        changes = [f"subset={self.subset}"] if self.subset is not None else []
+        changes += sorted(self.overrides or ())
+        return RUNS / "+".join([study.name, *map(_file_name, changes)])
+
+
+def _file_name(text: str) -> str:
+    """A change as part of a folder's name: short, and without what a file system or a shell reads."""
+    import hashlib
+
+    plain = "".join(letter if letter.isalnum() or letter in "=.-_," else "_" for letter in text)
+    if plain == text and len(plain) <= 60:
+        return plain
+    return f"{plain[:40]}~{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _listed(texts: Sequence[str] | None) -> list[str]:
+    parts = [part.strip() for text in texts or () for part in text.split(",")]
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def _seeds(texts: Sequence[str] | None) -> int | list[int] | None:
+    """One number alone says how many seeds; several, or a comma, say which."""
+    if not texts:
+        return None
+    try:
+        numbers = [int(part) for part in _listed(texts)]
+    except ValueError:
+        raise typer.BadParameter(f"--seeds takes 3 or 0,1,2, not {','.join(texts)!r}") from None
+    return numbers[0] if len(texts) == 1 and "," not in texts[0] and numbers else numbers
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """Where the cells of a study run; the same for `run` and `check`."""
+
+    device: Device = "auto"
+    devices: Devices = 1
+    workers: Workers = None
+    threads: Threads = 1
+    trials_per_device: PerDevice = 1
+    launcher: LauncherName = "local"
+    gpus_per_cell: Gpus = None
+    deterministic: Deterministic = False
+    skip_broken: SkipBroken = False
+
+    def launch_options(self, study: StudyOptions) -> LaunchOptions:
+        """How a study is run, with this process made ready for it."""
+        from harness.launch.cells import LaunchOptions, accelerators
+
+        machine = machine_of(
+            study.data_root,
+            self.device,
+            study.plugin,
+            devices=self.devices,
+            threads=self.threads,
+            deterministic=self.deterministic,
+            skip_broken=self.skip_broken,
+        )
+        per_device, found = self.trials_per_device, accelerators(self.device, self.devices)
+        return LaunchOptions(machine, self.workers, self.launcher, per_device, found, self.gpus_per_cell)
 
 
 def machine_of(
     data_root: Path | None,
     device: str,
-    plugins: list[Path] | None,
+    plugins: Sequence[Path] | None,
     *,
     devices: int = 1,
     threads: int = 1,
@@ -99,11 +232,13 @@ def machine_of(
 ) -> Machine:
     """Where and how to run, with this process made ready for it."""
     from harness import registry
+    from harness.launch.context import prepare_process
+    from harness.machine import paths
     from harness.machine.environment import Machine, command
 
     given = tuple(path.resolve() for path in plugins or ())
     machine = Machine(
-        data_root=data_root_of(data_root),
+        data_root=paths.data_root(data_root),
         device=device,
         devices=devices,
         threads=threads,
@@ -113,47 +248,15 @@ def machine_of(
         plugins=tuple(dict.fromkeys((*given, *registry.plugins()))),
         command=command(),
     )
-    from harness.launch.context import prepare_process
-
     prepare_process(machine)
     return machine
 
 
-def options_of(
-    data_root: Path | None,
-    device: str,
-    devices: int,
-    workers: int | None,
-    threads: int,
-    per_device: int,
-    launcher: str,
-    deterministic: bool,
-    skip_broken: bool,
-    plugins: list[Path] | None,
-    gpus_per_cell: float | None = None,
-) -> LaunchOptions:
-    """How a study is run."""
-    from harness.launch.cells import LaunchOptions, accelerators
-
-    machine = machine_of(
-        data_root,
-        device,
-        plugins,
-        devices=devices,
-        threads=threads,
-        deterministic=deterministic,
-        skip_broken=skip_broken,
-    )
-    return LaunchOptions(machine, workers, launcher, per_device, accelerators(device, devices), gpus_per_cell)
-
-
-def image_size_of(text: str | None) -> tuple[int, int] | None:
-    """Height and width of `384x128`. Raises `StudyError` for anything else."""
+def image_size_of(text: str | None, option: str = "--image-size") -> tuple[int, int] | None:
+    """Height and width in pixels of `384x128`; None of None. Raises `StudyError` for anything else."""
     if text is None:
         return None
-    height, _, width = text.lower().replace("×", "x").partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        from harness.machine.errors import StudyError
-
-        raise StudyError([f"--image-size: takes HEIGHTxWIDTH in pixels, like 384x128, not {text!r}"])
-    return int(height), int(width)
+    match = re.fullmatch(r"(\d{1,4})[xX×](\d{1,4})", text)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise StudyError([f"{option} takes height×width in pixels, like 384x128, not {text!r}"])
+    return int(match[1]), int(match[2])

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.machine.errors import StudyError
-
-RUNS = Path("runs")
+from harness.machine.paths import RUNS
 
 
 def run_folders(runs: Sequence[Path]) -> list[Path]:

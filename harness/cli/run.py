@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.cli import check
-from harness.cli.leakcheck import check_leakage
+from harness.data.leakage import transfer_leakage
 from harness.launch import cells
 from harness.launch.cells import LaunchOptions, Stopped
 from harness.launch.context import Context
 from harness.launch.illustrations import illustrate
+from harness.machine import paths
 from harness.machine.errors import ExitCode, in_words, is_of_the_machine, shortage
+from harness.machine.files import atomic_json
 from harness.machine.progress import Progress
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from harness.study.arms import Tuned
 from harness.study.cell import Cell
 from harness.study.study import Study, StudyError
+
+LEAKAGE_FILE = "leakage.json"
 
 
 def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progress) -> int:
@@ -45,14 +50,14 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
             return _conclude(runs, store)
     except Stopped as stopped:
         progress.close()
-        print(f"stopped; nothing finished is lost. To go on: {options.machine.command}", file=sys.stderr)
+        print(f"stopped; nothing finished is lost. To resume: {options.machine.command}", file=sys.stderr)
         return stopped.code
     except Exception as error:
         trouble = in_words(error) if is_of_the_machine(error) else shortage(error)
         if not trouble:
             raise
         progress.close()
-        again = f"nothing finished is lost. Once that is mended: {options.machine.command}"
+        again = f"nothing finished is lost. Once that is repaired: {options.machine.command}"
         print(f"{trouble}; {again}", file=sys.stderr)
         return ExitCode.ERROR
 
@@ -96,3 +101,61 @@ def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode
         status = run.status
         print(f"{run.name}: {status.state} {status.reason}: {status.detail}", file=sys.stderr)
     return ExitCode.INCOMPLETE if unfinished else ExitCode.DONE
+
+
+def check_leakage(study: Study, store: RunStore, context: Context) -> None:
+    """Compare what each source trains on with each other target's test images; the findings go to the store.
+
+    DIR/leakage.json is a list of `{"source", "target", **LeakageReport.as_dict()}`. Hashes of images are
+    cached, so a second run costs seconds. Nothing is stopped: a report prints what was found.
+
+    Images that cannot be read are counted, not compared. Raises `DataError` when a dataset cannot be used.
+    """
+    crossings = {
+        (cell.dataset, target): cell.subset
+        for cell in study.cells()
+        for target in cell.targets
+        if target != cell.dataset
+    }
+    findings = []
+    for (source, target), subset in crossings.items():
+        report = transfer_leakage(
+            context.dataset(source, subset), context.dataset(target, subset), paths.cache_dir()
+        )
+        context.progress.say(report.sentence())
+        findings.append({"source": source, "target": target, **report.as_dict()})
+    if findings:
+        atomic_json(store.directory / LEAKAGE_FILE, findings)
+
+
+def refuse_another_study(study: Study, out: Path, *, asked: bool) -> None:
+    """Raise `StudyError` where the folder of a run holds trained cells of a study with other settings.
+
+    A study that was narrowed or widened (methods, datasets, seeds, targets) is the same one. A folder that
+    was `asked` for by `--out` is the user's choice: its cells are told apart by their identities.
+    """
+    stored = {} if asked else RunStore(out).study()
+    if not stored or not RunStore(out).cells():
+        return
+    differences = list(_differences(stored, study.resolved()))
+    if differences:
+        told = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
+        raise StudyError(
+            [
+                f"{out}: holds runs of another study named {study.name!r} ({told}); "
+                f"give this one a name of its own (`name:` in {study.source}), or --out FOLDER"
+            ]
+        )
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of two resolved studies that differ, for the methods that both have."""
+    for key in ("preset", "subset", "select"):
+        if then.get(key) != now.get(key):
+            yield f"{key} was {then.get(key)}, is {now.get(key)}"
+    methods = {entry["name"]: entry for entry in then.get("methods", ()) if isinstance(entry, Mapping)}
+    for entry in now["methods"]:
+        before = methods.get(entry["name"], entry)
+        for key in dict.fromkeys((*before, *entry)):
+            if before.get(key) != entry.get(key):
+                yield f"{entry['name']}: {key} was {before.get(key)}, is {entry.get(key)}"

@@ -3,158 +3,101 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
+from harness.cli.answers import answer, load_plugins, print_lines, refusals
+from harness.cli.bench import bench_app
+from harness.cli.data import data_app
 from harness.cli.options import (
     Backbone,
     DataRoot,
-    Datasets,
-    Deterministic,
     Device,
-    Devices,
-    Gpus,
     Ignore,
     ImageSize,
     Json,
-    LauncherName,
-    Methods,
+    MachineOptions,
     Out,
-    PerDevice,
     Plugin,
-    Seeds,
-    Set,
-    SkipBroken,
-    StudyFile,
+    StudyOptions,
     Subset,
-    Threads,
-    Workers,
-    data_root_of,
     image_size_of,
     machine_of,
-    narrowed,
-    options_of,
+    takes_groups,
 )
+from harness.machine import paths
 from harness.machine.errors import ExitCode
 
 app = typer.Typer(
     help="Compare methods of text-to-image person retrieval under one protocol, and keep the evidence.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Check a dataset, or build its cache of decoded images.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-bench_app = typer.Typer(help="How fast a training step is here, and what was measured.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 
-@app.command()
-def run(
-    study: StudyFile,
-    out: Out = None,
-    data_root: DataRoot = None,
-    datasets: Datasets = None,
-    methods: Methods = None,
-    seeds: Seeds = None,
-    subset: Subset = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    devices: Devices = 1,
-    workers: Workers = None,
-    threads: Threads = 1,
-    trials_per_device: PerDevice = 1,
-    launcher: LauncherName = "local",
-    gpus_per_cell: Gpus = None,
-    deterministic: Deterministic = False,
-    plugin: Plugin = None,
-    skip_broken: SkipBroken = False,
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        from harness.machine.environment import commit
+
+        print(f"tipr-harness {version('tipr-harness')} {commit()[:12]}".rstrip())
+        raise typer.Exit
+
+
+@app.callback()
+def harness(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
+    """Compare methods of text-to-image person retrieval under one protocol, and keep the evidence."""
+
+
+@app.command()
+@takes_groups
+def run(options: StudyOptions, machine: MachineOptions) -> None:
     """Train and evaluate what is left of a study; ends with the table and the report's path.
 
-    Finished cells are skipped, cut-off ones resume, failed ones are tried again.
+    Finished cells are skipped, interrupted ones resume, failed ones are tried again.
     """
     with refusals():
-        from harness.cli.run import run_study
+        from harness.cli.run import refuse_another_study, run_study
         from harness.machine.progress import shown
-        from harness.study.study import load_study
 
-        _load_plugins(plugin, data_root)
-        loaded = load_study(study, overrides or (), **narrowed(methods, datasets, seeds, subset))
-        options = options_of(
-            data_root,
-            device,
-            devices,
-            workers,
-            threads,
-            trials_per_device,
-            launcher,
-            deterministic,
-            skip_broken,
-            plugin,
-            gpus_per_cell,
-        )
+        study = options.load()
+        out = options.folder(study)
+        refuse_another_study(study, out, asked=options.out is not None)
+        launch = machine.launch_options(options)
         with shown() as progress:
-            code = run_study(loaded, options, out or Path("runs") / loaded.name, progress)
+            if out.name != study.name and options.out is None:
+                progress.say(f"a changed study has a folder of its own: {out}")
+            code = run_study(study, launch, out, progress)
     raise typer.Exit(code)
 
 
 @app.command()
-def check(
-    study: StudyFile,
-    out: Out = None,
-    data_root: DataRoot = None,
-    datasets: Datasets = None,
-    methods: Methods = None,
-    seeds: Seeds = None,
-    subset: Subset = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    devices: Devices = 1,
-    workers: Workers = None,
-    threads: Threads = 1,
-    trials_per_device: PerDevice = 1,
-    launcher: LauncherName = "local",
-    gpus_per_cell: Gpus = None,
-    plugin: Plugin = None,
-    skip_broken: SkipBroken = False,
-    as_json: Json = False,
-) -> None:
+@takes_groups
+def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False) -> None:
     """Everything `run` would refuse, before a device is touched; prints the cells and the expected cost."""
     with refusals():
         from harness.cli.check import examine, render
         from harness.launch.context import Context
         from harness.machine.progress import shown
-        from harness.study.study import load_study
 
-        _load_plugins(plugin, data_root)
-        loaded = load_study(study, overrides or (), **narrowed(methods, datasets, seeds, subset))
-        options = options_of(
-            data_root,
-            device,
-            devices,
-            workers,
-            threads,
-            trials_per_device,
-            launcher,
-            False,
-            skip_broken,
-            plugin,
-            gpus_per_cell,
-        )
+        study = options.load()
+        launch = machine.launch_options(options)
         with shown() as progress:
-            context = Context(options.machine, progress)
-            found = examine(loaded, context, options, out or Path("runs") / loaded.name)
-    _answer(found.plain(loaded), as_json, lambda: render(found, loaded))
-    for problem in found.problems:
-        print(problem, file=sys.stderr)
+            context = Context(launch.machine, progress)
+            found = examine(study, context, launch, options.folder(study))
+    answer(found.plain(study), as_json, lambda: render(found, study))
+    print_lines(found.problems)
     raise typer.Exit(ExitCode.BAD_INPUT if found.problems else ExitCode.DONE)
 
 
@@ -169,9 +112,9 @@ def list_(
     with refusals():
         from harness.cli.catalogue import listing, render
 
-        _load_plugins(plugin)
+        load_plugins(plugin)
         entries = listing(what, cost=cost)
-    _answer({what: entries}, as_json, lambda: render(entries))
+    answer({what: entries}, as_json, lambda: render(entries))
 
 
 @app.command()
@@ -216,7 +159,7 @@ def evaluate(
     with refusals():
         from harness.launch.models import evaluate_checkpoint, render
 
-        _load_plugins(plugin, data_root)
+        load_plugins(plugin, data_root)
         machine = machine_of(data_root, device, plugin)
         found = evaluate_checkpoint(
             checkpoint,
@@ -228,7 +171,7 @@ def evaluate(
             image_size=image_size_of(image_size),
             ignore=ignore or (),
         )
-    _answer(found, as_json, lambda: render(found))
+    answer(found, as_json, lambda: render(found))
 
 
 @app.command()
@@ -262,7 +205,7 @@ def query(
     with refusals():
         from harness.cli.query import Question, ask, plain, render
 
-        _load_plugins(plugin, data_root)
+        load_plugins(plugin, data_root)
         machine = machine_of(data_root, device, plugin)
         question = Question.of(sentences or (), sentences_from, image or ())
         answers = ask(
@@ -278,7 +221,7 @@ def query(
             ignore=ignore or (),
         )
         answers.write(out)
-    _answer(plain(answers), as_json, lambda: render(answers, out))
+    answer(plain(answers), as_json, lambda: render(answers, out))
 
 
 @app.command()
@@ -303,7 +246,7 @@ def verify(
         from harness.trust.certificate import render
         from harness.trust.verify import verify
 
-        _load_plugins(plugin, data_root)
+        load_plugins(plugin, data_root)
         machine = machine_of(data_root, device, plugin)
         with shown() as progress:
             found = verify(
@@ -314,10 +257,8 @@ def verify(
                 evaluate_only=evaluate_only,
                 progress=progress,
             )
-    _answer({str(one.store): one.plain() for one in found}, as_json, lambda: render(found))
-    for certificate in found:
-        if certificate.not_written:
-            print(certificate.not_written, file=sys.stderr)
+    answer({str(one.store): one.plain() for one in found}, as_json, lambda: render(found))
+    print_lines([certificate.not_written for certificate in found if certificate.not_written])
     raise typer.Exit(ExitCode.DIFFERS if any(one.differences for one in found) else ExitCode.DONE)
 
 
@@ -336,9 +277,9 @@ def why(
     with refusals():
         from harness.trust.why import render, why
 
-        _load_plugins(plugin, data_root)
-        answer = why(cell, other, machine_of(data_root, device, plugin))
-    _answer(answer.plain(), as_json, lambda: render(answer))
+        load_plugins(plugin, data_root)
+        explained = why(cell, other, machine_of(data_root, device, plugin))
+    answer(explained.plain(), as_json, lambda: render(explained))
 
 
 @app.command()
@@ -349,14 +290,14 @@ def doctor(
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """What this machine has, what can run on it, and the mend for what cannot. Exits 1 if the demo cannot."""
+    """What this machine has, what can run on it, and what repairs the rest. Exits 1 if the demo cannot."""
     with refusals():
         from harness.trust.doctor import as_plain, conclude, diagnose, healthy, render
 
-        _load_plugins(plugin, data_root)
+        load_plugins(plugin, data_root)
         tell = None if as_json else render
-        findings = diagnose(data_root_of(data_root), out or Path("runs"), study, tell)
-    _answer(as_plain(findings, out or Path("runs")), as_json, lambda: conclude(findings))
+        findings = diagnose(paths.data_root(data_root), out or paths.RUNS, study, tell)
+    answer(as_plain(findings, out or paths.RUNS), as_json, lambda: conclude(findings))
     raise typer.Exit(ExitCode.DONE if healthy(findings) else ExitCode.ERROR)
 
 
@@ -372,165 +313,8 @@ def export(
     with refusals():
         from harness.launch.models import export_checkpoint
 
-        print(
-            export_checkpoint(
-                checkpoint, out, backbone=backbone, image_size=image_size_of(image_size), ignore=ignore or ()
-            )
-        )
-
-
-@data_app.command("check")
-def data_check(
-    name: Annotated[str, typer.Argument(help="A dataset's name.")],
-    data_root: DataRoot = None,
-    plugin: Plugin = None,
-    as_json: Json = False,
-) -> None:
-    """Counts beside the published ones, missing and broken files. Exits 2 when the data is damaged."""
-    with refusals():
-        from harness.cli.data import check_data, render
-
-        _load_plugins(plugin, data_root)
-        found = check_data(name, data_root_of(data_root))
-    _answer(found, as_json, lambda: render(found))
-    if found["damaged"]:
-        for problem in found["problems"]:
-            print(problem, file=sys.stderr)
-        raise typer.Exit(ExitCode.BAD_INPUT)
-
-
-@data_app.command("cache")
-def data_cache(
-    name: Annotated[str, typer.Argument(help="A dataset's name.")],
-    data_root: DataRoot = None,
-    size: Annotated[str, typer.Option(help="Height×width of the images, like 384x128.")] = "384x128",
-    subset: Subset = None,
-    skip_broken: SkipBroken = False,
-    plugin: Plugin = None,
-) -> None:
-    """Decode every image once, so that training never waits for it."""
-    with refusals():
-        from harness.cli.data import cache_data
-        from harness.machine.progress import shown
-
-        _load_plugins(plugin, data_root)
-        with shown() as progress:
-            lines = cache_data(name, data_root_of(data_root), size, subset, skip_broken, progress)
-    print("\n".join(lines))
-
-
-@bench_app.command("step")
-def bench_step(
-    method: Annotated[str, typer.Option(help="A method's name.")] = "uit",
-    backbone: Annotated[str, typer.Option(help="tiny, or an open_clip model name.")] = "tiny",
-    dataset: Annotated[str, typer.Option(help="Whose training pairs are used.")] = "rendered-plaza",
-    subset: Annotated[int, typer.Option(min=2, help="Identities of it that are used.")] = 200,
-    image_size: Annotated[str | None, typer.Option("--size", help="Height×width, like 384x128.")] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Pairs per step.")] = 128,
-    precision: Annotated[str | None, typer.Option(help="bf16, fp32 or released.")] = None,
-    compiled: Annotated[str, typer.Option("--compile", help="auto (on a GPU), on or off.")] = "auto",
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps in a row between turns; default: 5, on a CPU 2.")
-    ] = None,
-    blocks: Annotated[
-        int | None, typer.Option(min=1, help="Blocks of turns; default: 6, on a CPU 4.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that feed the plain step.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON object to this file.")] = None,
-    data_root: DataRoot = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-    deterministic: Deterministic = False,
-    plugin: Plugin = None,
-    as_json: Json = False,
-) -> None:
-    """A training step beside a plain one, in turns: pairs per second, compute, memory, and the ratio."""
-    _one_of("--precision", precision, ("bf16", "fp32", "released"))
-    _one_of("--compile", compiled, ("auto", "on", "off"))
-    with refusals():
-        from harness.cli.data import image_size_of
-        from harness.launch.context import Context
-        from harness.machine.files import atomic_json
-        from harness.machine.progress import shown
-        from harness.speed.bench import StepBench, render
-        from harness.speed.bench import bench_step as measured
-
-        _load_plugins(plugin, data_root)
-        machine = machine_of(data_root, device, plugin, threads=threads, deterministic=deterministic)
-        size = None if image_size is None else image_size_of(image_size)
-        wanted = StepBench(
-            method=method,
-            backbone=backbone,
-            dataset=dataset,
-            subset=subset,
-            image_size=size,
-            batch_size=batch_size,
-            precision=cast(Any, precision),
-            compiled=cast(Any, compiled),
-            steps=steps,
-            blocks=blocks,
-            workers=workers,
-        )
-        with shown() as progress:
-            found = measured(wanted, Context(machine, progress))
-        if out is not None:
-            atomic_json(out, found)
-    _answer(found, as_json, lambda: render(found))
-
-
-@bench_app.command("table")
-def bench_table(
-    folder: Annotated[Path, typer.Argument(help="Of measurements.")] = Path("reports/benchmarks"),
-) -> None:
-    """Measurements that were kept, as Markdown."""
-    with refusals():
-        from harness.speed.bench import table
-
-        print(table(folder))
-
-
-# -- what verbs share -----------------------------------------------------------------------------
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turn an error that a user may meet into its lines on standard error and its exit code."""
-    from harness.machine.errors import refusal_of
-    from harness.machine.passwords import masked_text
-
-    try:
-        yield
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        for line in refusal.lines:
-            print(masked_text(line), file=sys.stderr)
-        raise typer.Exit(refusal.exit_code) from error
-
-
-def _answer(value: Any, as_json: bool, render: Any) -> None:
-    if as_json:
-        print(json.dumps(value, indent=1, ensure_ascii=False))
-    else:
-        render()
-
-
-def _load_plugins(plugins: list[Path] | None, data_root: Path | None = None) -> None:
-    """Register what plugins and the dataset files of the data root describe."""
-    from harness.data.dataset_files import register_data_root
-    from harness.registry import load_plugin
-
-    for path in plugins or ():
-        load_plugin(path)
-    root = data_root_of(data_root)
-    if root is not None:
-        register_data_root(root)
-
-
-def _one_of(option: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise typer.BadParameter(f"{option} is one of {', '.join(choices)}, not {value!r}")
+        size = image_size_of(image_size)
+        print(export_checkpoint(checkpoint, out, backbone=backbone, image_size=size, ignore=ignore or ()))
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def load_from_root(layout: Layout, name: str, data_root: Path | None) -> Dataset
             [
                 f"{name}: no data root given; unpack the dataset so that "
                 f"DATA/{layout.folder}/{annotation} exists and pass "
-                f"--data-root DATA or set TIPR_DATA (to get it, {layout.how_to_get})"
+                f"--data-root DATA or set HARNESS_DATA (to get it, {layout.how_to_get})"
             ]
         )
     folder = data_root.expanduser().absolute() / layout.folder

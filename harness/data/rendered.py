@@ -88,8 +88,8 @@ def unpack(name: str, package: Path = PACKAGE) -> Path:
                 _rebuild(folder, package / entry["file"], entry["sha256"])
     except OSError as error:
         where = f"cannot be unpacked into the cache {folder.parent}: {error.strerror or error}"
-        problem = f"{name}: {where}; set TIPR_CACHE to a folder with 40 MB free"
-        raise DataError([problem], mend="free space there, or point TIPR_CACHE elsewhere") from error
+        problem = f"{name}: {where}; set HARNESS_CACHE to a folder with 40 MB free"
+        raise DataError([problem], mend="free space there, or point HARNESS_CACHE elsewhere") from error
     return folder
 
 
@@ -134,7 +134,7 @@ def load_generic(data_root: Path | None = None) -> Dataset:
         DataError: there is no data root, or no finished rendering in it.
     """
     if data_root is None:
-        hint = "name a data root with --data-root or TIPR_DATA"
+        hint = "name a data root with --data-root or HARNESS_DATA"
         raise DataError([f"{GENERIC}: not in the package; {DRAW_GENERIC}; then {hint}"])
     return load_rendering(GENERIC, data_root / GENERIC)
 

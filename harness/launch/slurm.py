@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.launch.units import LauncherError, Resources, WorkerDied, run_remote_unit
+from harness.machine.paths import variable
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Slurm(Executor):
     """One Slurm job per unit, through submitit.
 
     Partition, account and the like come from Slurm's own `SBATCH_PARTITION`, `SBATCH_ACCOUNT`, …
-    `TIPR_SLURM_CLUSTER=local` runs the jobs as processes of this machine, as submitit's own tests do.
+    `HARNESS_SLURM_CLUSTER=local` runs the jobs as processes of this machine, as submitit's own tests do.
     """
 
     def __init__(self, resources: Resources) -> None:
@@ -35,7 +35,7 @@ class Slurm(Executor):
             raise LauncherError(
                 "--launcher slurm needs submitit: pip install 'tipr-harness[slurm]'"
             ) from None
-        cluster = os.environ.get("TIPR_SLURM_CLUSTER")
+        cluster = variable("SLURM_CLUSTER") or None
         try:
             self._executor = submitit.AutoExecutor(
                 folder=(resources.folder or Path("slurm")) / "%j", cluster=cluster or "slurm"

@@ -53,8 +53,10 @@ class Resources:
 
 def carried_environment() -> dict[str, str]:
     """The variables that a unit needs wherever it runs."""
-    wanted = ("TIPR_DATA", "TIPR_CACHE", "HARNESS_OFFLINE", "PGPASSWORD")
-    return {name: os.environ[name] for name in wanted if name in os.environ}
+    ours = ("HARNESS_", "TIPR_")
+    return {
+        name: value for name, value in os.environ.items() if name.startswith(ours) or name == "PGPASSWORD"
+    }
 
 
 def run_remote_unit(path: Sequence[str], environment: Mapping[str, str], unit: bytes) -> tuple[bool, Any]:

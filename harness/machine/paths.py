@@ -1,29 +1,50 @@
-"""Where things lie on this machine. None of these paths ever enters a number or an identity."""
+"""Where things lie on this machine. None of these paths ever enters a number or an identity.
+
+Every variable of the environment begins with `HARNESS_`; the older `TIPR_…` is still read.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+RUNS = Path("runs")
+"""The folder of runs, below the working folder."""
+
+
+def variable(name: str) -> str:
+    """The value of `HARNESS_<name>`, else of the older `TIPR_<name>`; empty when neither is set."""
+    return os.environ.get(f"HARNESS_{name}") or os.environ.get(f"TIPR_{name}") or ""
 
 
 def cache_dir() -> Path:
-    """The folder of decoded images, tokens and unpacked data: `TIPR_CACHE`, or the user's cache folder."""
-    declared = os.environ.get("TIPR_CACHE")
-    if declared:
-        return Path(declared).expanduser()
+    """The folder of decoded images, tokens and unpacked data: `HARNESS_CACHE`, or the user's cache folder.
+
+    A user without a home folder (a container started with a number for its user) gets one below the folder
+    of temporary files.
+    """
+    if declared := variable("CACHE"):
+        return expanded(declared)
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("tipr-harness", appauthor=False))
+    try:
+        return Path(platformdirs.user_cache_dir("tipr-harness", appauthor=False))
+    except (KeyError, RuntimeError):
+        return Path(tempfile.gettempdir()) / f"tipr-harness-{os.getuid()}"
 
 
 def data_root(option: Path | None = None) -> Path | None:
-    """The folder holding the benchmark datasets: `--data-root`, else `TIPR_DATA`, else None."""
-    if option is not None:
-        return option.expanduser()
-    declared = os.environ.get("TIPR_DATA")
-    return Path(declared).expanduser() if declared else None
+    """The folder holding the benchmark datasets: `--data-root`, else `HARNESS_DATA`, else None."""
+    declared = str(option) if option is not None else variable("DATA")
+    return expanded(declared) if declared else None
+
+
+def expanded(path: str) -> Path:
+    """A path with `~` replaced by the home folder, where there is one."""
+    return Path(os.path.expanduser(path))
 
 
 def offline() -> bool:
-    """Whether the user forbade the network with `HARNESS_OFFLINE=1`."""
-    return os.environ.get("HARNESS_OFFLINE", "") not in ("", "0")
+    """Whether the user forbade the network: `HARNESS_OFFLINE` is set, and not to 0, no, off or false."""
+    return variable("OFFLINE").strip().lower() not in ("", "0", "no", "off", "false")

@@ -116,6 +116,16 @@ class RunStore:
     def _files_path(self, data: str) -> Path:
         return self.directory / "data" / f"{data}.json.gz"
 
+    def study(self) -> dict[str, Any]:
+        """The resolved study that ran last; empty where there is none, or it is damaged."""
+        import yaml
+
+        try:
+            values = yaml.safe_load((self.directory / "study.yaml").read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
     def write_study(self, study: Study) -> None:
         """Keep the resolved study, its claims, and where it came from."""
         import yaml

@@ -9,10 +9,10 @@ from pathlib import Path
 from harness import registry
 from harness.machine.environment import Machine
 from harness.machine.errors import StoreError, StudyError
+from harness.machine.paths import RUNS
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 
-RUNS = Path("runs")
 NAMED = 5
 """Cells named in a message; the others are counted."""
 MOST_THREADS = 1024

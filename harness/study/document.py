@@ -59,6 +59,8 @@ class StudyDocument:
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[Key, str] = field(default_factory=dict)
     mistakes: list[tuple[str, Key, str]] = field(default_factory=list)
+    narrowed: bool = False
+    """Whether `--methods` left some out: then `train:` may hold keys that only those have."""
 
     def place(self, key: Key) -> str:
         """Where `key`, or the nearest thing around it, was written: `file:line` or `--set`."""

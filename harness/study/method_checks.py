@@ -103,6 +103,8 @@ class MethodChecks:
             # A method whose name is mistyped may have it.
             if name in RECIPE or name in had or (not self._all_known and name in elsewhere):
                 continue
+            if name in elsewhere and self.document.narrowed:
+                continue
             known = had | RECIPE.keys()
             message = "no method of this study has it" if name in elsewhere else unknown_key(name, known)
             self.document.complain(("train", name), message)
@@ -179,6 +181,8 @@ class MethodChecks:
     def _refuse_unused(self, plans: list[MethodPlan]) -> None:
         """Note settings of `train` that no method uses, with the switches it has."""
         shared = self.values.get("train")
+        if self.document.narrowed:
+            return
         for name in shared if isinstance(shared, dict) and plans and self._all_known else ():
             if name not in RECIPE and not any(name in plan.overrides for plan in plans):
                 self.document.complain(("train", name), "no method of this study has it")

@@ -260,6 +260,7 @@ def load_study(
         document.override(parsed, assignment)
     if methods:
         _narrow(parsed, "methods", methods)
+        parsed.narrowed = True
     if datasets:
         _narrow(parsed, "datasets", datasets)
     if seeds is not None:

@@ -56,7 +56,7 @@ class Diagnosis:
 
 def diagnose(
     data_root: Path | None = None,
-    out: Path = Path("runs"),
+    out: Path = paths.RUNS,
     study: Path | None = None,
     on_finding: Callable[[Diagnosis], None] | None = None,
 ) -> list[Diagnosis]:
@@ -104,7 +104,7 @@ def healthy(findings: list[Diagnosis]) -> bool:
     return all(finding.verdict != "fail" for finding in findings)
 
 
-def as_plain(findings: list[Diagnosis], out: Path = Path("runs")) -> dict[str, Any]:
+def as_plain(findings: list[Diagnosis], out: Path = paths.RUNS) -> dict[str, Any]:
     """The diagnosis as one JSON object, with what a maintainer asks for of a fault (`evidence`)."""
     found = {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
     return {**found, **evidence.collected(out)}
@@ -238,7 +238,7 @@ def _writable(folder: Path) -> str | None:
 
 def _folders(out: Path) -> Iterator[Diagnosis]:
     for name, folder, remedy in (
-        ("cache folder", paths.cache_dir(), "point TIPR_CACHE at a folder you may write to"),
+        ("cache folder", paths.cache_dir(), "point HARNESS_CACHE at a folder you may write to"),
         ("output folder", out, "choose another with --out"),
     ):
         refusal = _writable(folder)
@@ -312,7 +312,7 @@ def _datasets(data_root: Path | None) -> Iterator[Diagnosis]:
         if entry.home == "embedded":
             yield _embedded(name)
         elif root is None:
-            remedy = "name the data root with --data-root or TIPR_DATA"
+            remedy = "name the data root with --data-root or HARNESS_DATA"
             yield Diagnosis(f"dataset {name}", "note", "no data root given", remedy)
         else:
             yield _benchmark(name, root, entry.how_to_get)

@@ -162,7 +162,7 @@ def test_a_damaged_manifest_is_named_with_its_mend(package: Path, text: str | No
 def test_a_cache_that_cannot_be_written_is_named(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "file").write_text("in the way")
     monkeypatch.setenv("TIPR_CACHE", str(package / "file"))
-    with pytest.raises(DataError, match=r"file.*TIPR_CACHE"):
+    with pytest.raises(DataError, match=r"file.*HARNESS_CACHE"):
         rendered.unpack("rendered-plaza", package)
 
 

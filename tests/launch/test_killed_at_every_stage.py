@@ -70,7 +70,7 @@ def test_a_study_stopped_in_the_midst_of_every_stage_ends_with_the_same_table(
         assert process.exitcode == (-kind if harsh else 128 + kind)
         assert all(run.status.state != "running" for run in RunStore(tmp_path / "out").all_cells())
         if not harsh:
-            assert "To go on: " in errors.read_text()
+            assert "To resume: " in errors.read_text()
             assert "Traceback" not in errors.read_text()
             assert leftovers(tmp_path / "out", tmp_path / "cache") == []
     process = halting_program.start(words, tmp_path / "last.txt")

@@ -43,10 +43,10 @@ def test_a_package_that_is_damaged_is_reinstalled_and_a_cache_without_room_moved
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "file"))
-    assert "point TIPR_CACHE elsewhere" in EMBEDDED("rendered-plaza").remedy
+    assert "point HARNESS_CACHE elsewhere" in EMBEDDED("rendered-plaza").remedy
 
     def damaged(name: str) -> Path:
-        raise DataError(["/home/TIPR_CACHE/manifest.json: damaged"])
+        raise DataError(["/home/HARNESS_CACHE/manifest.json: damaged"])
 
     monkeypatch.setattr(rendered, "unpack", damaged)
     assert EMBEDDED("rendered-plaza").remedy == "reinstall it"

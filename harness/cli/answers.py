@@ -1,0 +1,61 @@
+"""What every verb does around its work: refuse in lines, answer as text or JSON, register plugins."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn an error that a user may meet into its lines on standard error and its exit code."""
+    from harness.machine.errors import refusal_of
+    from harness.machine.passwords import masked_text
+
+    try:
+        yield
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        print_lines(map(masked_text, refusal.lines))
+        raise typer.Exit(refusal.exit_code) from error
+
+
+def answer(value: Any, as_json: bool, render: Callable[[], None]) -> None:
+    """Print a result: one JSON object, or what `render` prints for a person."""
+    if as_json:
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+    else:
+        render()
+
+
+def print_lines(lines: Iterator[str] | Sequence[str]) -> None:
+    """Print lines on standard error."""
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def load_plugins(plugins: Sequence[Path] | None, data_root: Path | None = None) -> None:
+    """Register what plugins, and the dataset files of the data root, describe."""
+    from harness.data.dataset_files import register_data_root
+    from harness.machine import paths
+    from harness.registry import load_plugin
+
+    for path in plugins or ():
+        load_plugin(path)
+    root = paths.data_root(data_root)
+    if root is not None:
+        register_data_root(root)
+
+
+def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:
+    """Raise `typer.BadParameter` unless an option that was given is one of its choices."""
+    if value is not None and value not in choices:
+        raise typer.BadParameter(f"{option} is one of {', '.join(choices)}, not {value!r}")

@@ -1,0 +1,88 @@
+"""The verbs `bench step` and `bench table`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.answers import answer, load_plugins, one_of, refusals
+from harness.cli.options import (
+    DataRoot,
+    Deterministic,
+    Device,
+    Json,
+    Plugin,
+    Threads,
+    image_size_of,
+    machine_of,
+    takes_groups,
+)
+
+bench_app = typer.Typer(help="How fast a training step is here, and what was measured.", no_args_is_help=True)
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What `bench step` measures, and how often."""
+
+    method: Annotated[str, typer.Option(help="A method's name.")] = "uit"
+    backbone: Annotated[str, typer.Option(help="tiny, or an open_clip model name.")] = "tiny"
+    dataset: Annotated[str, typer.Option(help="Whose training pairs are used.")] = "rendered-plaza"
+    subset: Annotated[int, typer.Option(min=2, help="Identities of it that are used.")] = 200
+    size: Annotated[str | None, typer.Option(help="Height×width, like 384x128.")] = None
+    batch_size: Annotated[int, typer.Option(min=2, help="Pairs per step.")] = 128
+    precision: Annotated[str | None, typer.Option(help="bf16, fp32 or released.")] = None
+    compiled: Annotated[str, typer.Option("--compile", help="auto (on a GPU), on or off.")] = "auto"
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps in a row between turns; default: 5, on a CPU 2.")
+    ] = None
+    blocks: Annotated[int | None, typer.Option(min=1, help="Blocks of turns; default: 6, on a CPU 4.")] = None
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that feed the reference step.")] = None
+
+
+@bench_app.command("step")
+@takes_groups
+def bench_step(
+    step: StepOptions,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON object to this file.")] = None,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    deterministic: Deterministic = False,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """A training step beside a reference step, in turns: pairs per second, compute, memory, the ratio."""
+    one_of("--precision", step.precision, ("bf16", "fp32", "released"))
+    one_of("--compile", step.compiled, ("auto", "on", "off"))
+    with refusals():
+        from harness.launch.context import Context
+        from harness.machine.files import atomic_json
+        from harness.machine.progress import shown
+        from harness.speed.bench import StepBench, render
+        from harness.speed.bench import bench_step as measured
+
+        load_plugins(plugin, data_root)
+        machine = machine_of(data_root, device, plugin, threads=threads, deterministic=deterministic)
+        asked: dict[str, Any] = dict(vars(step))
+        size = asked.pop("size")
+        wanted = StepBench(**asked, image_size=image_size_of(size, "--size"))
+        with shown() as progress:
+            found = measured(wanted, Context(machine, progress))
+        if out is not None:
+            atomic_json(out, found)
+    answer(found, as_json, lambda: render(found))
+
+
+@bench_app.command("table")
+def bench_table(
+    folder: Annotated[Path, typer.Argument(help="Of measurements.")] = Path("reports/benchmarks"),
+) -> None:
+    """Measurements that were kept, as Markdown."""
+    with refusals():
+        from harness.speed.bench import table
+
+        print(table(folder))

@@ -1,0 +1,136 @@
+"""What the command line says of a study arrives, and a changed study never lands in another one's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from study_files import write_study
+from typer.testing import CliRunner
+
+from harness.cli.options import StudyOptions
+from harness.cli.run import refuse_another_study
+from harness.cli.verbs import app
+from harness.machine import paths
+from harness.machine.errors import StudyError
+from harness.store.runs import RunStore
+from harness.study.study import Study, load_study
+
+SMOKE = Path(__file__).parents[2] / "studies" / "smoke.yaml"
+
+
+def loaded(**options: object) -> tuple[StudyOptions, Study]:
+    asked = StudyOptions(SMOKE, **options)  # type: ignore[arg-type]
+    return asked, asked.load()
+
+
+@pytest.mark.parametrize(
+    ("option", "attribute"), [("methods", "methods"), ("datasets", "datasets")], ids=["methods", "datasets"]
+)
+def test_a_repeated_option_adds_up(option: str, attribute: str) -> None:
+    names = {"methods": ["baseline", "uit-mlm", "uit"], "datasets": ["rendered-campus", "rendered-plaza"]}[
+        option
+    ]
+    _, study = loaded(**{option: names})
+    assert list(getattr(study, attribute)) == names
+    _, same = loaded(**{option: [",".join(names[:1]), ",".join(names[1:])]})
+    assert getattr(same, attribute) == getattr(study, attribute)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(["3"], (0, 1, 2)), (["0,4"], (0, 4)), (["1", "5"], (1, 5)), (["2,"], (2,)), (["1,2", "7"], (1, 2, 7))],
+)
+def test_one_number_is_how_many_seeds_and_several_are_which(
+    given: list[str], expected: tuple[int, ...]
+) -> None:
+    assert loaded(seeds=given)[1].seeds == expected
+
+
+def test_narrowing_keeps_the_folder_and_changing_gets_one_of_its_own() -> None:
+    for narrowing in ({"methods": ["uit"]}, {"datasets": ["rendered-plaza"]}, {"seeds": ["3"]}):
+        options, study = loaded(**narrowing)
+        assert options.folder(study) == Path("runs/smoke")
+    options, study = loaded(subset=4, overrides=["train.epochs=1"])
+    assert options.folder(study) == Path("runs/smoke+subset=4+train.epochs=1")
+    reordered, _ = loaded(overrides=["train.lr=0.1", "train.epochs=1"])
+    same, _ = loaded(overrides=["train.epochs=1", "train.lr=0.1"])
+    assert reordered.folder(study) == same.folder(study)
+    assert options.folder(study) != StudyOptions(SMOKE, out=Path("x")).folder(study) == Path("x")
+
+
+def test_a_change_with_slashes_or_of_any_length_makes_one_short_folder() -> None:
+    _, study = loaded()
+    folders = [
+        StudyOptions(SMOKE, overrides=[change]).folder(study)
+        for change in ("claims=../../etc/claims.yaml", "claims=../../etc/claims yaml", "train.x=" + "9" * 400)
+    ]
+    assert len(set(folders)) == 3
+    assert all(folder.parent == Path("runs") and len(folder.name) < 80 for folder in folders)
+
+
+def test_a_study_narrowed_to_some_methods_keeps_settings_that_only_the_others_have(tmp_path: Path) -> None:
+    train = {"backbone": "tiny", "pretrained": "none", "image_size": [96, 32]}
+    asked = {"methods": ["uit", "baseline"], "datasets": ["rendered-plaza"]}
+    path = write_study(tmp_path, **asked, train={**train, "decoder_depth": 1})
+    assert load_study(path, methods=["baseline"]).methods == ("baseline",)
+    path = write_study(tmp_path, **asked, train={**train, "decoder_dept": 1})
+    with pytest.raises(StudyError, match="decoder_dept"):
+        load_study(path, methods=["baseline"])
+
+
+def test_another_study_of_the_same_name_is_refused_with_both_ways_out(tmp_path: Path) -> None:
+    study = load_study(SMOKE)
+    store = RunStore(tmp_path / "smoke")
+    store.write_study(study)
+    other = load_study(SMOKE, ["train.epochs=9"])
+    refuse_another_study(other, store.directory, asked=False)  # nothing was trained there yet
+    store.open(study.cells()[0], {"settings": {}})
+    with pytest.raises(StudyError, match=r"epochs was 2, is 9.*`name:`.*--out FOLDER"):
+        refuse_another_study(other, store.directory, asked=False)
+    refuse_another_study(other, store.directory, asked=True)
+    refuse_another_study(load_study(SMOKE, methods=["uit"], seeds=5), store.directory, asked=False)
+
+
+def test_the_version_is_printed() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("tipr-harness 0.")
+
+
+@pytest.mark.parametrize(
+    ("value", "offline"), [("1", True), ("false", False), ("0", False), ("no", False), ("", False)]
+)
+def test_offline_is_what_the_variable_says(
+    monkeypatch: pytest.MonkeyPatch, value: str, offline: bool
+) -> None:
+    monkeypatch.setenv("HARNESS_OFFLINE", value)
+    assert paths.offline() is offline
+
+
+def test_variables_have_one_prefix_and_the_older_one_is_still_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HARNESS_CACHE", "HARNESS_DATA", "TIPR_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "old"))
+    assert paths.cache_dir() == tmp_path / "old"
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "new"))
+    assert paths.cache_dir() == tmp_path / "new"
+    assert paths.data_root() is None
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    assert paths.data_root() == tmp_path
+
+
+def test_a_user_without_a_home_folder_gets_a_cache_among_the_temporary_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import platformdirs
+
+    def nobody(*_: object, **__: object) -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    for name in ("HARNESS_CACHE", "TIPR_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", nobody)
+    assert paths.cache_dir().name.startswith("tipr-harness-")
