@@ -17,7 +17,9 @@ from torch.nn import functional as F
 
 from methods.losses import cosine_matrix, same_person
 
-Mining = Literal["triplet", "batch_hard", "semi_hard", "max_hinge", "all_negatives", "info_nce"]
+Mining = Literal[
+    "triplet", "batch_hard", "semi_hard", "max_hinge", "all_negatives", "all_negatives_own_pair", "info_nce"
+]
 Positive = Literal["weakest", "own_pair"]
 
 NOT_A_CANDIDATE = 1e4
@@ -31,6 +33,8 @@ class MiningOptions:
     positive: Positive = "weakest"
     margin: float = 0.05
     temperature: float = 0.02
+    reduction: Literal["mean", "sum"] = "mean"
+    """Over the anchors of a direction; read by `all_negatives`, which its authors sum."""
 
 
 Rule = Callable[[Tensor, Tensor, Tensor, MiningOptions], Tensor]
@@ -92,7 +96,32 @@ def _max_hinge(cosine: Tensor, same: Tensor, options: MiningOptions) -> Tensor:
     return _hinge(cosine.diagonal(), _hardest(cosine, others), options.margin)
 
 
-def _all_negatives(cosine: Tensor, same: Tensor, options: MiningOptions) -> Tensor:
+def _all_negatives(image: Tensor, text: Tensor, same: Tensor, options: MiningOptions) -> Tensor:
+    """TAL (RDE, CVPR 2024) of both directions, mean or sum over the pairs."""
+    cosine = cosine_matrix(text, image)
+    pairs = tal(cosine, same, options) + tal(cosine.T, same, options)
+    return pairs.sum() if options.reduction == "sum" else pairs.mean()
+
+
+def tal(cosine: Tensor, same: Tensor, options: MiningOptions) -> Tensor:
+    """TAL [anchors]: all positives, weighted by softmax, against the soft maximum of all negatives.
+
+    relu(margin − Σ α·cos + τ·log Σ exp(cos/τ)), the first sum over items of the same person with
+    α = softmax(cos/τ) among them, the second over all others. No gradient passes through α. The released code
+    overflows for τ below 0.0113; here the sums are exact for any τ.
+
+    Args:
+        cosine: [anchors, items], own pairs on the diagonal.
+        same: [anchors, items] bool, whether the person is the same.
+        options: margin and temperature; 0.1 and 0.015 are published.
+    """
+    logits = cosine / options.temperature
+    weights = logits.detach().masked_fill(~same, -NOT_A_CANDIDATE / options.temperature).softmax(dim=1)
+    negatives = _negative_logits(cosine, same, options.temperature).logsumexp(dim=1)
+    return _hinge((weights * cosine).sum(dim=1), options.temperature * negatives, options.margin)
+
+
+def _all_negatives_own_pair(cosine: Tensor, same: Tensor, options: MiningOptions) -> Tensor:
     """Own pair against the soft maximum τ·log Σ exp(cos/τ) of all negatives."""
     negatives = _negative_logits(cosine, same, options.temperature)
     return _hinge(cosine.diagonal(), options.temperature * negatives.logsumexp(dim=1), options.margin)
@@ -119,7 +148,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "batch_hard": _batch_hard,
         "semi_hard": _in_both_directions(_semi_hard),
         "max_hinge": _in_both_directions(_max_hinge),
-        "all_negatives": _in_both_directions(_all_negatives),
+        "all_negatives": _all_negatives,
+        "all_negatives_own_pair": _in_both_directions(_all_negatives_own_pair),
         "info_nce": _in_both_directions(_info_nce),
     }
 )

@@ -62,10 +62,22 @@ class UITSettings(BaseModel):
     cmpm_weight: float = Field(1.0, ge=0)
     """Weight of the CMPM loss."""
 
-    cmt_mining: Literal["triplet", "batch_hard", "semi_hard", "max_hinge", "all_negatives", "info_nce"] = (
-        "triplet"
-    )
-    """Hard mining: the paper's triplet, or an alternative to compare it with."""
+    cmt_mining: Literal[
+        "triplet",
+        "batch_hard",
+        "semi_hard",
+        "max_hinge",
+        "all_negatives",
+        "all_negatives_own_pair",
+        "info_nce",
+    ] = "triplet"
+    """Hard mining: the paper's triplet, or an alternative to compare it with (`all_negatives`: TAL)."""
+    tal_margin: float = Field(0.1, ge=0)
+    """Margin of TAL (`cmt_mining: all_negatives`), as published."""
+    tal_temperature: float = Field(0.015, gt=0)
+    """Temperature of TAL, as published."""
+    tal_reduction: Literal["mean", "sum"] = "mean"
+    """TAL over the pairs of a batch: their mean, or their sum as its authors have it."""
     cmt_positive: Literal["weakest", "own_pair"] = "weakest"
     """Positive of the triplet: the least similar item of the same person, or the anchor's own pair
     (released)."""
@@ -91,12 +103,14 @@ class UITSettings(BaseModel):
         for switch, dependents in DEPENDENTS.items():
             if getattr(self, switch):
                 names |= set(dependents)
-        soft_mining = self.cmt and self.cmt_mining in ("all_negatives", "info_nce")
+        soft_mining = self.cmt and self.cmt_mining in ("all_negatives_own_pair", "info_nce")
         if self.sdm or self.itc or soft_mining:
             names.add("temperature")
         if self.mlm or self.caption_corruption != "off":
             names.add("mask_at_least_one")
-        if self.cmt and self.cmt_mining == "info_nce":
+        if self.cmt and self.cmt_mining == "all_negatives":
+            names |= {"tal_margin", "tal_temperature", "tal_reduction"}
+        if self.cmt and self.cmt_mining in ("info_nce", "all_negatives"):
             names.discard("margin")
         if self.cmt and self.cmt_mining != "triplet":
             names.discard("cmt_positive")
@@ -140,11 +154,23 @@ RELEASED: Mapping[str, Any] = MappingProxyType(
 
 
 def preset_settings(preset: Literal["clean", "released"], fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Method-side switches of a preset for a variant whose own switches are `fixed`.
+    """Method-side switches of a preset for a variant whose own switches are `fixed`; those stay.
 
-    In the released code captions are corrupted exactly when TIR is on, so there the two go together.
+    The released UIT code corrupts captions exactly when its TIR flag is on, IRRA's always.
     """
     switches = dict(RELEASED if preset == "released" else CLEAN)
-    if not {"tir": True, **fixed}["tir"]:
-        switches["caption_corruption"] = "off"
-    return switches
+    if preset == "released" and not {"tir": True, **fixed}["tir"]:
+        switches["caption_corruption"] = "uniform" if is_irra(fixed) else "off"
+    return {name: value for name, value in switches.items() if name not in fixed}
+
+
+def released_recipe(fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Recipe of the released code of a variant, where it differs from the published one of UIT."""
+    sampler = {"sampler": "shuffle", "batch_size": 64} if is_irra(fixed) else {"sampler": "released"}
+    return {"precision": "released", **sampler}
+
+
+def is_irra(fixed: Mapping[str, Any]) -> bool:
+    """Whether the switches are those of IRRA: MLM, without any part of UIT."""
+    parts = {"tir": True, "cmt": True, "text_pruning": True, "mlm": False, **fixed}
+    return bool(parts["mlm"]) and not (parts["tir"] or parts["cmt"] or parts["text_pruning"])

@@ -131,6 +131,15 @@ class UIT(DualEncoder):
         weight, bias = self.classifier.weight, self.classifier.bias
         return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
 
+    def mining_options(self) -> MiningOptions:
+        """The numbers of the mining rule in use."""
+        settings = self.settings
+        if settings.cmt_mining == "all_negatives":
+            margin, temperature = settings.tal_margin, settings.tal_temperature
+        else:
+            margin, temperature = settings.margin, settings.temperature
+        return MiningOptions(settings.cmt_positive, margin, temperature, settings.tal_reduction)
+
     def losses(
         self, batch: Batch, image_features: Tensor, text_features: Tensor, noise: Noise
     ) -> dict[str, Tensor]:
@@ -144,7 +153,7 @@ class UIT(DualEncoder):
             logits = self.classify(image_features), self.classify(text_features)
             computed["identity"] = settings.identity_weight * losses.identity(*logits, people)
         if settings.cmt:
-            options = MiningOptions(settings.cmt_positive, settings.margin, temperature)
+            options = self.mining_options()
             computed["cmt"] = settings.cmt_weight * mining_loss(*pair, people, settings.cmt_mining, options)
         if settings.itc:
             computed["itc"] = settings.itc_weight * losses.itc(*pair, temperature)

@@ -16,10 +16,12 @@ _SDM_AND_IDENTITY = {"tir": False, "cmt": False, "text_pruning": False}
 _VARIANTS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("uit", "UIT: SDM, identity, text-guided restoration, triplets, text pruning", {}, ""),
     ("uit-no-tir", "UIT without text-guided image restoration", {"tir": False}, "no TIR"),
+    ("uit-no-tir-by-loss", "UIT without TIR's loss, its corruption of captions kept",
+     {"tir": False, "caption_corruption": "by_tag"}, "no TIR, but its corruption of captions"),
     ("uit-no-cmt", "UIT without the cross-modal triplet loss", {"cmt": False}, "no CMT"),
     ("uit-no-aug", "UIT without the text augmentation", {"text_pruning": False}, "no text pruning"),
     ("uit-mlm", "UIT with masked language modelling in place of restoration", {"tir": False, "mlm": True},
-     "MLM in place of TIR"),
+     "MLM in place of TIR; the released code has no counterpart"),
     ("baseline", "SDM and identity alone", _SDM_AND_IDENTITY, "no TIR, no CMT, no text pruning"),
     ("irra", "IRRA: SDM, identity, masked language modelling", {**_SDM_AND_IDENTITY, "mlm": True},
      "no TIR, no CMT, no text pruning; MLM"),

@@ -16,7 +16,6 @@ from harness.study.schema import Preset, StudyFile, TrainSettings
 
 LABEL = r"letters, digits, '.', '_' and '-'"
 RECIPE = TrainSettings.model_fields
-_RELEASED_TRAIN = {"precision": "released", "sampler": "released"}
 
 
 class _Draft(NamedTuple):
@@ -117,7 +116,7 @@ class MethodChecks:
         train = self._settings(
             TrainSettings,
             key,
-            _RELEASED_TRAIN if file.preset == "released" else {},
+            _released_recipe(entry.fixed) if file.preset == "released" else {},
             {name: value for name, value in shared.items() if name in RECIPE},
             {name: value for name, value in written.items() if name in RECIPE},
         )
@@ -218,6 +217,12 @@ def brief(error: UnknownNameError) -> str:
     """The message of an unknown name without the list of all that exist."""
     hint = f": did you mean {error.nearest!r}?" if error.nearest else ""
     return f"unknown {error.kind} {error.name!r}{hint}"
+
+
+def _released_recipe(fixed: Mapping[str, Any]) -> dict[str, Any]:
+    from methods.settings import released_recipe
+
+    return released_recipe(fixed)
 
 
 def _preset_settings(preset: Preset, fixed: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,13 @@ def max_hinge(i: int, cosines: list[float]) -> float:
     return hinge(cosines[i], [c for j, c in enumerate(cosines) if j != i])
 
 
+def tal(i: int, cosines: list[float]) -> float:
+    positives = [c for c, person in zip(cosines, PERSONS, strict=True) if person == PERSONS[i]]
+    weights = softmax([c / TEMPERATURE for c in positives])
+    soft = TEMPERATURE * math.log(sum(math.exp(c / TEMPERATURE) for c in others(i, cosines)))
+    return max(0.0, MARGIN - sum(w * c for w, c in zip(weights, positives, strict=True)) + soft)
+
+
 def all_negatives(i: int, cosines: list[float]) -> float:
     soft = TEMPERATURE * math.log(sum(math.exp(c / TEMPERATURE) for c in others(i, cosines)))
     return max(0.0, soft - cosines[i] + MARGIN)
@@ -64,7 +71,8 @@ ANCHOR_LOSSES: dict[tuple[Mining, Positive], Anchor] = {
     ("triplet", "weakest"): lambda i, c: hinge(weakest(i, c), others(i, c)),
     ("semi_hard", "weakest"): semi_hard,
     ("max_hinge", "weakest"): max_hinge,
-    ("all_negatives", "weakest"): all_negatives,
+    ("all_negatives", "weakest"): tal,
+    ("all_negatives_own_pair", "weakest"): all_negatives,
     ("info_nce", "weakest"): info_nce,
 }
 

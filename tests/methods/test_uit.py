@@ -184,13 +184,21 @@ def test_a_setting_reaches_its_losses_and_no_other(setting: str) -> None:
     assert changed == reached
 
 
-@pytest.mark.parametrize("mining", ["all_negatives", "info_nce"])
+@pytest.mark.parametrize("mining", ["all_negatives_own_pair", "info_nce"])
 def test_the_temperature_reaches_soft_mining(mining: Any) -> None:
     cool, warm = (losses(toy_method("uit", cmt_mining=mining, temperature=t))["cmt"] for t in (0.02, 0.3))
     assert cool != pytest.approx(warm)
 
 
-@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "max_hinge", "all_negatives"])
+@pytest.mark.parametrize("setting", [{"tal_margin": 0.9}, {"tal_temperature": 0.2}, {"tal_reduction": "sum"}])
+def test_the_numbers_of_tal_reach_it_and_those_of_the_triplet_do_not(setting: dict[str, Any]) -> None:
+    published = losses(toy_method("uit", cmt_mining="all_negatives"))["cmt"]
+    assert losses(toy_method("uit", cmt_mining="all_negatives", **setting))["cmt"] != pytest.approx(published)
+    others = {"margin": 0.9, "temperature": 0.3}
+    assert losses(toy_method("uit", cmt_mining="all_negatives", **others))["cmt"] == published
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "max_hinge", "all_negatives_own_pair"])
 def test_the_margin_reaches_every_mining_that_has_one(mining: Any) -> None:
     narrow, wide = (losses(toy_method("uit", cmt_mining=mining, margin=m))["cmt"] for m in (0.05, 0.9))
     assert wide > narrow

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.registry import method, methods
-from methods.settings import CLEAN, RELEASED, UITSettings, preset_settings
+from methods.settings import CLEAN, RELEASED, UITSettings, preset_settings, released_recipe
 
 PARTS = ("sdm", "identity", "tir", "cmt", "text_pruning", "mlm", "itc", "cmpm")
 
@@ -25,6 +25,7 @@ def test_every_method_has_the_parts_of_the_published_table() -> None:
     assert {name: parts_of(name) for name, entry in methods().items() if entry.settings is UITSettings} == {
         "uit": uit,
         "uit-no-tir": uit - {"tir"},
+        "uit-no-tir-by-loss": uit - {"tir"},
         "uit-no-cmt": uit - {"cmt"},
         "uit-no-aug": uit - {"text_pruning"},
         "uit-mlm": uit - {"tir"} | {"mlm"},
@@ -113,3 +114,18 @@ def test_listing_methods_does_not_import_torch() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_released_presets_are_those_of_the_released_codes() -> None:
+    irra = method("irra").fixed
+    assert preset_settings("released", irra)["caption_corruption"] == "uniform"
+    assert preset_settings("released", irra)["mask_at_least_one"] == "first_word"
+    assert released_recipe(irra) == {"precision": "released", "sampler": "shuffle", "batch_size": 64}
+    assert released_recipe(method("uit").fixed) == {"precision": "released", "sampler": "released"}
+    # UIT's two ablations of TIR: by its flag, which stops the corruption too, and by the name of its loss.
+    by_flag, by_loss = method("uit-no-tir"), method("uit-no-tir-by-loss")
+    for entry, corruption in ((by_flag, "off"), (by_loss, "by_tag")):
+        resolved = entry.resolve(preset_settings("released", entry.fixed)).model_dump()
+        assert (resolved["tir"], resolved["caption_corruption"]) == (False, corruption)
+    assert preset_settings("released", method("uit-mlm").fixed)["caption_corruption"] == "off"
+    assert "no counterpart" in method("uit-mlm").ablates
