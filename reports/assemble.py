@@ -36,6 +36,7 @@ from reports.sections import (
     tuning,
 )
 from reports.stored_runs import StoredRuns, read
+from reports.verdicts import verdicts_csv
 
 SectionMaker = Callable[[ReportContext], Section | None]
 
@@ -88,6 +89,7 @@ def build(
         published_numbers(),
         FigureWriter(beside / "figures"),
     )
+    atomic_write(page.parent / "verdicts.csv", verdicts_csv(context.groups))
     sections = _sections(context)
     title = " + ".join(dict.fromkeys(run.name for run in stored_runs.runs))
     atomic_write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from stores import Truth
 
 from reports.comparison import ComparisonGroup, ComparisonOptions, comparison_groups
 from reports.stored_runs import read
+from reports.verdicts import VERDICT_COLUMNS, verdicts_csv
 
 
 def judged(folder: Path, truth: Truth) -> ComparisonGroup:
@@ -99,3 +101,18 @@ def test_a_method_that_ran_in_another_folder_joins_the_table(tmp_path: Path) -> 
     stores.write(tmp_path / "two", Truth(r1={"uit": 60.0}, **common))
     (group,) = comparison_groups(read([tmp_path / "one", tmp_path / "two"]), ComparisonOptions(resamples=200))
     assert set(group.methods) == {"uit", "baseline"}
+
+
+def test_verdicts_csv_says_what_the_tables_say_for_both_scopes(tmp_path: Path) -> None:
+    group = judged(tmp_path, small({"uit": 60.0, "worse": 50.0}, people=200))
+    rows = list(csv.DictReader(verdicts_csv([group]).splitlines()))
+    assert tuple(rows[0]) == VERDICT_COLUMNS
+    assert [(row["metric"], row["scope"], row["family"]) for row in rows] == [
+        ("R1", "people", "primary"),
+        ("mAP", "people", "exploratory"),
+        ("R1", "benchmark", "exploratory"),
+        ("mAP", "benchmark", "exploratory"),
+    ]
+    found = group.against_reference["worse", "R1"]
+    assert float(rows[0]["value"]) == pytest.approx(found.value)
+    assert (rows[0]["verdict"], rows[0]["seeds"], rows[0]["people"]) == (found.verdict, "3", "200")
