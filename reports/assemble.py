@@ -21,6 +21,7 @@ from reports.figures import FigureWriter
 from reports.published import published as published_numbers
 from reports.sections import (
     ablation,
+    attribution,
     cells,
     claims,
     curves,
@@ -118,6 +119,7 @@ def build(
 MAKERS: tuple[SectionMaker, ...] = (
     claims.section,
     factorial.section,
+    attribution.section,
     transfer.section,
     overhead.section,
     tuning.section,

@@ -18,29 +18,11 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
 
-Levels = tuple[bool, ...]
+from harness.study.ablation import MOST_SWITCHES, Levels, runs_of
+
 Weights = Mapping[Levels, float]
 """Of the runs' scores: the sum of weight times score is the quantity."""
 Term = frozenset[int]
-
-MOST_SWITCHES = 5
-FULL_SWITCHES = 3
-"""Up to so many switches every combination is run; beyond, half of them."""
-
-
-def runs_of(switches: int) -> list[Levels]:
-    """The runs that attribute a score to so many switches, all off first, all on last.
-
-    Raises ValueError for none, or more than five.
-    """
-    if not 1 <= switches <= MOST_SWITCHES:
-        raise ValueError(f"between 1 and {MOST_SWITCHES} switches, got {switches}")
-    everything = list(product((False, True), repeat=switches))
-    return everything if switches <= FULL_SWITCHES else [run for run in everything if _is_in_half(run)]
-
-
-def _is_in_half(run: Levels) -> bool:
-    return sum(run[:4]) % 2 == 0
 
 
 def design(present: Sequence[Levels]) -> list[Levels] | None:

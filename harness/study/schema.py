@@ -231,6 +231,9 @@ class StudyFile(StudySection):
     """The clean protocol, or `released`: as the authors' code does it, bugs included."""
     methods: tuple[Any, ...] = Field(min_length=1)
     """Names, or mappings `{name: label, base: registered name, any setting: value}`."""
+    ablate: tuple[str, ...] = ()
+    """Up to five switches of the first method, of which the study trains every combination (of four or five
+    switches half of them)."""
     datasets: tuple[str, ...] = Field(min_length=1)
     """Names of the datasets to train on."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)

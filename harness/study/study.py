@@ -12,7 +12,7 @@ from harness import registry
 from harness.data.dataset import DataError
 from harness.machine.errors import StudyError
 from harness.registry import MethodEntry, PluginError
-from harness.study import document, validation
+from harness.study import ablation, document, validation
 from harness.study.arms import Tuned, arms_of, space_notes
 from harness.study.cell import UNTRAINED_SETTINGS, Cell
 from harness.study.document import StudyDocument
@@ -258,6 +258,7 @@ def load_study(
     _name_datasets(parsed, path)
     for assignment in overrides:
         document.override(parsed, assignment)
+    ablation.write_variants(parsed)
     if methods:
         _narrow(parsed, "methods", methods)
         parsed.narrowed = True

@@ -5,10 +5,20 @@ from __future__ import annotations
 import random
 from itertools import permutations, product
 from math import factorial
+from pathlib import Path
 
 import pytest
+import stores
+import yaml
 
-from reports.attribution import Levels, ablation_path, design, runs_of, shapley
+from harness.study.ablation import Levels, runs_of
+from reports.attribution import ablation_path, design, shapley
+from reports.comparison import ComparisonOptions, comparison_groups
+from reports.context import ReportContext
+from reports.figures import FigureWriter
+from reports.published import published
+from reports.sections.attribution import section
+from reports.stored_runs import read
 
 
 def game(switches: int, seed: int) -> dict[Levels, float]:
@@ -76,3 +86,25 @@ def test_a_grid_with_a_run_missing_attributes_nothing() -> None:
         shapley(scores)
     with pytest.raises(ValueError, match="between 1 and 5"):
         runs_of(6)
+
+
+def test_the_chapter_attributes_the_score_to_the_switches_that_the_study_ablates(tmp_path: Path) -> None:
+    switches = ["tir", "cmt"]
+    runs = {"-".join(map(str, run)): dict(zip(switches, run, strict=True)) for run in runs_of(2)}
+    r1 = {name: 40.0 + 10 * on["tir"] + 2 * on["cmt"] for name, on in runs.items()}
+    stores.write(tmp_path, stores.Truth(r1=r1, switches=runs, people=120, seeds=2))
+    study = yaml.safe_load((tmp_path / "study.yaml").read_text())
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "ablate": switches}))
+    stored, options = read([tmp_path]), ComparisonOptions(resamples=200)
+    groups = tuple(comparison_groups(stored, options))
+    made = section(ReportContext(stored, groups, options, published(), FigureWriter()))
+    assert made is not None
+    table = next(table for table in made.tables if table.key == "attribution-r1-rendered-plaza")
+    assert [row[0].text for row in table.rows] == ["tir", "cmt", "together"]
+    values = [float(row[1].sort or 0) for row in table.rows]
+    gains = [float(row[4].sort or 0) for row in table.rows]
+    mean = {name: 100 * one.scores["R1"].mean() for name, one in groups[0].methods.items()}
+    assert values[2] == pytest.approx(mean["True-True"] - mean["False-False"])
+    assert abs(values[0] + values[1] - values[2]) < 1e-9
+    assert abs(gains[0] + gains[1] - gains[2]) < 1e-9
+    assert [row[3].text for row in table.rows] == ["1", "2", ""]

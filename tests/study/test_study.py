@@ -348,3 +348,37 @@ def test_every_study_of_the_project_is_valid_and_says_how_to_run_it(path: Path) 
     assert "?" in question
     assert command.startswith("# Run: ")
     assert f"python -m harness run studies/{path.name}" in command
+
+
+def test_ablate_writes_the_variants_of_the_first_method_itself(tmp_path: Path) -> None:
+    one = {"methods": ["uit"], "datasets": ["cuhk-pedes"], "seeds": 1}
+    study = load_study(write_study(tmp_path, **one, ablate=["tir", "cmt"]))
+    assert study.methods == ("uit", "uit-no-cmt", "uit-no-tir", "uit-no-tir-no-cmt")
+    switches = {
+        cell.method: (cell.method_settings["tir"], cell.method_settings["cmt"]) for cell in study.cells()
+    }
+    assert switches == {
+        "uit": (True, True),
+        "uit-no-cmt": (True, False),
+        "uit-no-tir": (False, True),
+        "uit-no-tir-no-cmt": (False, False),
+    }
+    assert len(load_study(write_study(tmp_path, **one, ablate=["tir", "cmt", "text_pruning"])).methods) == 8
+    four = ["tir", "cmt", "text_pruning", "identity"]
+    assert len(load_study(write_study(tmp_path, **one, ablate=four)).methods) == 8
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(yaml.safe_dump(study.resolved()))
+    assert load_study(resolved).methods == study.methods
+
+
+@pytest.mark.parametrize(
+    ("ablate", "message"),
+    [
+        (["mlm"], "'mlm' is no switch that uit has on"),
+        (["tir", "tir"], "must list at most 5 different switches"),
+        (["tri"], "'tri' is no switch"),
+    ],
+)
+def test_a_switch_that_cannot_be_ablated_is_refused(tmp_path: Path, ablate: list[str], message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        load_study(write_study(tmp_path, methods=["uit"], ablate=ablate))
