@@ -14,7 +14,9 @@ from harness.machine import paths
 from harness.machine.errors import ExitCode
 from harness.machine.progress import Progress
 
-data_app = typer.Typer(help="Check a dataset, or build its cache of decoded images.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Describe or check a dataset, or build its cache of decoded images.", no_args_is_help=True
+)
 
 
 @data_app.command("check")
@@ -34,6 +36,18 @@ def data_check(
     if found["damaged"]:
         print_lines(found["problems"])
         raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+@data_app.command("init")
+def data_init(
+    folder: Annotated[Path, typer.Argument(help="A folder with images and one annotation file.")],
+) -> None:
+    """Write a dataset file for a folder, and print the first rows as it reads them."""
+    with refusals():
+        from harness.data.propose import propose
+
+        proposal = propose(folder)
+    print("\n".join((f"wrote {proposal.path}", *proposal.rows)))
 
 
 @data_app.command("cache")

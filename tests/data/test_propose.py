@@ -1,0 +1,61 @@
+"""`data init`: a proposed dataset file loads; what cannot be guessed is said and nothing is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import draw_person
+
+from harness import registry
+from harness.data.dataset import DataError
+from harness.data.datasets import load_dataset
+from harness.data.propose import propose
+
+
+def table(folder: Path, **names: str) -> list[dict[str, Any]]:
+    rows = []
+    for person, split in enumerate(("train", "train", "Validation", "test")):
+        draw_person(folder / f"photos/all/{person}.jpg", person, 0)
+        row = {"image": f"{person}.jpg", "person": person, "text": f"person {person}", "split": split}
+        rows.append({names.get(name, name): value for name, value in row.items()})
+    return rows
+
+
+def test_a_folder_with_a_table_gets_a_file_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
+    monkeypatch.setattr(registry, "_plugins", {})
+    rows = table(tmp_path / "lab", image="file_name", person="pid", text="Caption")
+    with (tmp_path / "lab/list.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    proposal = propose(tmp_path / "lab")
+    assert proposal.path == tmp_path / "lab/lab.dataset.yaml"
+    assert proposal.rows[2] == "val  person 2  2.jpg  person 2"
+    dataset = load_dataset(registry.load_dataset_file(proposal.path), None)
+    assert {name: split.counts()["images"] for name, split in dataset.splits.items()} == {
+        "train": 2,
+        "val": 1,
+        "test": 1,
+    }
+    with pytest.raises(DataError, match="exists already"):
+        propose(tmp_path / "lab")
+
+
+def test_what_cannot_be_guessed_is_said_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found none"):
+        propose(tmp_path)
+    rows = table(tmp_path, person="thing")
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match="no column looks like the person"):
+        propose(tmp_path)
+    (tmp_path / "a.json").write_text(json.dumps([{**row, "id": 1, "image": "gone.jpg"} for row in rows]))
+    with pytest.raises(DataError, match=r"no image is where its paths lead, such as \['gone\.jpg'\]"):
+        propose(tmp_path)
+    assert not list(tmp_path.glob("*.dataset.yaml"))
