@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +40,7 @@ from reports.sections import (
 from reports.stored_runs import StoredRuns, read
 from reports.verdicts import verdicts_csv
 
-SectionMaker = Callable[[ReportContext], Section | None]
+Chapter = Callable[[ReportContext], Section | None]
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def build(
             sections=sections,
             now=now or datetime.now(),
             remarks=_remarks(context),
+            facts=provenance.facts(context),
+            downloads=_downloads(page, run_dirs),
         ),
     )
     everything = [table for section in sections for table in section.tables]
@@ -116,7 +119,7 @@ def build(
     return ReportResult(page, verdicts, code, text, title, summary.headline(context), claims.tally(ruled))
 
 
-MAKERS: tuple[SectionMaker, ...] = (
+CHAPTERS: tuple[Chapter, ...] = (
     claims.section,
     factorial.section,
     attribution.section,
@@ -136,9 +139,25 @@ MAKERS: tuple[SectionMaker, ...] = (
 
 
 def _sections(context: ReportContext) -> list[Section]:
-    made = (maker(context) for maker in MAKERS)
+    made = (maker(context) for maker in CHAPTERS)
     rest = [section for section in made if section is not None and section.blocks]
     return [summary.section(context), *ablation.sections(context), *rest]
+
+
+def _downloads(page: Path, run_dirs: Sequence[Path]) -> list[tuple[str, str]]:
+    """Label and link, relative to the page, of what lies beside it."""
+    named = [directory / name for directory in run_dirs for name in ("results.csv", "verdicts.csv")]
+    files = [
+        (path.name if len(run_dirs) == 1 else f"{path.parent.name}/{path.name}", path)
+        for path in named
+        if path.is_file()
+    ]
+    beside = page.with_suffix("")
+    files += [
+        ("tables (CSV, Markdown, LaTeX)", beside / "tables"),
+        ("figures (PNG, PDF)", beside / "figures"),
+    ]
+    return [(label, Path(os.path.relpath(path, page.parent)).as_posix()) for label, path in files]
 
 
 def _description(stored_runs: StoredRuns) -> str:

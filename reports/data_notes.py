@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.formatting import plural
 from reports.stored_runs import CellView
 
 EMBEDDED = "rendered-"
@@ -28,4 +29,7 @@ def _said(cell: CellView, target: str) -> list[str]:
         said.insert(0, f"a subset, {subset} people per split.")
     if data.get("official") is False and not subset and not target.startswith(EMBEDDED):
         said.insert(0, "the counts are not the official ones.")
+    cut = data.get("captions_cut")
+    if isinstance(cut, int) and cut:
+        said.append(f"{plural(cut, 'caption')} longer than the text encoder reads, cut at its length.")
     return said

@@ -1,7 +1,7 @@
 """Figures: drawn once with matplotlib, inlined as SVG in the page's own colours, saved as PNG and PDF beside
 it.
 
-Drawn with fixed ink colours that :func:`_for_page` turns into CSS variables, so one drawing serves light,
+Drawn with fixed ink colours that `_for_page` turns into CSS variables, so one drawing serves light,
 dark and print. Colours are Okabe and Ito's (2008), told apart by colour-blind readers, and never carry a
 meaning alone: markers or words repeat it. Files hold no dates and no random ids, so the same data gives the
 same bytes.
@@ -63,7 +63,7 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class FigureWriter:
-    """Where figures are drawn. ``folder`` receives PNG and PDF; None keeps them on the page only."""
+    """Where figures are drawn. `folder` receives PNG and PDF; None keeps them on the page only."""
 
     folder: Path | None = None
 
@@ -71,7 +71,7 @@ class FigureWriter:
     def axes(
         self, rows: int, columns: int, size: tuple[float, float], **layout: Any
     ) -> Iterator[tuple[Any, Any]]:
-        """A drawing of ``size`` inches with a grid of axes ``[rows, columns]``, closed afterwards."""
+        """A drawing of `size` inches with a grid of axes `[rows, columns]`, closed afterwards."""
         import matplotlib
 
         matplotlib.use("Agg", force=False)
@@ -87,7 +87,7 @@ class FigureWriter:
                 pyplot.close(drawing)
 
     def finish(self, drawing: Drawing, key: str, alt: str, caption: str) -> Figure:
-        """Turn a drawing into a :class:`Figure`; must be called inside :meth:`axes`."""
+        """Turn a drawing into a `Figure`; must be called inside `axes`."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.backends.backend_pdf import FigureCanvasPdf
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -150,15 +150,31 @@ def forest(
     *,
     margin: float | None = None,
     xlabel: str = "",
+    limits_from: Sequence[tuple[float, float, float]] = (),
+    words: bool = False,
 ) -> None:
-    """Differences as points with intervals ``(value, low, high)``, first on top; the margin is a band."""
+    """Draw differences as points with intervals, the first on top.
+
+    Args:
+        axes: Where.
+        labels: One per row.
+        values: `(value, low, high)` of each row.
+        verdicts: Each row's, for its colour and marker.
+        margin: Drawn as a band around zero.
+        xlabel: The axis' label.
+        limits_from: The rows that must fit; one that lies outside is an arrow at the edge with its value.
+        words: Whether the verdicts are written at the right.
+    """
     if margin is not None:
         axes.axvspan(-margin, margin, color=BAND, lw=0, zorder=0)
     axes.axvline(0, color=MUTED, lw=0.8, zorder=1)
-    for row, ((value, low, high), verdict) in enumerate(zip(values, verdicts, strict=True)):
-        colour = VERDICT_COLOURS.get(verdict, PALETTE[0])
-        axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt", zorder=2)
-        axes.plot([value], [row], VERDICT_MARKERS.get(verdict, "o"), color=colour, ms=6, zorder=3)
+    if limits_from:
+        axes.set_xlim(*_limits(limits_from, margin or 0.0))
+    for row, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
+        _forest_row(axes, row, value, verdict)
+        if words:
+            at: Any = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8.5}
+            axes.text(1.02, row, verdict, color=VERDICT_COLOURS.get(verdict, INK), **at)
     axes.set_yticks(range(len(labels)), [visible(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -166,3 +182,29 @@ def forest(
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     axes.set_xlabel(xlabel)
+
+
+def _limits(rows: Sequence[tuple[float, float, float]], margin: float) -> tuple[float, float]:
+    bounds = [bound for _, low, high in rows for bound in (low, high) if bound == bound]
+    low, high = min([-margin, 0.0, *bounds]), max([margin, 0.0, *bounds])
+    spare = 0.08 * (high - low or 1.0)
+    return low - spare, high + spare
+
+
+def _forest_row(axes: Axes, row: int, value: tuple[float, float, float], verdict: str) -> None:
+    centre, low, high = value
+    colour = VERDICT_COLOURS.get(verdict, PALETTE[0])
+    left, right = axes.get_xlim()
+    if axes.get_autoscalex_on() or left <= centre <= right:
+        axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt", zorder=2)
+        axes.plot([centre], [row], VERDICT_MARKERS.get(verdict, "o"), color=colour, ms=6, zorder=3)
+        return
+    below = centre < left
+    inward = 0.025 * (right - left)
+    edge, step = (left + inward, 1) if below else (right - inward, -1)
+    axes.plot([edge], [row], "<" if below else ">", color=colour, ms=7, zorder=3, clip_on=False)
+    text = f"{centre:+.1f}".replace("-", "−")
+    axes.annotate(
+        text, (edge, row), (8 * step, 0), textcoords="offset points", va="center",
+        ha="left" if below else "right", fontsize=8, color=colour,
+    )  # fmt: skip

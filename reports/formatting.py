@@ -28,7 +28,7 @@ def signed(value: float | None, digits: int = 1) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 1, *, sign: bool = True) -> str:
-    """``[low, high]``."""
+    """`[low, high]`."""
     show = signed if sign else number
     if not math.isfinite(estimate.low):
         return "[unknown]"
@@ -56,12 +56,19 @@ def mean_of(values: Sequence[float]) -> float | None:
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
-    """``1 seed``, ``2 seeds``, ``1,000 people``."""
+    """`1 seed`, `2 seeds`, `1,000 people`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words: `40 seconds`, `12 minutes`, `3.5 hours`."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
 def listed(names: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """`a`, `a and b`, `a, b and c`."""
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -18,12 +18,28 @@ _SYMBOLS = {"better": "▲", "worse": "▼", "tied": "=", "unknown": "?", "yes":
 
 
 def page(
-    *, title: str, description: str, sections: Sequence[Section], now: datetime, remarks: Sequence[str] = ()
+    *,
+    title: str,
+    description: str,
+    sections: Sequence[Section],
+    now: datetime,
+    remarks: Sequence[str] = (),
+    facts: Sequence[str] = (),
+    downloads: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The whole report as HTML. ``now`` is the only thing in it that is not in the run stores.
+    """The whole report as HTML.
 
-    All text passes :func:`reports.document.visible` and jinja's escaping; a content security policy forbids
-    every script but ours and every request, so that even a mistake of ours could not run or load anything.
+    All text passes `reports.document.visible` and jinja's escaping; a content security policy forbids every
+    script but ours and every request, so that even a mistake of ours could not run or load anything.
+
+    Args:
+        title: The study's name.
+        description: What the study says of itself.
+        sections: The chapters, in order.
+        now: The only thing on the page that is not in the run stores.
+        remarks: What a reader must know before any number.
+        facts: Machine, commit and duration, for the line below the title.
+        downloads: Label and relative link of the data beside the page.
     """
     script = _asset("report.js")
     return (
@@ -34,6 +50,8 @@ def page(
             description=description,
             sections=sections,
             remarks=remarks,
+            facts=facts,
+            downloads=downloads,
             now=now.strftime("%Y-%m-%d %H:%M"),
             style=Markup(_asset("report.css")),
             script=Markup(script),
@@ -58,7 +76,7 @@ def _environment() -> jinja2.Environment:
         finalize=_shown,
     )
     environment.globals |= {"kind_of": _kind_of, "sort_key": _sort_key, "symbols": _SYMBOLS, "svg": Markup}
-    environment.globals |= {"fragment": _fragment, "unbroken": _unbroken}
+    environment.globals |= {"template_block": _template_block, "unbroken": _unbroken}
     return environment
 
 
@@ -71,7 +89,7 @@ def _unbroken(text: str) -> str:
     return text.replace(" ", "\u00a0").replace("\u00a0[", " [")
 
 
-def _fragment(block: TemplateBlock) -> Markup:
+def _template_block(block: TemplateBlock) -> Markup:
     values: Mapping[str, Any] = block.values
     return Markup(_environment().get_template(block.template).render(values))
 
@@ -81,7 +99,7 @@ def _kind_of(block: object) -> str:
         return "table"
     if isinstance(block, Prose):
         return "prose"
-    return "fragment" if isinstance(block, TemplateBlock) else "figure"
+    return "template" if isinstance(block, TemplateBlock) else "figure"
 
 
 def _sort_key(value: TableCell) -> str:

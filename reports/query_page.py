@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.html import rendered
-from reports.sections.sheets import picture
+from reports.sections.retrieval import picture
 
 
 def page(found: Any, thumbnail: Callable[[Path], bytes | None]) -> str:

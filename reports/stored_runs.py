@@ -148,6 +148,11 @@ class CellView:
             return ()
         return tuple(self.stored.results)
 
+    @property
+    def seconds(self) -> float:
+        """How long it trained, over all attempts."""
+        return 0.0 if self.stored is None else self.stored.status.seconds
+
     def data(self, target: str) -> Mapping[str, Any]:
         """What was recorded of a target's data: `official`, `subset`, `notes` and `problems`.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
-from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell
-from reports.figures import forest
+from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import (
     difference_value,
     mean_of,
@@ -32,8 +32,6 @@ def sections(context: ReportContext) -> list[Section]:
 def _section(context: ReportContext, group: ComparisonGroup) -> Section:
     blocks: list[Block] = [Prose(_setting(group)), *(Prose(note, "note") for note in group.notes)]
     blocks.append(result_table(context, group, "R1"))
-    if len(group.methods) > 1 and group.reference in group.methods:
-        blocks.append(_forest(context, group))
     blocks.append(result_table(context, group, "mAP"))
     blocks.append(_metrics_table(context, group))
     if group.other_pairs:
@@ -54,27 +52,41 @@ def _setting(group: ComparisonGroup) -> str:
 
 
 def result_table(context: ReportContext, group: ComparisonGroup, metric: str) -> Table:
-    """Headline, difference, verdict, then last epoch, test-selected epoch and their gap for one metric."""
-    reference = group.reference
-    columns = (
-        Column("Method", "left"),
-        Column(metric, help="chosen on validation; mean ± standard deviation over seeds"),
-        Column(f"Difference to {reference}", help="95 % interval over test people and seeds"),
-        Column("Verdict", "left", help="after Holm's correction over this table"),
-        Column("Last epoch"),
-        Column("Chosen on test", help="not a result: the test split was used to choose the epoch"),
-        Column("Optimism", help="chosen on test minus chosen on validation: the mean, and each run"),
-        Column("Published"),
-    )
-    rows = tuple(_row(context, group, method, metric) for method in context.methods_of(group))
+    """Score, verdict, difference and p-value, then last epoch, test-selected epoch and their gap."""
+    methods = context.methods_of(group)
+    quoted, notes = quoted_column([_published(context, group, method, metric) for method in methods])
+    rows = [_row(context, group, method, metric) for method in methods]
+    if quoted:
+        rows = [(*row, cell) for row, cell in zip(rows, quoted, strict=True)]
     return Table(
         f"{metric.lower()}-{group.evaluation.key}",
         f"{metric} on {group.evaluation.title}",
-        columns,
-        rows,
-        _notes(group),
+        (*_columns(group.reference, metric), *([Column("Published")] if quoted else [])),
+        tuple(rows),
+        (*_notes(group), *notes),
         data_notes=context.data_notes(group),
     )
+
+
+def _columns(reference: str, metric: str) -> tuple[Column, ...]:
+    return (
+        Column("Method", "left"),
+        Column(metric, help="chosen on validation; mean ± standard deviation over seeds"),
+        Column("Verdict", "left", help="after Holm's correction over this table"),
+        Column(f"Difference to {reference}", help="95 % interval over test people and seeds"),
+        Column("p", help="after Holm's correction over this table"),
+        Column("Last epoch"),
+        Column("Chosen on test", help="not a result: the test split was used to choose the epoch"),
+        Column("Optimism", help="chosen on test minus chosen on validation: the mean, and each run"),
+    )
+
+
+def quoted_column(quoted: Sequence[TableCell]) -> tuple[Sequence[TableCell], tuple[str, ...]]:
+    """A column of published numbers, or, where no row has one for the same reason, that reason as a note."""
+    reasons = {cell.note for cell in quoted}
+    if len(reasons) == 1 and all(cell.kind == "missing" for cell in quoted):
+        return [], (f"Published numbers: {quoted[0].text}.",)
+    return quoted, ()
 
 
 def _notes(group: ComparisonGroup) -> tuple[str, ...]:
@@ -105,27 +117,30 @@ def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: st
         return (
             name,
             gap,
-            gap,
             TableCell(gap.note, kind="missing"),
-            gap,
-            gap,
-            gap,
-            _published(context, group, method, metric),
+            *([gap] * 5),
         )
     trains = not group.methods[method].untrained
     shown = {
         selection: seeds_value(group.means(method, metric, selection), link, trains=trains)
         for selection in ("val", "last", "test")
     }
+    difference, verdict = judged(group, method, metric, link)
     return (
         name,
         shown["val"],
-        *judged(group, method, metric, link),
-        shown["last"],
-        shown["test"],
+        verdict,
+        difference,
+        _p_cell(group, method, metric, link),
+        replace(shown["last"], flag=""),
+        replace(shown["test"], flag=""),
         _optimism(context, group, method, metric),
-        _published(context, group, method, metric),
     )
+
+
+def _p_cell(group: ComparisonGroup, method: str, metric: str, link: str) -> TableCell:
+    item = group.against_reference.get((method, metric))
+    return TableCell("") if item is None else TableCell(p_value(item.p_holm), item.p_holm, link)
 
 
 def judged(group: ComparisonGroup, method: str, metric: str, link: str) -> tuple[TableCell, TableCell]:
@@ -151,36 +166,6 @@ def _optimism(context: ReportContext, group: ComparisonGroup, method: str, metri
 def _published(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> TableCell:
     base, conditions = context.conditions(group, method)
     return context.published.value(base, conditions, metric)
-
-
-def _forest(context: ReportContext, group: ComparisonGroup) -> Figure:
-    # An untrained method lies so far off that the others could not be told apart.
-    rows = [
-        method
-        for method, one in group.methods.items()
-        if method != group.reference and not (one.untrained and len(group.methods) > 2)
-    ]
-    with context.figure_writer.axes(1, len(METRICS), (8.6, 0.9 + 0.34 * len(rows)), sharey=True) as (
-        drawing,
-        grid,
-    ):
-        for axes, metric in zip(grid[0], METRICS, strict=True):
-            items = [group.against_reference[method, metric] for method in rows]
-            values = [(item.estimate.value, item.estimate.low, item.estimate.high) for item in items]
-            verdicts = [item.verdict for item in items]
-            label = f"{metric}, points against {group.reference}"
-            forest(axes, rows, values, verdicts, margin=group.options.margin, xlabel=label)
-        return context.figure_writer.finish(
-            drawing,
-            f"forest-{group.evaluation.key}",
-            (
-                f"Differences to {group.reference} on {group.evaluation.title} with 95 % intervals; "
-                "the numbers are in the table"
-            ),
-            f"Difference of every method to {group.reference} with its 95 % interval. "
-            f"Band: ±{group.options.margin:g} points, within which methods count as tied. "
-            "Triangles up or down: better or worse; square: tied; circle: cannot tell.",
-        )
 
 
 def _metrics_table(context: ReportContext, group: ComparisonGroup) -> Table:

@@ -14,7 +14,7 @@ from harness.store.results_table import results_sha256
 from harness.store.runs import TRAIN_KEYS, RunStore
 from reports.context import ReportContext
 from reports.document import Block, Prose, Section, TemplateBlock
-from reports.formatting import plural
+from reports.formatting import duration, listed, plural
 from reports.sections.cells import shown
 
 NAMED = 20
@@ -63,6 +63,31 @@ def _train_keys(directory: Path, study: str) -> list[Block]:
     return [*table, *(Prose(f"Note: {note}.") for note in notes)]
 
 
+def facts(context: ReportContext) -> list[str]:
+    """Machine, commit and duration of the runs, for the line below the title; each once."""
+    runs = context.stored_runs.runs
+    machines = dict.fromkeys(_machine(run.environment) for run in runs)
+    commits = dict.fromkeys(
+        str(cell.recorded["commit"])[:10] for cell in context.stored_runs.cells if cell.recorded.get("commit")
+    )
+    seconds = sum(cell.seconds for cell in context.stored_runs.cells)
+    return [
+        *filter(None, machines),
+        *([f"commit {listed(list(commits)[:3])}"] if commits else []),
+        *([f"{duration(seconds)} of training"] if seconds else []),
+    ]
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    accelerators = environment.get("accelerators") or []
+    if isinstance(accelerators, list) and accelerators and environment.get("device") != "cpu":
+        return ", ".join(map(str, dict.fromkeys(accelerators)))
+    known = (environment.get(name) for name in ("processor", "machine", "host"))
+    processor = next((str(name) for name in known if name), "")
+    cores = environment.get("cores")
+    return processor + (f", {plural(cores, 'core')}" if processor and isinstance(cores, int) else "")
+
+
 def certificate(directory: Path) -> list[Block]:
     """What the last `verify` of a run found; says so when there was none, or results changed since."""
     try:
@@ -104,7 +129,8 @@ def method_section(context: ReportContext) -> Section:
         "How to read this",
         (
             Prose(
-                "A caption counts as found when the first image in the ranking shows the right person (R1); "
+                "A caption counts as found when the first image in the ranking shows the right person: R1, "
+                "also called Rank-1; "
                 "mAP is "
                 "the mean average precision. The epoch of every headline number was chosen on the "
                 "validation split."
@@ -125,7 +151,6 @@ def method_section(context: ReportContext) -> Section:
                 "the number."
             ),
         ),
-        folded=True,
     )
 
 

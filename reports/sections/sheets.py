@@ -6,128 +6,35 @@ such chapter.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
-from harness.store.pictures import read_gallery, read_pruned, read_restorations
-from reports.comparison import SELECTED_ON_VAL, ComparisonGroup
+from harness.store.pictures import read_pruned, read_restorations
 from reports.context import ReportContext
 from reports.document import Block, Section, TemplateBlock
+from reports.formatting import plural
+from reports.sections.retrieval import picture, reference_cell, sheets, side_by_side
 from reports.stored_runs import CellView
 
-WORST = 6
 RESTORED = 6
 PRUNED = 12
 
 
 def section(context: ReportContext) -> Section | None:
-    """Sheets of the reference's retrievals at home, its restorations, and pruned captions."""
+    """What was retrieved on the training dataset, what TIR restored, and what pruning left of captions."""
     blocks: list[Block] = []
     for group in context.same_dataset:
-        method = group.reference if group.reference in group.methods else next(iter(group.methods))
-        blocks += _retrieval(group, group.methods[method].cells[0])
-        blocks += _restorations(group.methods[method].cells)
+        blocks += sheets(group)
+        blocks += side_by_side(group)
+        blocks += _restorations(group.methods[reference_cell(group).method].cells)
     blocks += _pruned(context)
     return Section("pictures", "Pictures", tuple(blocks)) if blocks else None
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Rows of a table of pictures; none when the file is missing or damaged."""
-    import pyarrow.parquet as parquet
-
-    try:
-        rows: list[dict[str, Any]] = parquet.read_table(path, page_checksum_verification=True).to_pylist()
-    except (OSError, ValueError):
-        return []
-    return rows
-
-
-def picture(webp: bytes | None) -> str:
-    """A WebP as a data URL; empty for none and for what is no WebP."""
-    if not isinstance(webp, bytes) or webp[:4] != b"RIFF" or webp[8:12] != b"WEBP":
-        return ""
-    return "data:image/webp;base64," + base64.b64encode(webp).decode()
-
-
-def _retrieval(group: ComparisonGroup, cell: CellView) -> list[Block]:
-    row = cell.row(group.evaluation, SELECTED_ON_VAL)
-    if row is None:
-        return []
-    data = str(row.get("fingerprint"))
-    gallery = read_gallery(cell.run.path, group.evaluation.target, data)
-    answers = _answers(group, cell)
-    captions = {
-        query: kept
-        for query, kept in gallery.queries.items()
-        if query not in answers or str(answers[query]["person_id"]) == str(kept["person_id"])
-    }
-    images = gallery.images
-    chosen = [query for query, row in captions.items() if row["chosen"] and query in answers]
-    worst = sorted(
-        (query for query in captions if query in answers and answers[query]["rank"] > 1),
-        key=lambda query: (-answers[query]["rank"], query),
-    )[:WORST]
-    if not chosen:
-        return []
-    lead = f"{cell.method}, seed {cell.seed}, on {group.evaluation.title}"
-    return [
-        TemplateBlock(
-            "sheet.html",
-            {
-                "title": f"{title}: {lead}",
-                "note": note,
-                "link": cell.anchor,
-                "queries": list(_queries(picked, captions, images, answers)),
-            },
-        )
-        for title, note, picked in (
-            ("Queries drawn at random", "The same captions for every method and report.", chosen),
-            ("Worst queries", "Those whose first right image ranks deepest.", worst),
-        )
-        if picked
-    ]
-
-
-def _answers(group: ComparisonGroup, cell: CellView) -> dict[int, dict[str, Any]]:
-    rows = _read(cell.records_path(group.evaluation, SELECTED_ON_VAL))
-    return {int(row["query"]): row for row in rows if row["rank"] is not None and row["positives"] > 0}
-
-
-def _queries(
-    picked: list[int],
-    captions: Mapping[int, Mapping[str, Any]],
-    images: Mapping[int, Mapping[str, Any]],
-    answers: Mapping[int, Mapping[str, Any]],
-) -> Iterator[dict[str, Any]]:
-    for query in picked:
-        row, answer = captions[query], answers[query]
-        own = images.get(int(row["image"]), {})
-        yield {
-            "caption": row["caption"],
-            "rank": int(answer["rank"]),
-            "own": picture(own.get("webp")),
-            "shown": [
-                _hit(images.get(int(index), {}), row["person_id"], int(answer["rank"]), place)
-                for place, index in enumerate(answer["top"], 1)
-            ],
-        }
-
-
-def _hit(image: Mapping[str, Any], person: str, rank: int, place: int) -> dict[str, Any]:
-    right = image.get("person_id") == person if image else place == rank
-    return {
-        "place": place,
-        "right": right,
-        "source": picture(image.get("webp")),
-        "name": image.get("name", "not kept"),
-    }
-
-
 def _restorations(cells: tuple[CellView, ...]) -> list[Block]:
     for cell in cells:
-        rows = read_restorations(cell.run.path / "cells" / cell.directory)[:RESTORED]
+        rows = ([] if cell.stored is None else read_restorations(cell.stored.directory))[:RESTORED]
         if rows:
             return [
                 TemplateBlock(
@@ -135,11 +42,22 @@ def _restorations(cells: tuple[CellView, ...]) -> list[Block]:
                     {
                         "title": f"What {cell.method} restores, seed {cell.seed}, {cell.dataset}",
                         "link": cell.anchor,
+                        "finding": _finding(rows),
                         "rows": [_restored(row) for row in rows],
                     },
                 )
             ]
     return []
+
+
+def _finding(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the caption helps to restore: the mean error with the right and with a wrong one."""
+    right, wrong = (mean(row[name] for row in rows) for name in ("error_right", "error_wrong"))
+    shown = f"{right:.3f} with the right caption, {wrong:.3f} with somebody else’s"
+    better = sum(row["error_right"] < row["error_wrong"] for row in rows)
+    return (
+        f"Mean error {shown}; the right caption restores better in {better} of {plural(len(rows), 'image')}."
+    )
 
 
 def _restored(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from reports.formatting import (
     verdict_value,
 )
 from reports.power import comparisons, detectable, sentence
-from reports.sections.claims import rulings, tally
+from reports.sections import first_screen
 from reports.statistics import FEW_SEEDS, Comparison
 from reports.stored_runs import ALTERED
 
@@ -29,15 +29,24 @@ NAMED = 5
 
 
 def section(context: ReportContext) -> Section:
-    """Four short answers and the table they rest on."""
+    """The outcome and its plot, what would decide the rest, and on what all of it rests."""
     answers = [
         ("Compared", _compared(context)),
         ("On", [_tested(group) for group in context.same_dataset] or ["Nothing yet: no run has finished."]),
-        ("Who won", [line for group in context.same_dataset for line in _outcome(group)] or ["Nobody yet."]),
-        ("How sure", [*_certainty(context), *filter(None, [tally(rulings(context))])]),
+        ("How sure", _certainty(context)),
     ]
-    blocks: list[Block] = [TemplateBlock("answers.html", {"answers": answers}), *_tables(context)]
+    blocks: list[Block] = [
+        *first_screen.blocks(context, outcome(context)),
+        TemplateBlock("answers.html", {"answers": answers}),
+        *_tables(context),
+    ]
     return Section("summary", "Summary", tuple(blocks))
+
+
+def outcome(context: ReportContext) -> str:
+    """Who won on every dataset, and how well the reference does."""
+    lines = [_outcome(group, listing=False)[0] for group in context.same_dataset]
+    return " ".join(lines) or "No run has finished yet."
 
 
 def headline(context: ReportContext) -> str:
@@ -116,23 +125,27 @@ def _tested(group: ComparisonGroup) -> str:
     )
 
 
-def _outcome(group: ComparisonGroup) -> list[str]:
+def _outcome(group: ComparisonGroup, *, listing: bool = True) -> list[str]:
     """Who won against the reference, how well the reference does, and what is open."""
     reference, title = group.reference, group.evaluation.title
     if reference not in group.methods:
-        return [f"{title}: {reference} has no finished run, so nothing can be compared with it."]
+        return [f"{title}: {reference} has no finished run here, so nothing is compared with it."]
     mean = group.mean(reference, "R1")
     level = (
         f"{reference} finds the right person first (R1) for {number(mean.value)} % of captions "
         f"{interval(mean, sign=False)}."
     )
     judged = [item for (_, metric), item in group.against_reference.items() if metric == "R1"]
-    parts = [
-        _group(judged, "better", f"Better than {reference}"),
-        _group(judged, "worse", f"Worse than {reference}"),
-        _group(judged, "tied", f"Tied within ±{group.options.margin:g}"),
-        _group(judged, "cannot tell", "Cannot tell"),
-    ]
+    parts = (
+        []
+        if not listing
+        else [
+            _group(judged, "better", f"Better than {reference}"),
+            _group(judged, "worse", f"Worse than {reference}"),
+            _group(judged, "tied", f"Tied within ±{group.options.margin:g}"),
+            _group(judged, "cannot tell", "Cannot tell"),
+        ]
+    )
     return [" ".join([f"{title}: {_winner(judged, reference)}", level, *filter(None, parts)])]
 
 
@@ -189,10 +202,14 @@ def _certainty(context: ReportContext) -> list[str]:
 
 
 def _tables(context: ReportContext) -> list[Table]:
-    """One overview per preset: a row for each method, three columns for each dataset."""
+    """One overview per preset with several datasets: a row for each method, two columns for each dataset.
+
+    With a single dataset the plot and the results' own table say it all.
+    """
     return [
         _overview(context, preset)
-        for preset in sorted({group.evaluation.preset for group in context.same_dataset})
+        for preset, count in sorted(Counter(one.evaluation.preset for one in context.same_dataset).items())
+        if count > 1
     ]
 
 

@@ -21,6 +21,26 @@ document.addEventListener("click", event => {
   const button = event.target.closest("table.sortable th button");
   if (button) sortBy(button);
 });
+// A thumbnail enlarges, and shrinks again.
+document.addEventListener("click", event => {
+  const button = event.target.closest("button.enlarge");
+  if (button) button.setAttribute("aria-expanded", String(button.getAttribute("aria-expanded") !== "true"));
+});
+// What is wider than the screen says that it scrolls.
+function markScrolling() {
+  for (const part of document.querySelectorAll(".scroll")) {
+    const wide = part.scrollWidth > part.clientWidth + 1;
+    part.classList.toggle("scrolls", wide);
+    if (wide && !part.querySelector(":scope > .scroll-hint")) {
+      const hint = document.createElement("p");
+      hint.className = "scroll-hint";
+      hint.textContent = "scrolls sideways →";
+      part.prepend(hint);
+    }
+  }
+}
+window.addEventListener("resize", markScrolling);
+markScrolling();
 // A link into a folded part opens it; one to a method's runs opens them all.
 function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));

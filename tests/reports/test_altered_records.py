@@ -80,7 +80,7 @@ def test_a_run_whose_record_was_altered_is_left_out_with_its_reason(
     }
     made = reports.build([store.directory], options=QUICK)
     page = made.path.read_text()
-    first_screen = page[page.index("<header>") : page.index('id="table-overview-clean"')]
+    first_screen = page[page.index("<header>") : page.index('id="results-rendered-plaza"')]
     for text in (first_screen, made.table_text.replace("\n", " ")):
         assert f"Left out: {run.name}: {said}" in text
     assert "1 left out, its results are not as they were written" in first_screen

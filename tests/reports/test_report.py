@@ -70,11 +70,14 @@ class Links(HTMLParser):
         self.sources += [values[name] or "" for name in ("src", "srcset", "data", "action") if name in values]
 
 
-def test_every_link_leads_to_a_place_on_the_page_and_nothing_leads_away(page: str) -> None:
+def test_every_link_leads_to_a_place_on_the_page_or_a_file_beside_it_and_nothing_leads_away(
+    page: str, made: reports.ReportResult
+) -> None:
     links = Links(page)
     assert len(links.ids) == len(set(links.ids))
     for href in links.hrefs:
-        assert href == "data:," or (href.startswith("#") and href[1:] in links.ids), href
+        beside = not href.startswith("#") and (made.path.parent / href).exists()
+        assert href == "data:," or beside or (href.startswith("#") and href[1:] in links.ids), href
     assert all(source.startswith("data:") for source in links.sources)
     assert not re.search(r"url\((?!#)|@import|https?://", page.split("</head>")[0])
     assert 'http-equiv="Content-Security-Policy" content="default-src \'none\'' in page
@@ -196,7 +199,7 @@ def test_every_latex_table_compiles_and_none_is_wider_than_the_page(
 
 
 def test_the_first_screen_says_what_was_compared_on_what_who_won_and_how_sure(page: str) -> None:
-    first = page[page.index('<dl class="answers">') : page.index('id="table-overview-clean"')]
+    first = page[page.index("<header>") : page.index('id="results-rendered-plaza"')]
     for words in (
         "5 methods: uit, uit-no-tir, baseline, irra and clip-zero-shot",
         "7 of 10 training runs finished",
@@ -220,6 +223,15 @@ def test_fewer_than_three_seeds_are_flagged_beside_the_number(page: str) -> None
     table = page[page.index('id="table-r1-rendered-plaza"') :].split("</figure>")[0]
     row = next(row for row in table.split("<tr") if ">uit-no-tir<" in row)
     assert '<span class="flag">2 seeds</span>' in row
+
+
+def test_the_first_screen_has_date_machine_commit_plot_with_verdicts_and_what_would_decide(page: str) -> None:
+    first = page[page.index("<header>") : page.index('<dl class="answers">')]
+    for words in ("2026-01-02 12:00", "simulated", "commit 0123abc", 'id="figure-forest-rendered-plaza"'):
+        assert words in first
+    plot = first[first.index("<svg") : first.index("</svg>")]
+    assert re.search(r">(worse|cannot tell|tied|better)<", plot)
+    assert "clip-zero-shot" in plot  # every method, also one that lies outside
 
 
 def test_embedded_data_says_that_nobody_published_on_it(page: str) -> None:
@@ -402,3 +414,19 @@ def test_importing_a_page_needs_nothing_of_the_harness_but_what_reads_stored_run
     for path in Path(reports.__file__).parent.rglob("*.py"):
         for line in re.findall(r"^\s*(?:from|import) (harness[\w.]*)", path.read_text(), re.MULTILINE):
             assert line.startswith(allowed), (path, line)
+
+
+def test_the_three_lines_of_pandas_in_the_readme_give_the_scores_of_a_run(
+    study: Path, made: reports.ReportResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(reports.__file__).parent / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    exec(code.replace("runs/demo/results.csv", str(study / "results.csv")), {})
+    assert re.search(r"uit-no-tir +\d+\.\d+ +\d+\.\d+ +2", capsys.readouterr().out)
+
+
+def test_the_readme_names_every_column_of_the_files_that_a_run_leaves(
+    study: Path, made: reports.ReportResult
+) -> None:
+    readme = (Path(reports.__file__).parent / "README.md").read_text()
+    assert (study / "results.csv").read_text().splitlines()[0] in readme

@@ -1,0 +1,180 @@
+"""What methods retrieved: sheets of queries with their first ten images, alone and side by side.
+
+Reads what `harness.store.pictures` keeps of the data that a cell was evaluated on; pictures of other data are
+never shown.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.machine.errors import StoreError
+from harness.store.pictures import Gallery, read_gallery
+from reports.comparison import SELECTED_ON_VAL, ComparisonGroup
+from reports.document import Block, TemplateBlock
+from reports.stored_runs import CellView, Evaluation
+
+WORST = 6
+DIFFERING = 3
+"""Queries that only one of two methods finds, shown for each of them."""
+FOUND_WITHIN = 10
+"""A query that ranks deeper is not shown on a sheet: it counts as not found there."""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What one cell retrieved on a test split, with the pictures that were kept of it."""
+
+    cell: CellView
+    gallery: Gallery
+    answers: Mapping[int, Mapping[str, Any]]
+    """By caption index: rank, top and person_id, of the queries whose picture and caption were kept."""
+
+    @property
+    def chosen(self) -> list[int]:
+        """The queries that are shown for every method, drawn once."""
+        return [query for query in self.answers if self.gallery.queries[query]["chosen"]]
+
+    @property
+    def worst(self) -> list[int]:
+        """Those whose first right image ranks deepest."""
+        missed = [query for query, answer in self.answers.items() if answer["rank"] > 1]
+        return sorted(missed, key=lambda query: (-self.answers[query]["rank"], query))[:WORST]
+
+    def shown(self, query: int) -> dict[str, Any]:
+        """A query with its first ten images, for the templates."""
+        row, answer = self.gallery.queries[query], self.answers[query]
+        rank = int(answer["rank"])
+        return {
+            "caption": row["caption"],
+            "rank": rank,
+            "own": picture(self.gallery.images.get(int(row["image"]), {}).get("webp")),
+            "shown": [
+                self._hit(int(index), row["person_id"], rank, position)
+                for position, index in enumerate(answer["top"], 1)
+            ],
+        }
+
+    def _hit(self, index: int, person: str, rank: int, position: int) -> dict[str, Any]:
+        image = self.gallery.images.get(index, {})
+        return {
+            "position": position,
+            "right": image.get("person_id") == person if image else position == rank,
+            "source": picture(image.get("webp")),
+            "name": image.get("name", "not kept"),
+        }
+
+
+def retrieval(evaluation: Evaluation, cell: CellView) -> Retrieval | None:
+    """What a cell retrieved; None when it was not evaluated there, or no picture of that data was kept."""
+    row = cell.row(evaluation, SELECTED_ON_VAL)
+    if row is None or cell.stored is None:
+        return None
+    gallery = read_gallery(cell.run.path, evaluation.target, str(row.get("fingerprint")))
+    try:
+        frame = cell.stored.records(evaluation.target, SELECTED_ON_VAL, evaluation.direction)
+    except StoreError:
+        return None
+    kept = frame[frame["query"].isin(list(gallery.queries)) & (frame["positives"] > 0)]
+    answers = {
+        int(answer["query"]): {str(name): value for name, value in answer.items()}
+        for answer in kept.to_dict("records")
+        # A caption that belongs to somebody else was not drawn from this split.
+        if str(answer["person_id"]) == str(gallery.queries[int(answer["query"])]["person_id"])
+    }
+    return Retrieval(cell, gallery, answers) if answers else None
+
+
+def picture(webp: bytes | None) -> str:
+    """A WebP as a data URL; empty for none and for what is no WebP."""
+    if not isinstance(webp, bytes) or webp[:4] != b"RIFF" or webp[8:12] != b"WEBP":
+        return ""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
+
+
+def reference_cell(group: ComparisonGroup) -> CellView:
+    """The first seed of the reference, or of the first method where the reference has not finished."""
+    method = group.reference if group.reference in group.methods else next(iter(group.methods))
+    return group.methods[method].cells[0]
+
+
+def first_query(group: ComparisonGroup) -> list[Block]:
+    """One query with its ranks, for the first screen: the first of the chosen ones that was found."""
+    retrieved = retrieval(group.evaluation, reference_cell(group))
+    if retrieved is None or not retrieved.chosen:
+        return []
+    found = [query for query in retrieved.chosen if retrieved.answers[query]["rank"] <= FOUND_WITHIN]
+    query = (found or retrieved.chosen)[0]
+    title = f"What {retrieved.cell.method} retrieves"
+    return [TemplateBlock("first_query.html", {"title": title, "query": retrieved.shown(query)})]
+
+
+def sheets(group: ComparisonGroup) -> list[Block]:
+    """The chosen queries and the worst ones of the reference."""
+    retrieved = retrieval(group.evaluation, reference_cell(group))
+    if retrieved is None or not retrieved.chosen:
+        return []
+    whose = f"{retrieved.cell.method}, seed {retrieved.cell.seed}, on {group.evaluation.title}"
+    kinds = (
+        ("Queries drawn at random", "The same captions for every method and report.", retrieved.chosen),
+        ("Worst queries", "Those whose first right image ranks deepest.", retrieved.worst),
+    )
+    return [
+        TemplateBlock(
+            "sheet.html",
+            {
+                "title": f"{title}: {whose}",
+                "note": note,
+                "link": retrieved.cell.anchor,
+                "queries": [retrieved.shown(query) for query in queries],
+            },
+        )
+        for title, note, queries in kinds
+        if queries
+    ]
+
+
+def side_by_side(group: ComparisonGroup) -> list[Block]:
+    """The reference beside the method whose difference is largest, on the queries where they differ most."""
+    if group.reference not in group.methods:
+        return []
+    judged = {method: item for (method, metric), item in group.against_reference.items() if metric == "R1"}
+    if not judged:
+        return []
+    other = max(judged, key=lambda method: abs(judged[method].estimate.value))
+    pair = [retrieval(group.evaluation, group.methods[name].cells[0]) for name in (group.reference, other)]
+    one, two = pair
+    if one is None or two is None:
+        return []
+    parts = [(f"Only {a.cell.method} finds", _only(a, b), a, b) for a, b in ((one, two), (two, one))]
+    shown = [
+        {
+            "title": title,
+            "queries": [
+                {"caption": a.shown(query)["caption"], "rows": [_row(one, query), _row(two, query)]}
+                for query in queries
+            ],
+        }
+        for title, queries, a, _ in parts
+        if queries
+    ]
+    if not shown:
+        return []
+    title = f"{one.cell.method} beside {other} on {group.evaluation.title}, where they differ most"
+    return [TemplateBlock("side_by_side.html", {"title": title, "parts": shown})]
+
+
+def _only(one: Retrieval, other: Retrieval) -> Sequence[int]:
+    """Queries that `one` finds first and `other` ranks deepest, among those whose pictures were kept."""
+    shared = [query for query in one.answers if query in other.answers]
+    differing = [
+        query for query in shared if one.answers[query]["rank"] == 1 and other.answers[query]["rank"] > 1
+    ]
+    return sorted(differing, key=lambda query: (-other.answers[query]["rank"], query))[:DIFFERING]
+
+
+def _row(retrieved: Retrieval, query: int) -> dict[str, Any]:
+    return {"method": retrieved.cell.method, "link": retrieved.cell.anchor, **retrieved.shown(query)}
