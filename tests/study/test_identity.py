@@ -19,6 +19,8 @@ from harness.study.study import load_study
 from methods.settings import UITSettings
 
 CHANGED: dict[str, Any] = {
+    "mask_at_least_one": "first_word",
+    "tal_reduction": "sum",
     "backbone": "ViT-B-32",
     "pretrained": "openai",
     "image_size": (96, 64),
@@ -33,6 +35,7 @@ CHANGED: dict[str, Any] = {
 }
 """Another value of each setting that is no number."""
 METHODS = [
+    {"name": "with-tal", "base": "uit", "cmt_mining": "all_negatives"},
     "uit",
     {"name": "with-mlm", "base": "uit", "mlm": True, "itc": True, "cmpm": True},
     "clip-zero-shot",
@@ -76,7 +79,7 @@ def test_of_the_recipe_only_what_the_backbone_is_counts_for_what_does_not_train(
 
 @pytest.mark.parametrize("name", UITSettings.model_fields)
 def test_every_setting_that_a_method_uses_is_in_its_identity(tmp_path: Path, name: str) -> None:
-    cell = cell_of(tmp_path, "with-mlm")
+    cell = cell_of(tmp_path, "with-tal" if name.startswith("tal_") else "with-mlm")
     assert name in cell.method_settings
     overrides = {**cell.overrides, name: another(name, cell.method_settings[name])}
     settings = dict(resolved_settings(registry.method("uit"), overrides))
