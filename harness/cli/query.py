@@ -187,7 +187,7 @@ def _image(split: Split, index: int) -> tuple[str, Path]:
 
 def _pixels(path: Path, size: tuple[int, int]) -> Tensor:
     try:
-        return torch.from_numpy(resized(read_image(path), size))
+        return torch.from_numpy(resized(read_image(path), size, upright=True))
     except BrokenImageError as error:
         raise DataError([f"--image {path}: {error}"]) from error
 

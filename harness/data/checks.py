@@ -41,12 +41,7 @@ def check_dataset(
         (longer than the model's context, with `decode` only), `shared_captions`, `shared_images` and
         `undecidable`. `modes` counts the pixel formats of the images.
     """
-    problems: list[str] = []
-    try:
-        loaded: Dataset | None = load_dataset(name, data_root, read_images=decode)
-    except DataError as error:
-        problems.extend(error.lines)
-        loaded = _usable_part(name, data_root, decode)
+    loaded, problems = _loaded(name, data_root, decode)
     damaged = bool(problems)
     facts: list[ImageFacts] = []
     if loaded is not None:
@@ -89,12 +84,16 @@ def _cut(split: Split, context: int) -> int:
     return captions_cut(split.captions, Tokenizer(VOCABULARY, context))
 
 
-def _usable_part(name: str, data_root: Path | None, read_images: bool) -> Dataset | None:
-    """The dataset without its missing images, where that can be loaded."""
+def _loaded(name: str, data_root: Path | None, read_images: bool) -> tuple[Dataset | None, list[str]]:
+    """The dataset and why it would be refused; then without its missing images, where that can be loaded."""
     try:
-        return load_dataset(name, data_root, skip_broken=True, read_images=read_images)
+        return load_dataset(name, data_root, read_images=read_images), []
+    except DataError as error:
+        problems = list(error.lines)
+    try:
+        return load_dataset(name, data_root, skip_broken=True, read_images=read_images), problems
     except DataError:
-        return None
+        return None, problems
 
 
 def _examined(loaded: Dataset, progress: ProgressCallback | None) -> list[ImageFacts]:

@@ -161,7 +161,7 @@ def test_counts_that_are_not_published_are_said_with_both_numbers(tmp_path: Path
 def test_without_a_data_root_the_message_says_how_to_name_one_and_what_to_unpack() -> None:
     problem = only_problem("cuhk-pedes", None)
     assert "--data-root" in problem
-    assert "TIPR_DATA" in problem
+    assert "HARNESS_DATA" in problem
     assert "CUHK-PEDES/reid_raw.json" in problem
 
 
@@ -333,6 +333,12 @@ def test_an_image_annotated_as_two_persons_is_refused(tmp_path: Path) -> None:
     write_cuhk(tmp_path, edit=lambda records: records.append({**records[0], "id": 9, "split": "test"}))
     problem = problems_of("cuhk-pedes", tmp_path)[0]
     assert "person '1' in train (record 0) and person '9' in test (record 24)" in problem
+
+
+def test_an_image_of_one_person_in_train_and_in_test_is_refused(tmp_path: Path) -> None:
+    write_cuhk(tmp_path, edit=lambda records: records.append({**records[0], "split": "test"}))
+    problem = problems_of("cuhk-pedes", tmp_path)[0]
+    assert "person '1' in train (record 0) and person '1' in test (record 24)" in problem
 
 
 def test_a_person_in_train_and_test_is_said_but_not_refused(tmp_path: Path) -> None:

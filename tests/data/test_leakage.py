@@ -155,3 +155,16 @@ def test_hashes_are_computed_once_and_recomputed_when_damaged(
     assert len(list(path.parent.glob("*.damaged*"))) == 2
     monkeypatch.setattr(leakage, "hash_images", lambda *_: pytest.fail("hashed again"))
     assert transfer_leakage(dataset, dataset, tmp_path / "cache") == first
+
+
+def test_equal_hashes_of_unlike_pictures_are_no_near_copy() -> None:
+    """The two 64-bit hashes may agree by chance; only thumbnails that correlate make a near copy."""
+    ramp = np.arange(256, dtype=np.uint8)
+    zero = np.zeros(1, dtype=np.uint64)
+
+    def hashed(name: str, thumbnail: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> leakage.ImageHashes:
+        names = np.array([name])
+        return leakage.ImageHashes((name,), names, names, zero, zero, thumbnail[None], 0)
+
+    assert find_leakage(hashed("a", ramp), hashed("b", ramp[::-1]), "a", "b").near == 0
+    assert find_leakage(hashed("a", ramp), hashed("b", ramp), "a", "b").near == 1
