@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
 
-from harness.study.ablation import MOST_SWITCHES, Levels, runs_of
+from harness.machine.grids import MOST_SWITCHES, Levels, runs_of
 
 Weights = Mapping[Levels, float]
 """Of the runs' scores: the sum of weight times score is the quantity."""

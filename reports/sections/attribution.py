@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.study.ablation import Levels
+from harness.machine.grids import Levels
 from reports.attribution import ablation_path, design, shapley_weights
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext

@@ -11,7 +11,7 @@ import pytest
 import stores
 import yaml
 
-from harness.study.ablation import Levels, runs_of
+from harness.machine.grids import Levels, runs_of
 from reports.attribution import ablation_path, design, shapley
 from reports.comparison import ComparisonOptions, comparison_groups
 from reports.context import ReportContext
