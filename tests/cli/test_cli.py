@@ -90,7 +90,10 @@ def test_check_prints_cells_and_cost_and_makes_nothing(tmp_path: Path) -> None:
     [
         (("--device", "gpu"), "unknown device 'gpu'"),
         (("--launcher", "lsf"), "unknown launcher 'lsf'"),
-        (("--set", "train.pretrained=openay"), "'openay' is neither a file nor a tag of tiny"),
+        (
+            ("--set", "train.pretrained=openay"),
+            "train.pretrained: 'openay' is neither a file nor a tag of open_clip",
+        ),
         (("--set", "train.sampler=released", "--set", "train.batch_size=64"), "an epoch would be empty"),
         (("--plugin", "absent.py"), "no such plugin file"),
         (("--subset", "1"), "at least 2 are needed"),
