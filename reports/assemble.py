@@ -72,43 +72,25 @@ def build(
 ) -> ReportResult:
     """Write the report of one or several runs, finished or not.
 
-    ``out`` is the page's file (default: ``report.html`` in the first run directory); tables (CSV, Markdown,
-    LaTeX) and figures (PNG, PDF) go to a folder named like it beside it. ``check`` judges the claims into the
-    exit code. Raises FileNotFoundError when a directory holds no run, RunError and ClaimsError when its
-    study or claims cannot be read.
+    Args:
+        run_dirs: folders of runs, pooled into one page.
+        out: the page's file; default: `report.html` in the first folder. Tables (CSV, Markdown, LaTeX) and
+            figures (PNG, PDF) go to a folder named like it beside it.
+        check: judge the claims into the exit code.
+        allow_undecided: with `check`, accept claims that are undecided.
+        now: the date on the page.
+        options: how methods are compared.
+        width: columns of the terminal's table.
+
+    Raises:
+        FileNotFoundError: a folder holds no run.
+        RunError: a study cannot be read.
+        ClaimsError: its claims cannot be read.
     """
     page = out or run_dirs[0] / "report.html"
-    beside = page.with_suffix("")
-    stored_runs = read(run_dirs)
-    for directory in run_dirs:
-        with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
-            write_results_table(RunStore(directory))
-    chosen = options or ComparisonOptions()
-    context = ReportContext(
-        stored_runs,
-        tuple(comparison_groups(stored_runs, chosen)),
-        chosen,
-        published_numbers(),
-        FigureWriter(beside / "figures"),
-    )
-    atomic_write(page.parent / "verdicts.csv", verdicts_csv(context.groups))
-    sections = _sections(context)
-    title = " + ".join(dict.fromkeys(run.name for run in stored_runs.runs))
-    atomic_write(
-        page,
-        html.page(
-            title=title,
-            description=_description(stored_runs),
-            sections=sections,
-            now=now or datetime.now(),
-            remarks=_remarks(context),
-            facts=provenance.facts(context),
-            downloads=_downloads(page, run_dirs),
-        ),
-    )
-    everything = [table for section in sections for table in section.tables]
-    _write_tables(beside / "tables", everything)
-    atomic_write(beside / "report.md", _markdown(title, context, everything))
+    context = _context(run_dirs, page, options or ComparisonOptions())
+    title = " + ".join(dict.fromkeys(run.name for run in context.stored_runs.runs))
+    _write_files(context, title, page, run_dirs, now or datetime.now())
     ruled = claims.rulings(context)
     verdicts = {
         f"{one.claim.id} ({one.preset})" if one.preset else one.claim.id: one.judgement for one in ruled
@@ -117,6 +99,40 @@ def build(
     code = claims.exit_code(judgements, allow_undecided=allow_undecided) if check else ExitCode.DONE
     text = _terminal(context, width)
     return ReportResult(page, verdicts, code, text, title, summary.headline(context), claims.tally(ruled))
+
+
+def _context(run_dirs: Sequence[Path], page: Path, options: ComparisonOptions) -> ReportContext:
+    stored_runs = read(run_dirs)
+    for directory in run_dirs:
+        with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
+            write_results_table(RunStore(directory))
+    groups = tuple(comparison_groups(stored_runs, options))
+    figures = FigureWriter(page.with_suffix("") / "figures")
+    return ReportContext(stored_runs, groups, options, published_numbers(), figures)
+
+
+def _write_files(
+    context: ReportContext, title: str, page: Path, run_dirs: Sequence[Path], now: datetime
+) -> None:
+    """The page, `verdicts.csv`, and the tables beside it."""
+    beside = page.with_suffix("")
+    atomic_write(page.parent / "verdicts.csv", verdicts_csv(context.groups))
+    sections = _sections(context)
+    atomic_write(
+        page,
+        html.page(
+            title=title,
+            description=_description(context.stored_runs),
+            sections=sections,
+            now=now,
+            remarks=_remarks(context),
+            facts=provenance.facts(context),
+            downloads=_downloads(page, run_dirs),
+        ),
+    )
+    everything = [table for section in sections for table in section.tables]
+    _write_tables(beside / "tables", everything)
+    atomic_write(beside / "report.md", _markdown(title, context, everything))
 
 
 CHAPTERS: tuple[Chapter, ...] = (

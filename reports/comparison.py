@@ -14,8 +14,9 @@ from itertools import combinations
 import numpy as np
 
 from reports import statistics
+from reports.cell_views import CellView, Evaluation, QueryScores
 from reports.statistics import Comparison, Estimate, Finding, Floats, Integers, Scope, ScoreBlock
-from reports.stored_runs import CellView, Evaluation, QueryScores, StoredRuns
+from reports.stored_runs import StoredRuns
 
 METRICS = ("R1", "mAP")
 """Metrics that are compared by statistics; the others are shown as means."""

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from reports.cell_views import ALTERED, CellView
 from reports.comparison import ComparisonGroup, ComparisonOptions
 from reports.data_notes import data_notes
 from reports.document import TableCell
 from reports.figures import FigureWriter
 from reports.formatting import missing, plural
 from reports.published import Conditions, Published
-from reports.stored_runs import ALTERED, CellView, StoredRuns
+from reports.stored_runs import StoredRuns
 
 REASONS: Mapping[str, str] = {
     "oom": "ran out of memory",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.cell_views import CellView
 from reports.formatting import plural
-from reports.stored_runs import CellView
 
 EMBEDDED = "rendered-"
 """Datasets of this project; they have no official counts that others published numbers on."""

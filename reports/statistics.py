@@ -245,14 +245,10 @@ def find(
         gains = np.column_stack([np.nan_to_num(block.gains(weights)) for weights in contrasts])
         swaps = permutation_p(gains, permutations=permutations, seed=seed)
     obstacles = [_obstacle(block, weights, one) for weights, one in zip(contrasts, estimates, strict=True)]
-    # Where nothing can be told p is 1; the comparison counts in the family all the same.
-    tested = [
-        1.0 if why else max(one.p, swap) for one, swap, why in zip(estimates, swaps, obstacles, strict=True)
-    ]
-    within = [
-        1.0 if why else one.p_within(size)
-        for one, size, why in zip(estimates, margins, obstacles, strict=True)
-    ]
+    # Where nothing can be decided p is 1; the comparison counts in the family all the same.
+    rows = list(zip(estimates, swaps, margins, obstacles, strict=True))
+    tested = [1.0 if why else max(one.p, swap) for one, swap, _, why in rows]
+    within = [1.0 if why else one.p_within(size) for one, _, size, why in rows]
     verdicts = [
         judge(one, p, tost, alpha=alpha)
         for one, p, tost in zip(estimates, holm(tested), holm(within), strict=True)

@@ -81,6 +81,7 @@ Plugin = Annotated[
     ),
 ]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out broken images, and count them.")]
+Split = Annotated[str, typer.Option(help="train, val or test.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 

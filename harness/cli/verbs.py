@@ -22,6 +22,7 @@ from harness.cli.options import (
     MachineOptions,
     Out,
     Plugin,
+    Split,
     StudyOptions,
     Subset,
     image_size_of,
@@ -146,7 +147,7 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
     dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")],
     data_root: DataRoot = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Split = "test",
     backbone: Backbone = None,
     image_size: ImageSize = None,
     ignore: Ignore = None,
@@ -188,11 +189,9 @@ def query(
         Path | None, typer.Option("--from", help="A text file with one sentence per line.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers to each.")] = 10,
-    out: Annotated[Path, typer.Option(help="The sheet: a page (.html) or a picture (.png).")] = Path(
-        "query.html"
-    ),
+    out: Annotated[Path, typer.Option(help="The sheet: .html or .png.")] = Path("query.html"),
     data_root: DataRoot = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Split = "test",
     backbone: Backbone = None,
     image_size: ImageSize = None,
     ignore: Ignore = None,

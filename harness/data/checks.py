@@ -50,15 +50,17 @@ def check_dataset(
         lines = (*broken, *loaded.problems, *_rotated(loaded, facts))
         problems.extend(line for line in lines if line not in problems)
         damaged = damaged or bool(broken)
+    modes = dict(Counter(fact.mode for fact in facts if fact.mode).most_common())
+    return {"dataset": name, **_summary(loaded, decode, damaged), "problems": problems, "modes": modes}
+
+
+def _summary(loaded: Dataset | None, decode: bool, damaged: bool) -> dict[str, Any]:
     return {
-        "dataset": name,
         "splits": {split: _numbers(split, loaded, decode) for split in SPLIT_NAMES},
         "official": bool(loaded and loaded.official and not damaged),
-        "problems": problems,
         "notes": list(loaded.notes) if loaded else [],
         "damaged": damaged,
         "fingerprint": loaded.fingerprint if loaded else "",
-        "modes": dict(Counter(fact.mode for fact in facts if fact.mode).most_common()),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from reports.cell_views import Evaluation
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
@@ -19,7 +20,6 @@ from reports.formatting import (
     signed,
     verdict_value,
 )
-from reports.stored_runs import Evaluation
 
 SHOWN = ("R1", "R5", "R10", "mAP", "mINP")
 

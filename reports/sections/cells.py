@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from reports.cell_views import ALTERED, CellView, Evaluation
 from reports.context import ReportContext, runs_anchor, state
 from reports.document import Block, Column, Prose, Section, Table, TableCell, TemplateBlock
 from reports.formatting import number, plural
-from reports.stored_runs import ALTERED, CellView, Evaluation
 
 ALARMING = ("failed", ALTERED)
 """What a reader should look into before anything else."""

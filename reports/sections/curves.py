@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from reports.cell_views import CellView, Evaluation
 from reports.context import ReportContext
 from reports.document import Figure, Prose, Section, visible
 from reports.figures import INK, PALETTE
-from reports.stored_runs import CellView, Evaluation
 
 _PER_ROW = 4
 _PANELS = 24

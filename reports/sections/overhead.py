@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reports.cell_views import Run
 from reports.context import ReportContext, runs_anchor
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import MUTED, PALETTE
 from reports.formatting import NOTHING, missing, number
-from reports.stored_runs import Run
 
 FILE = "overhead.json"
 

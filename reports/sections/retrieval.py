@@ -13,9 +13,9 @@ from typing import Any
 
 from harness.machine.errors import StoreError
 from harness.store.pictures import Gallery, read_gallery
+from reports.cell_views import CellView, Evaluation
 from reports.comparison import SELECTED_ON_VAL, ComparisonGroup
 from reports.document import Block, TemplateBlock
-from reports.stored_runs import CellView, Evaluation
 
 WORST = 6
 DIFFERING = 3

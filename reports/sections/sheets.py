@@ -11,11 +11,11 @@ from statistics import mean
 from typing import Any
 
 from harness.store.pictures import read_pruned, read_restorations
+from reports.cell_views import CellView
 from reports.context import ReportContext
 from reports.document import Block, Section, TemplateBlock
 from reports.formatting import plural
 from reports.sections.retrieval import picture, reference_cell, sheets, side_by_side
-from reports.stored_runs import CellView
 
 RESTORED = 6
 PRUNED = 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from reports.cell_views import ALTERED
 from reports.comparison import ComparisonGroup
 from reports.context import ReportContext, state
 from reports.document import Block, Column, Section, Table, TableCell, TemplateBlock
@@ -22,7 +23,6 @@ from reports.formatting import (
 from reports.power import comparisons, detectable, sentence
 from reports.sections import first_screen
 from reports.statistics import FEW_SEEDS, Comparison
-from reports.stored_runs import ALTERED
 
 NAMED = 5
 """Runs that a list of what was left out names."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reports.cell_views import Evaluation
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
@@ -15,7 +16,6 @@ from reports.figures import INK
 from reports.formatting import interval, missing, number, plural
 from reports.sections.ablation import judged
 from reports.statistics import Estimate, Sample, drop, retention
-from reports.stored_runs import Evaluation
 
 LEAKAGE_FILE = "leakage.json"
 """A list of ``{"source", "target", **LeakageReport.as_dict()}`` that a run with transfer leaves."""

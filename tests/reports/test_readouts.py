@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from reports.cell_views import CellView, Evaluation, Run
 from reports.comparison import ComparisonGroup, ComparisonOptions, MethodScores
 from reports.context import ReportContext
 from reports.document import Table
@@ -21,7 +22,7 @@ from reports.published import Conditions, backbone_family, published
 from reports.sections import claims, factorial, overhead, power, transfer
 from reports.sections.claims import ClaimsError, judge_claim, load_claims
 from reports.statistics import Estimate
-from reports.stored_runs import CellView, Evaluation, Run, StoredRuns
+from reports.stored_runs import StoredRuns
 
 HOME = Evaluation("clean", "cuhk-pedes", "cuhk-pedes")
 ROOT = Path(__file__).resolve().parents[2]

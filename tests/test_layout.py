@@ -1,0 +1,96 @@
+"""The layout: imports go downwards, one name means one thing, files and functions stay short."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("harness", "methods", "reports")
+MOST_LINES_OF_A_FILE = 400
+MOST_LINES_OF_A_FUNCTION = 45
+
+
+def sources() -> Iterator[tuple[str, ast.Module, str]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            text = path.read_text("utf-8")
+            yield path.relative_to(ROOT).as_posix(), ast.parse(text), text
+
+
+def test_no_public_class_name_stands_for_two_things() -> None:
+    places = defaultdict(list)
+    for path, tree, _ in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(path)
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_no_file_is_longer_than_a_reader_follows() -> None:
+    lengths = {path: text.count("\n") for path, _, text in sources()}
+    assert {path: lines for path, lines in lengths.items() if lines > MOST_LINES_OF_A_FILE} == {}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    lengths = {
+        f"{path}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path, tree, _ in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    return subprocess.run(
+        [sys.executable, "-c", program, "--no-cache"],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def copied_sources(tmp_path: Path) -> Path:
+    """The Python files and the settings of the project, to be changed by a test."""
+    for path, _, text in sources():
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, "utf-8")
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    return tmp_path
+
+
+def test_imports_go_downwards_only() -> None:
+    pytest.importorskip("importlinter", reason="pip install import-linter")
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("harness/store/runs.py", "import harness.launch.cells"),
+        ("harness/machine/files.py", "import harness.store.runs"),
+        ("methods/losses.py", "import harness.machine.files"),
+        ("reports/statistics.py", "import harness.train.loop"),
+        ("harness/search/space.py", "import harness.cli.run"),
+    ],
+)
+def test_an_upward_import_is_refused_by_the_linter(copied_sources: Path, file: str, line: str) -> None:
+    pytest.importorskip("importlinter", reason="pip install import-linter")
+    path = copied_sources / file
+    path.write_text(path.read_text("utf-8") + f"\n{line}\n", "utf-8")
+    done = lint_imports(copied_sources)
+    assert done.returncode == 1, done.stdout + done.stderr
+    importer, imported = file.removesuffix(".py").replace("/", "."), line.removeprefix("import ")
+    assert f"{importer} -> {imported}" in done.stdout
