@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +18,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from harness.machine import errors
-from harness.machine.errors import HarnessError as HarnessError  # what `methods` may know of errors
+
+# What `methods` may know of the machine.
+from harness.machine.errors import HarnessError as HarnessError
+from harness.machine.paths import offline as offline
 
 T = TypeVar("T")
 DATASET_FILE = ".dataset.yaml"
@@ -118,6 +123,10 @@ _datasets: dict[str, DatasetEntry] = {}
 _plugins: dict[Path, str] = {}
 _loading_plugin: list[Path] = []
 _builtins: set[str] = set()
+_installed_loaded: list[bool] = []
+BUILTINS = ("methods.variants", "harness.data.datasets")
+ENTRY_POINTS = "tipr_harness.plugins"
+"""The group under which other packages declare modules that register methods or datasets."""
 
 
 def _add(kind: str, shelf: dict[str, Any], entry: Any) -> None:
@@ -200,15 +209,73 @@ def _load_builtins(module: str) -> None:
         _builtins.add(module)
 
 
+def _load_installed_plugins() -> None:
+    """Import what other packages declare under the entry-point group `tipr_harness.plugins`, once.
+
+    Each counts as a plugin with its file, so that its code is part of the identity of its cells.
+
+    Raises:
+        PluginError: one cannot be imported; says which, and of which package.
+    """
+    if _installed_loaded:
+        return
+    _installed_loaded.append(True)  # first: what is imported asks for the registered methods, too
+    try:
+        for module in BUILTINS:
+            _load_builtins(module)
+        for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            _load_installed(point)
+    except BaseException:
+        _installed_loaded.clear()  # whoever asks again is answered the same
+        raise
+
+
+def _load_installed(point: importlib.metadata.EntryPoint) -> None:
+    package = point.dist.name if point.dist is not None else "an unknown package"
+    named = f"plugin {point.name!r} of {package} ({point.value})"
+    try:
+        spec = importlib.util.find_spec(point.module)
+    except (ImportError, ValueError) as error:
+        raise PluginError(f"{named}: {error}; repair or uninstall {package}") from error
+    if spec is None or spec.origin is None:
+        raise PluginError(f"{named}: no such module; repair or uninstall {package}")
+    path = Path(spec.origin).resolve()
+    if path not in _plugins:
+        with _registering(path, f"{named}: "):
+            module = importlib.import_module(point.module)
+            if point.attr:
+                point.load()()
+        _plugins[path] = module.__name__
+
+
+@contextlib.contextmanager
+def _registering(path: Path, named: str = "") -> Iterator[None]:
+    """Whatever is registered in the block is the plugin's; of one that fails nothing stays registered."""
+    shelves: tuple[dict[str, Any], ...] = (_methods, _datasets)
+    before = [dict(shelf) for shelf in shelves]
+    _loading_plugin.append(path)
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        for shelf, kept in zip(shelves, before, strict=True):
+            shelf.clear()
+            shelf.update(kept)
+        raise PluginError(f"{named}{_failure(path, error)}") from error
+    finally:
+        _loading_plugin.pop()
+
+
 def methods() -> dict[str, MethodEntry]:
-    """Every registered method by name, in the order of registration."""
+    """Every registered method by name, in the order of registration. Raises `PluginError`."""
     _load_builtins("methods.variants")
+    _load_installed_plugins()
     return dict(_methods)
 
 
 def datasets() -> dict[str, DatasetEntry]:
     """Every registered dataset by name, in the order of registration."""
     _load_builtins("harness.data.datasets")
+    _load_installed_plugins()
     return dict(_datasets)
 
 
@@ -286,20 +353,12 @@ def load_plugin(path: Path) -> None:
         raise PluginError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    shelves: tuple[dict[str, Any], ...] = (_methods, _datasets)
-    before = [dict(shelf) for shelf in shelves]
-    _loading_plugin.append(path)
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        # Half a plugin is worse than none: forget what it registered before it failed.
+        with _registering(path):
+            spec.loader.exec_module(module)
+    except PluginError:
         del sys.modules[name]
-        for shelf, kept in zip(shelves, before, strict=True):
-            shelf.clear()
-            shelf.update(kept)
-        raise PluginError(_failure(path, error)) from error
-    finally:
-        _loading_plugin.pop()
+        raise
     _plugins[path] = name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import threading
 import urllib.error
@@ -16,7 +15,7 @@ import open_clip
 from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
-from harness.registry import HarnessError
+from harness.registry import HarnessError, offline
 from methods.backbones import BackboneConfig
 
 TIMEOUT_SECONDS = 5.0
@@ -72,7 +71,7 @@ def _find_tag(name: str, tag: str) -> Path:
     for file in _cached(source):
         return file
     reason = "HARNESS_OFFLINE is set"
-    if os.environ.get("HARNESS_OFFLINE", "0") in ("", "0"):
+    if not offline():
         server = constants.ENDPOINT if source.get("hf_hub") else str(source.get("url"))
         silence = why_unreachable(server)
         if silence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -130,3 +131,36 @@ print([name for name in ("torch", "pandas", "optuna", "open_clip", "scipy") if n
     root = Path(registry.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_package_s_plugin_is_found_without_an_option_and_named_when_it_is_broken(tmp_path: Path) -> None:
+    package = tmp_path / "site"
+    information = package / "their_package-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[tipr_harness.plugins]\ntheirs = their_methods\n")
+    module = package / "their_methods.py"
+    module.write_text(
+        "from harness.registry import register_method\n"
+        "register_method('theirs', summary='of another package', build=dict)\n"
+    )
+    code = (
+        "from harness import registry\n"
+        "try:\n"
+        "    entry = registry.method('theirs')\n"
+        "    print(entry.plugin, *registry.plugins())\n"
+        "except registry.PluginError as error:\n"
+        "    print(error)\n"
+    )
+
+    def printed() -> str:
+        environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{Path(__file__).parents[1]}"}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert printed().split() == [str(module), str(module)]
+    module.write_text("\nraise RuntimeError('broken')\n")
+    assert "plugin 'theirs' of their-package (their_methods)" in printed()
+    assert "their_methods.py:2: RuntimeError: broken" in printed()
+    module.unlink()
+    assert "plugin 'theirs' of their-package (their_methods): no such module" in printed()

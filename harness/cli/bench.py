@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.answers import answer, load_plugins, one_of, refusals
+from harness.cli.command import StrictTyper
 from harness.cli.options import (
     DataRoot,
     Deterministic,
@@ -21,7 +22,7 @@ from harness.cli.options import (
     takes_groups,
 )
 
-bench_app = typer.Typer(help="How fast a training step is here, and what was measured.", no_args_is_help=True)
+bench_app = StrictTyper(help="How fast a training step is here, and what was measured.", no_args_is_help=True)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.answers import answer, load_plugins, print_lines, refusals
+from harness.cli.command import StrictTyper
 from harness.cli.options import DataRoot, Json, Plugin, SkipBroken, Subset, image_size_of
 from harness.machine import paths
 from harness.machine.errors import ExitCode
 from harness.machine.progress import Progress
 
-data_app = typer.Typer(
+data_app = StrictTyper(
     help="Describe or check a dataset, or build its cache of decoded images.", no_args_is_help=True
 )
 

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import codecs
+import hashlib
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from harness.data.augment import normalise
 from harness.data.dataset import SPLIT_NAMES, DataError, Split
-from harness.data.decoding import BrokenImageError, read_image, resized
+from harness.data.decoding import BrokenImageError, read_image
 from harness.data.thumbnails import thumbnail, thumbnail_webp
 from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
 from harness.launch.context import Context
+from harness.launch.fingerprints import code_fingerprint
 from harness.launch.models import CheckpointError, OpenedModel, open_model
 from harness.machine.devices import autocast, make_fabric, to_precision
-from harness.machine.environment import Machine
+from harness.machine.environment import Machine, arithmetic
 from harness.machine.errors import StudyError
 from harness.machine.files import atomic_file, atomic_write
+from harness.machine.paths import cache_dir
 from harness.registry import UnknownNameError
+from harness.study.cell import fingerprint
 from methods.tokenizer import Tokenizer
 from reports.document import visible
 
@@ -36,6 +45,13 @@ if TYPE_CHECKING:
 LONGEST = 2000
 """Characters of a sentence that are read; no model sees more than a fraction of them."""
 MOST_SENTENCES = 1000
+MOST_BYTES = 4 * LONGEST * MOST_SENTENCES
+# UTF-32 first: its mark begins with that of UTF-16.
+_BYTE_ORDER_MARKS = (
+    *((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig")),
+    *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")),
+)
+SHEETS = (".html", ".htm", ".png")
 HEIGHT = 192
 """Pixels of a picture on a sheet."""
 
@@ -52,14 +68,33 @@ class Question:
         """From the command line, and a file with one sentence per line. Raises `StudyError` when empty."""
         listed = list(sentences)
         if file is not None:
-            with file.open(encoding="utf-8", errors="replace") as lines:
-                # Bounded, whatever the file is.
-                listed += [lines.readline(LONGEST) for _ in range(MOST_SENTENCES)]
+            listed += _lines_of(file)
         kept = tuple(sentence.strip()[:LONGEST] for sentence in listed if sentence.strip())
         question = cls(kept, tuple(pictures))
         if not question.sentences and not question.pictures:
             raise StudyError(["query: nothing to look for; give a sentence, --from FILE or --image FILE"])
         return question
+
+
+def _lines_of(file: Path) -> list[str]:
+    """The sentences in a text file. Raises `StudyError` for one that is no UTF-8 or UTF-16, or too long."""
+    with file.open("rb") as stream:
+        content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise StudyError([f"--from {file}: more than {MOST_BYTES:,} bytes; ask in several files"])
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(marked)
+        if "\0" in text:
+            raise ValueError("holds zeros")
+    except ValueError:
+        why = "not UTF-8 text, nor marked as UTF-16; if it is in GBK, latin-1 or the like, save it as UTF-8"
+        raise StudyError([f"--from {file}: {why}"]) from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > MOST_SENTENCES:
+        what = f"{len(lines):,} sentences; at most {MOST_SENTENCES:,} are answered at once"
+        raise StudyError([f"--from {file}: {what}, so split the file"])
+    return lines
 
 
 @dataclass(frozen=True)
@@ -94,6 +129,7 @@ class QueryAnswers:
 
     def write(self, out: Path) -> None:
         """Write the sheet: a picture for `.png`, else one HTML file that needs nothing beside it."""
+        check_sheet(out)
         if out.suffix.lower() == ".png":
             with atomic_file(out) as file:
                 _sheet(self).save(file, "PNG")
@@ -101,6 +137,12 @@ class QueryAnswers:
             from reports.query_page import page
 
             atomic_write(out, page(self, partial(thumbnail_webp, height=HEIGHT)))
+
+
+def check_sheet(out: Path) -> None:
+    """Raises `StudyError` for a file that is called neither a page nor a picture."""
+    if out.suffix.lower() not in SHEETS:
+        raise StudyError([f"--out {out}: the sheet is a page (.html) or a picture (.png)"])
 
 
 def ask(
@@ -131,31 +173,38 @@ def ask(
     data = context.split(dataset, model.input_spec(subset), split, device)
     to_precision(model.method.to(device), model.precision)
     model.method.eval()
+    records = context.dataset(dataset, subset)
+    encoded = _key(model, [records.fingerprint, split, subset, len(data.split.image_paths), str(device)])
     with torch.inference_mode(), autocast(device, model.precision):
-        found = [*_people(model, data, question.sentences, top), *_captions(model, data, question, top)]
+        found = [
+            *_people(model, data, question.sentences, top, encoded),
+            *_captions(model, data, question, top, encoded),
+        ]
     return QueryAnswers(model.origin, dataset, split, tuple(found))
 
 
 def _people(
-    model: OpenedModel, data: DeviceData, sentences: Sequence[str], top: int
+    model: OpenedModel, data: DeviceData, sentences: Sequence[str], top: int, encoded: str
 ) -> Iterator[QueryAnswer]:
     if not sentences:
         return
     config = model.backbone.config
     tokens = Tokenizer(config.vocab_size, config.context_length)(list(sentences)).long().to(data.device)
     asked = _features(model.method.encode_text, torch.split(tokens, CAPTIONS_AT_ONCE))
-    gallery = _features(model.method.encode_image, data.image_chunks(IMAGES_AT_ONCE))
+    gallery = _gallery(model, data, "images", encoded)
     for sentence, best in zip(sentences, _best(asked, gallery, top), strict=True):
         hits = (Hit(index, score, *_image(data.split, index)) for index, score in best)
         yield QueryAnswer(sentence, None, tuple(hits))
 
 
-def _captions(model: OpenedModel, data: DeviceData, question: Question, top: int) -> Iterator[QueryAnswer]:
+def _captions(
+    model: OpenedModel, data: DeviceData, question: Question, top: int, encoded: str
+) -> Iterator[QueryAnswer]:
     if not question.pictures:
         return
-    pixels = torch.stack([_pixels(path, model.image_size) for path in question.pictures]).to(data.device)
+    pixels = torch.stack([query_pixels(path, model.image_size) for path in question.pictures]).to(data.device)
     asked = _features(model.method.encode_image, torch.split(normalise(pixels), IMAGES_AT_ONCE))
-    gallery = _features(model.method.encode_text, data.caption_chunks(CAPTIONS_AT_ONCE))
+    gallery = _gallery(model, data, "captions", encoded)
     split = data.split
     for picture, best in zip(question.pictures, _best(asked, gallery, top), strict=True):
         hits = (
@@ -163,6 +212,36 @@ def _captions(model: OpenedModel, data: DeviceData, question: Question, top: int
             for index, score in best
         )
         yield QueryAnswer("", picture, tuple(hits))
+
+
+def _key(model: OpenedModel, facts: Sequence[Any]) -> str:
+    """What the features of a gallery depend on: weights, code, data, and how the model sees them."""
+    weights = hashlib.sha256()
+    for name, tensor in sorted(model.method.state_dict().items()):
+        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    seen = [model.backbone.config.name, list(model.image_size), model.precision, type(model.method).__name__]
+    versions = arithmetic(torch.device("cpu"))["packages"]
+    return fingerprint([weights.hexdigest(), seen, versions, code_fingerprint(), list(map(str, facts))])
+
+
+def _gallery(model: OpenedModel, data: DeviceData, kind: str, key: str) -> Tensor:
+    """Features [items, width] of a split's images or captions, encoded once per model and data and kept."""
+    file = cache_dir() / "galleries" / f"{key[:32]}-{kind}.safetensors"
+    try:
+        kept = load_tensors(file.read_bytes())["features"]
+        items = len(data.split.image_paths if kind == "images" else data.split.captions)
+        if len(kept) == items and bool(kept.isfinite().all()):
+            return kept.to(data.device)
+    except (OSError, SafetensorError, KeyError):
+        pass  # not kept yet, or damaged: encoded below
+    if kind == "images":
+        found = _features(model.method.encode_image, data.image_chunks(IMAGES_AT_ONCE))
+    else:
+        found = _features(model.method.encode_text, data.caption_chunks(CAPTIONS_AT_ONCE))
+    with suppress(OSError):  # a full disk costs time, not the answer
+        atomic_write(file, save_tensors({"features": found.cpu().contiguous()}))
+    return found
 
 
 def _features(encoder: Callable[[Tensor], Tensor], chunks: Iterable[Tensor]) -> Tensor:
@@ -185,7 +264,8 @@ def _image(split: Split, index: int) -> tuple[str, Path]:
     return split.persons[int(split.image_person[index])], split.image_paths[index]
 
 
-def _pixels(path: Path, size: tuple[int, int]) -> Tensor:
+def query_pixels(path: Path, size: tuple[int, int]) -> Tensor:
+    """Pixels [3, height, width] of a picture, upright as its EXIF says. Raises `DataError` for none."""
     try:
         return torch.from_numpy(resized(read_image(path), size, upright=True))
     except BrokenImageError as error:

@@ -11,6 +11,7 @@ import typer
 
 from harness.cli.answers import answer, load_plugins, print_lines, refusals
 from harness.cli.bench import bench_app
+from harness.cli.command import StrictTyper
 from harness.cli.data import data_app
 from harness.cli.options import (
     Backbone,
@@ -32,7 +33,7 @@ from harness.cli.options import (
 from harness.machine import paths
 from harness.machine.errors import ExitCode
 
-app = typer.Typer(
+app = StrictTyper(
     help="Compare methods of text-to-image person retrieval under one protocol, and keep the evidence.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -202,8 +203,9 @@ def query(
 ) -> None:
     """The people whom a sentence describes best, or the captions that describe a picture best."""
     with refusals():
-        from harness.cli.query import Question, ask, plain, render
+        from harness.cli.query import Question, ask, check_sheet, plain, render
 
+        check_sheet(out)
         load_plugins(plugin, data_root)
         machine = machine_of(data_root, device, plugin)
         question = Question.of(sentences or (), sentences_from, image or ())
@@ -322,4 +324,9 @@ def main() -> None:
         # A terminal that knows no minus sign shows a question mark, and the study goes on.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if foreign := paths.foreign_packages():
+        print_lines(foreign)
+        raise SystemExit(ExitCode.BAD_INPUT)
+    if made := paths.ensure_home():
+        print_lines([made])
     app()

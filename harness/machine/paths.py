@@ -5,12 +5,14 @@ Every variable of the environment begins with `HARNESS_`; the older `TIPR_…` i
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
 
 RUNS = Path("runs")
 """The folder of runs, below the working folder."""
+_SOURCE = Path(__file__).resolve().parents[2]
 
 
 def variable(name: str) -> str:
@@ -48,3 +50,40 @@ def expanded(path: str) -> Path:
 def offline() -> bool:
     """Whether the user forbade the network: `HARNESS_OFFLINE` is set, and not to 0, no, off or false."""
     return variable("OFFLINE").strip().lower() not in ("", "0", "no", "off", "false")
+
+
+def ensure_home() -> str:
+    """Give a user without a home folder (as in some containers) one; what was done, or nothing.
+
+    Libraries ask for the user's name and folder to place their caches, and fail where there is neither.
+    """
+    import pwd
+
+    try:
+        pwd.getpwuid(os.getuid())
+        return ""
+    except KeyError:
+        user = f"uid{os.getuid()}"
+    os.environ.setdefault("USER", user)
+    os.environ.setdefault("LOGNAME", os.environ["USER"])
+    home = os.environ.get("HOME", "")
+    if home and home != "/":
+        return ""
+    folder = Path(tempfile.gettempdir()) / f"harness-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.environ["HOME"] = str(folder)
+    return f"no home folder and no user entry: caches lie in {folder}; set HOME or HARNESS_CACHE to choose"
+
+
+def foreign_packages() -> list[str]:
+    """Packages called like ours that Python would import from elsewhere; one sentence each."""
+    found = []
+    for name in ("harness", "methods", "reports"):
+        spec = importlib.util.find_spec(name)
+        origin = spec.origin if spec is not None else None
+        if origin is None or not Path(origin).resolve().is_relative_to(_SOURCE / name):
+            found.append(
+                f"{name}: Python imports {origin or 'another folder'} instead of {_SOURCE / name}; start "
+                f"from another folder, or give the other {name} another name"
+            )
+    return found

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from harness.cli.query import QueryAnswers, Question, ask, plain
 from harness.cli.verbs import app
+from harness.data.loader import DeviceData
 from harness.launch.context import Context
 from harness.launch.models import open_model
 from harness.machine.environment import Machine
@@ -134,3 +135,19 @@ def test_a_model_of_a_run_answers_like_any_other(machine: Machine, tmp_path: Pat
     found = ask(run.directory, Question(("a man",)), "cuhk-pedes", machine, 3)
     assert len(plain(found)["answers"][0]["hits"]) == 3
     assert found.origin == f"{run.name}, not trained"
+
+
+def test_a_gallery_is_encoded_once_and_answers_stay_the_same(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    first = asked(machine, "a woman in a red coat")
+    (kept,) = (tmp_path / "galleries").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(DeviceData, "image_chunks", lambda *_: pytest.fail("encoded again"))
+        assert asked(machine, "a woman in a red coat") == first
+    kept.write_bytes(b"damaged")
+    assert asked(machine, "a woman in a red coat") == first
+    others = Question(("a woman in a red coat",))
+    ask(MODEL, others, "cuhk-pedes", machine, subset=2)
+    assert len(list((tmp_path / "galleries").iterdir())) == 2
