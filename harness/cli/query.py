@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from harness.data.augment import normalise
 from harness.data.dataset import SPLIT_NAMES, DataError, Split
-from harness.data.decoding import BrokenImageError, read_image
+from harness.data.decoding import BrokenImageError, read_image, resized
 from harness.data.thumbnails import thumbnail, thumbnail_webp
 from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
 from harness.launch.context import Context
