@@ -6,11 +6,12 @@ are different renderings of the same objects, so a number cannot differ between 
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from harness.machine.passwords import masked_text
 
 Align = Literal["left", "right", "text"]
 """How a column stands: labels left, numbers right, and sentences, which wrap, as text."""
@@ -118,14 +119,10 @@ def visible(text: str) -> str:
     stays. Passwords inside URLs become ``***``. Every format passes its text through here; HTML and LaTeX
     need their own escaping on top.
     """
-    masked = _PASSWORD.sub(r"\1***\2", text)
     return "".join(
         f"‹U+{ord(char):04X}›" if char not in "\n\t" and unicodedata.category(char) in _UNSAFE else char
-        for char in masked
+        for char in masked_text(text)
     )
 
 
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_PASSWORD = re.compile(
-    r"(\w[\w+.-]*://[^\s:/@]*:|\bpassword=)[^\s/&]+?(@(?=[^\s/@]*(?:[\s/]|$))|(?=[&\s]|$))"
-)

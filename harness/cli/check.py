@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from reports.comparison import ComparisonGroup
 
 
+LONGEST_NAME = 240
+"""Bytes of a folder's name: 255 on most file systems, less what temporary names add."""
+
+
 @dataclass(frozen=True)
 class Detectable:
     """The true difference in points of R1 that a study's seeds and test set show in four studies of five.
@@ -89,6 +93,7 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
             "CPUs. --gpus-per-cell 1 asks for one each"
         )
     found.problems += _folder_problems(out)
+    found.problems += _name_problems(found.cells)
     found.problems += _claims_problems(study)
     found.notes += study.notes
     if not found.problems:
@@ -158,6 +163,17 @@ def _folder_problems(out: Path) -> Iterator[str]:
         yield f"--out {out}: {nearest} is a file, not a folder"
     elif not os.access(nearest, os.W_OK | os.X_OK):
         yield f"--out {out}: {nearest} cannot be written"
+
+
+def _name_problems(cells: list[Cell]) -> Iterator[str]:
+    """A cell's folder is called by its dataset, method and seed; file systems allow 255 bytes."""
+    for method, cell in {cell.method: cell for cell in cells}.items():
+        length = len(os.fsencode(cell.directory_name("0" * 64)))
+        if length > LONGEST_NAME:
+            yield (
+                f"methods: {method[:40]}…: the name of its folder would have {length} bytes of at most "
+                f"{LONGEST_NAME}; choose a shorter name"
+            )
 
 
 def _claims_problems(study: Study) -> list[str]:

@@ -33,6 +33,8 @@ from harness.cli.options import (
 from harness.machine import paths
 from harness.machine.errors import ExitCode
 
+SHEET = Path("query.html")
+
 app = StrictTyper(
     help="Compare methods of text-to-image person retrieval under one protocol, and keep the evidence.",
     no_args_is_help=True,

@@ -136,3 +136,14 @@ def test_a_plugin_s_exception_is_a_line_with_its_file_and_line(tmp_path: Path) -
     done = invoke("data", "check", "mine", "--plugin", plugin)
     assert done.exit_code == 1
     assert done.stderr.splitlines() == ["my_data.py:4: ValueError: no images today"]
+
+
+@pytest.mark.parametrize("name", ["a" * 240, "é" * 120])
+def test_a_method_name_that_no_folder_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    path = write_study(
+        tmp_path, methods=[{"name": name, "base": "baseline"}], datasets=["rendered-plaza"], subset=4
+    )
+    done = invoke("check", path, "--device", "cpu", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "choose a shorter name" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -125,3 +125,15 @@ def test_a_plugin_that_does_not_parse_is_shown_with_the_line(tmp_path: Path) -> 
     file.write_text("x = 1\ndef (:\n")
     with pytest.raises(PluginError, match=r"my_method\.py:2: SyntaxError: invalid syntax"):
         load_plugin(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["postgresql://me:s3cret@db:5432/optuna", "see postgresql://me:s3cret@db/x?password=s3cret now"],
+)
+def test_a_page_masks_passwords_as_the_program_does(text: str) -> None:
+    from harness.machine.passwords import masked_text
+    from reports.document import visible
+
+    assert visible(text) == masked_text(text)
+    assert "s3cret" not in visible(text)
