@@ -345,7 +345,7 @@ def load_plugin(path: Path) -> None:
         return
     if not path.is_file():
         raise PluginError(f"{path}: no such plugin file")
-    # First, so that a plugin that takes a name of ours is told so.
+    # First, so that a plugin that takes a name of ours is refused.
     methods(), datasets()
     name = f"harness_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)

@@ -92,7 +92,7 @@ class CellView:
 
     run: Run
     method: str
-    """The method's label, told apart from others of that label in another run."""
+    """The method's label, distinct from others of that label in another run."""
     label: str
     """Its label in the study."""
     base: str
@@ -175,7 +175,7 @@ class CellView:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What went wrong during the run and was mended."""
+        """What went wrong during the run and was repaired."""
         return tuple(self.stored.notes) if self.stored is not None else ()
 
     @cached_property

@@ -161,7 +161,7 @@ def _view(run: Run, stored: CellRun) -> CellView | None:
 
 
 def _altered(stored: CellRun) -> str:
-    """What of a finished cell's scores and records is not as it was written, with the mend; or nothing.
+    """What of a finished cell's scores and records is not as it was written, with the remedy; or nothing.
 
     Records that a report reads are hashed (2,000 cells with 6,000 queries each: 4 seconds), the others, from
     which nothing is computed, are held against their size and time.
@@ -174,9 +174,9 @@ def _altered(stored: CellRun) -> str:
     what = "was altered after it was written" if what == checksums.ALTERED else what
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     # `run` cannot hash everything at each start, and so does not see what kept its size and time.
-    mend = "" if len(seen) == len(wrong) else "delete it, and "
+    remedy = "" if len(seen) == len(wrong) else "delete it, and "
     kind = "result" if name == RESULTS else "record"
-    return f"its {kind} {what}: {name}{more}; {mend}the next run evaluates the models again"
+    return f"its {kind} {what}: {name}{more}; {remedy}the next run evaluates the models again"
 
 
 def _gone(stored: CellRun) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The real program in a process that starts at once, and that can be told to halt in the midst of a stage."""
+"""The real program in a process that starts at once, and that can be asked to halt within a stage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def start(
     """Run `python -m harness ARGUMENTS`, with standard error in a file; it makes `flag` when it halts."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["halting_program"])
-    # The server that preloads is not told the import path of this process (before Python 3.13).
+    # The server that preloads does not know the import path of this process (before Python 3.13).
     here = Path(__file__).parent
     os.environ["PYTHONPATH"] = os.pathsep.join((str(here), str(here.parent)))
     words = [str(word) for word in arguments]

@@ -132,17 +132,19 @@ def refuse_another_study(study: Study, out: Path, *, asked: bool) -> None:
     """Raise `StudyError` where the folder of a run holds trained cells of a study with other settings.
 
     A study that was narrowed or widened (methods, datasets, seeds, targets) is the same one. A folder that
-    was `asked` for by `--out` is the user's choice: its cells are told apart by their identities.
+    was `asked` for by `--out` is the user's choice: identities keep its cells apart.
     """
     stored = {} if asked else RunStore(out).study()
     if not stored or not RunStore(out).cells():
         return
     differences = list(_differences(stored, study.resolved()))
     if differences:
-        told = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
+        changes = "; ".join(differences[:3]) + (
+            f"; and {len(differences) - 3} more" if differences[3:] else ""
+        )
         raise StudyError(
             [
-                f"{out}: holds runs of another study named {study.name!r} ({told}); "
+                f"{out}: holds runs of another study named {study.name!r} ({changes}); "
                 f"give this one a name of its own (`name:` in {study.source}), or --out FOLDER"
             ]
         )

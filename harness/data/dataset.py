@@ -19,15 +19,15 @@ class DataError(HarnessError):
     """A dataset cannot be used. Ends a command with exit code 2, one line per problem.
 
     Attributes:
-        lines: every problem found, each saying what was looked for, where, and how to mend it.
-        mend: what the machine needs, where the data themselves are sound; empty otherwise.
+        lines: every problem found, each saying what was looked for, where, and how to repair it.
+        remedy: what the machine needs, where the data themselves are sound; empty otherwise.
     """
 
     reason = "data"
 
-    def __init__(self, problems: Iterable[str], mend: str = "") -> None:
+    def __init__(self, problems: Iterable[str], remedy: str = "") -> None:
         super().__init__(problems)
-        self.mend = mend
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, eq=False)

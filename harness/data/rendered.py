@@ -89,7 +89,7 @@ def unpack(name: str, package: Path = PACKAGE) -> Path:
     except OSError as error:
         where = f"cannot be unpacked into the cache {folder.parent}: {error.strerror or error}"
         problem = f"{name}: {where}; set HARNESS_CACHE to a folder with 40 MB free"
-        raise DataError([problem], mend="free space there, or point HARNESS_CACHE elsewhere") from error
+        raise DataError([problem], remedy="free space there, or point HARNESS_CACHE elsewhere") from error
     return folder
 
 

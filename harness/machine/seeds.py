@@ -10,7 +10,7 @@ def seed_for(*axes: str | int) -> int:
     """A seed in [0, 2**63) that depends on the axes alone.
 
     Adding a method or a dataset to a study therefore changes no other cell's numbers, and neither does
-    the order in which cells run. Text and numbers are told apart: `seed_for("1") != seed_for(1)`.
+    the order in which cells run. Text and numbers differ: `seed_for("1") != seed_for(1)`.
 
     Example:
         seed_for(study_seed, "cuhk-pedes", "uit", "augmentation")

@@ -16,7 +16,7 @@ HISTORY = "history"
 class TrialHistory:
     """The epochs of a trial with their scores, and what its workers went through.
 
-    It is stored before Optuna is told of an epoch, so it may be one epoch ahead, never behind.
+    It is stored before Optuna gets an epoch, so it may be one epoch ahead, never behind.
     """
 
     epochs: tuple[tuple[int, float], ...] = ()

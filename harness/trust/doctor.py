@@ -325,7 +325,7 @@ def _embedded(name: str) -> Diagnosis:
     try:
         return Diagnosis(f"dataset {name}", "ok", f"embedded, unpacked in {unpack(name)}")
     except DataError as error:
-        return Diagnosis(f"dataset {name}", "fail", "; ".join(error.lines), error.mend or "reinstall it")
+        return Diagnosis(f"dataset {name}", "fail", "; ".join(error.lines), error.remedy or "reinstall it")
 
 
 def _benchmark(name: str, root: Path, how_to_get: str) -> Diagnosis:

@@ -166,7 +166,7 @@ def _chapter(context: ReportContext, one: Search) -> list[Block]:
         blocks += [figure for figure in drawn if figure is not None]
         if not shares:
             reason = f"fewer than {FEW_TRIALS} complete trials, or all with one score"
-            blocks.append(Prose(f"Which setting mattered cannot be told: {reason}.", "note"))
+            blocks.append(Prose(f"Which setting mattered cannot be decided: {reason}.", "note"))
     return [*blocks, _trials(one)]
 
 

@@ -147,7 +147,7 @@ def _scale(axes: Any, side: str, terms: Mapping[str, Any]) -> None:
 def importance(
     figure_writer: FigureWriter, search: Search, key: str, shares: Sequence[Importance]
 ) -> Figure | None:
-    """Shares of the variance with their intervals; None when they cannot be told."""
+    """Shares of the variance with their intervals; None when they cannot be computed."""
     if not shares:
         return None
     with figure_writer.axes(1, 1, (5.6, 0.7 + 0.4 * len(shares))) as (drawing, grid):

@@ -60,7 +60,7 @@ def main() -> int:
             if time.monotonic() > deadline:
                 break
             played.append(rounds.play(battery, baselines, number, options.seed))
-            print(told(played[-1]), flush=True)
+            print(described(played[-1]), flush=True)
             with (folder / "log.jsonl").open("a") as log:
                 print(json.dumps({"seed": options.seed, **played[-1].plain()}), file=log)
     except KeyboardInterrupt:
@@ -150,7 +150,7 @@ def _children_cpu() -> float:
     return times.children_user + times.children_system
 
 
-def told(one: rounds.Round) -> str:
+def described(one: rounds.Round) -> str:
     """A round in a line."""
     verdict = "DIFFERS: " + "; ".join(one.findings) if one.findings else "same"
     extra = f" (refused by name: {'; '.join(one.refused)})" if one.refused else ""

@@ -55,7 +55,7 @@ def nothing() -> None:
 class Fault:
     """One misfortune."""
 
-    told: str
+    description: str
     conditions: Conditions = ORDINARY
     before: Callable[[], None] = nothing
     """Just before the program starts."""
@@ -67,7 +67,7 @@ class Fault:
     def as_it_went(self) -> str:
         """What happened, and whether it came in time."""
         late = bool(self.strikes) and not any(strike.struck for strike in self.strikes)
-        return f"{self.told or 'damage'}, too late" if late else self.told
+        return f"{self.description or 'damage'}, too late" if late else self.description
 
 
 Maker = Callable[[Scene, random.Random], Fault | None]
@@ -182,8 +182,8 @@ def forbidden_folder(scene: Scene, draw: random.Random) -> Fault | None:
 
     late = draw.random() < 0.8
     strikes = [Strike(moment(scene, draw), forbid)] if late else []
-    told = f"the {place} may not be written, from {'some moment' if late else 'the start'} on"
-    return Fault(told, before=nothing if late else forbid, strikes=strikes, after=allow)
+    description = f"the {place} may not be written, from {'some moment' if late else 'the start'} on"
+    return Fault(description, before=nothing if late else forbid, strikes=strikes, after=allow)
 
 
 # -- clocks ---------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def _harmed(where: str, scene: Scene, draw: random.Random) -> Fault:
 
     def act(_: object = None) -> None:
         done.extend(harm(scene, folder, way, draw) for _ in range(times))
-        fault.told = "; ".join(done)
+        fault.description = "; ".join(done)
 
     if folder.is_dir() and any(folder.iterdir()) and draw.random() < 0.6:
         fault.before = act
@@ -338,14 +338,14 @@ def surroundings(scene: Scene, draw: random.Random) -> Fault:
         ("no such temporary folder", Conditions({"TMPDIR": "/nowhere/at/all"})),
         ("a temporary folder that goes", Conditions({"TMPDIR": str(temporary)})),
     ]
-    told, conditions = draw.choice(odd)
+    description, conditions = draw.choice(odd)
     strikes = []
-    if told.endswith("goes"):
+    if description.endswith("goes"):
         temporary.mkdir(exist_ok=True)
         if scene.as_nobody:
             os.chown(temporary, NOBODY, NOBODY)
         strikes = [Strike(moment(scene, draw), lambda _: shutil.rmtree(temporary, ignore_errors=True))]
-    return Fault(told, conditions, strikes=strikes)
+    return Fault(description, conditions, strikes=strikes)
 
 
 FAULTS: dict[str, tuple[Maker, int]] = {

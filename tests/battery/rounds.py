@@ -65,7 +65,7 @@ class Round:
     kinds: list[str] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """What was refused by name, and mended as a user would."""
+    """What was refused by name, and repaired as a user would."""
     accepted: list[str] = field(default_factory=list)
     """Other digits that the store itself explains."""
     findings: list[str] = field(default_factory=list)
@@ -231,10 +231,10 @@ class _Stage:
             program = self.start()
             code = program.wait(most_cpu=CPU_FACTOR * self.scene.cpu)
             played.findings += self._unseemly(program, code, set(), done)
-            mended = self._mended(program) if code in (1, 2) else ""
-            if not mended:
+            repaired = self._repaired(program) if code in (1, 2) else ""
+            if not repaired:
                 break
-            played.refused.append(mended)
+            played.refused.append(repaired)
         if code != 0:
             played.findings.append(f"run: exit code {code}: {_last_line(program)}")
             return
@@ -258,7 +258,7 @@ class _Stage:
         played.findings += judging.half_written(self.scene.store, ended)
         played.findings += judging.leftovers(self.scene.store, self.scene.cache)
 
-    def _mended(self, program: Program) -> str:
+    def _repaired(self, program: Program) -> str:
         """Remove a harmed path that a refusal names, as a user would; what it said."""
         said = program.output.strip().splitlines()
         for path in sorted(self.scene.harmed):

@@ -150,7 +150,7 @@ def test_epochs_of_a_study_beside_a_plain_loop_on_all_cores(
 
 
 class Crew:
-    """Processes that each train an epoch when told to."""
+    """Processes that each train an epoch when asked to."""
 
     def __init__(self, work: Callable[..., None], count: int, *arguments: object) -> None:
         context = multiprocessing.get_context("spawn")

@@ -15,7 +15,7 @@ VIEWS = 14
 
 
 def scene(seed: int, size: tuple[int, int] = (128, 48)) -> Image.Image:
-    """A drawing with enough structure to be told from others."""
+    """A drawing with enough structure to differ from others."""
     rng = np.random.default_rng(seed)
     height, width = size
     image = Image.new("RGB", (width, height), tuple(rng.integers(0, 256, 3).tolist()))

@@ -229,7 +229,7 @@ def test_the_domains_speak_differently(shipped: dict[str, Dataset]) -> None:
 def test_a_caption_names_nothing_that_its_view_hides_or_its_person_lacks(
     shipped: dict[str, Dataset], truth: dict[str, Truth]
 ) -> None:
-    told = Counter[str]()
+    mentions = Counter[str]()
     for name in NAMES:
         views = truth[name][1]
         for split in shipped[name].splits.values():
@@ -239,9 +239,9 @@ def test_a_caption_names_nothing_that_its_view_hides_or_its_person_lacks(
                     assert not re.search(r"\b(walk(s|ing)?|stroll|strid(es|ing)|pulling|dragging)\b", caption)
                 for part, pattern in TELLTALE.items():
                     named = re.search(pattern, caption.lower())
-                    told[part] += bool(named)
+                    mentions[part] += bool(named)
                     assert not named or view.sees(part) + (part == "bag") * view.sees("straps") > 0, caption
-    assert min(told.values()) > 100
+    assert min(mentions.values()) > 100
 
 
 def test_sentences_garments_and_colour_pairs_are_held_out_of_training(

@@ -187,10 +187,10 @@ Path.write_bytes = write_and_die
 def test_processes_that_come_at_once_get_one_whole_folder(package: Path) -> None:
     command = [sys.executable, "-c", UNPACK, str(package)]
     racing = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    told = {process.communicate()[0].strip() for process in racing}
+    answers = {process.communicate()[0].strip() for process in racing}
     assert [process.returncode for process in racing] == [0, 0, 0]
-    assert told == {str(rendered.unpack("rendered-plaza", package))}
-    assert len(files(Path(told.pop()) / "imgs")) == SIZES.total * VIEWS
+    assert answers == {str(rendered.unpack("rendered-plaza", package))}
+    assert len(files(Path(answers.pop()) / "imgs")) == SIZES.total * VIEWS
 
 
 def test_a_process_killed_while_unpacking_leaves_nothing_half_done(package: Path, tmp_path: Path) -> None:

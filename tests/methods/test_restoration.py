@@ -94,7 +94,7 @@ def test_the_loss_is_the_mean_over_patches_in_the_loss_of_their_mean_squared_err
 
 
 def test_only_slots_and_caption_decide_what_is_restored() -> None:
-    """Every visible token lands in its own place: the order in which they are handed over is irrelevant."""
+    """Every visible token lands in its own place: the order in which they arrive is irrelevant."""
     model, scores = decoder(), noise(6)
     plan = plan_patches(scores, 0.5)
     tokens, words = torch.randn(3, 7, 16), torch.randn(3, 5, 16)  # a token for every patch, visible or not

@@ -1,4 +1,4 @@
-"""A study file expands into the cells it describes; a cell is told apart by what can change its numbers."""
+"""A study file expands into the cells it describes; a cell is identified by what can change its numbers."""
 
 from __future__ import annotations
 
@@ -164,10 +164,10 @@ def test_the_released_preset_turns_every_switch_and_each_can_be_turned_back_alon
     assert one(released.cells(), "uit-no-tir").method_settings["caption_corruption"] == "off"
 
     overrides = ["train.precision=bf16", "select.split=val", "train.caption_corruption=off"]
-    mended = load_study(write_study(tmp_path, preset="released"), overrides)
-    uit = one(mended.cells(), "uit")
+    repaired = load_study(write_study(tmp_path, preset="released"), overrides)
+    uit = one(repaired.cells(), "uit")
     assert (uit.train.precision, uit.train.sampler) == ("bf16", "released")
-    assert mended.select.split == "val"
+    assert repaired.select.split == "val"
     assert (uit.method_settings["caption_corruption"], uit.method_settings["text_pass"]) == ("off", "twice")
 
 

@@ -207,8 +207,8 @@ def test_the_verb_answers_in_json(copy: Path) -> None:
 def test_every_kind_of_change_to_files_has_its_words() -> None:
     row = {"split": "train", "path": "a.jpg", "person": "1", "bytes": 5, "captions": "x"}
     now = [{**row, "captions": "y"}, {**row, "path": "c.jpg"}]
-    told = changed_files([row, {**row, "path": "b.jpg"}], now)
-    assert told == "1 gone (b.jpg); 1 new (c.jpg); 1 with other captions (a.jpg)"
+    sentence = changed_files([row, {**row, "path": "b.jpg"}], now)
+    assert sentence == "1 gone (b.jpg); 1 new (c.jpg); 1 with other captions (a.jpg)"
     assert "not known" in changed_files(None, now)
     whole, other = {**row, "sha256": "1"}, {**row, "sha256": "2"}
     assert changed_files([whole], [other]) == "1 of the same size with another content (a.jpg)"
