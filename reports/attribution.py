@@ -7,8 +7,8 @@ symmetry each is shared equally among its switches. On a full 2^k grid that is t
 
 With four or five switches half of the runs are enough: those with an even number of the first four on (the
 design I = ABCD of Box and Hunter, 1961). There a product cannot be separated from its alias and is taken for
-the shorter of the two, so a main effect is never taken for three switches acting together. Either way the values
-sum to the score with all on minus that with all off.
+the shorter of the two, so a main effect is never taken for three switches acting together. Either way the
+values sum to the score with all on minus that with all off.
 """
 
 from __future__ import annotations

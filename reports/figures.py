@@ -3,8 +3,8 @@ it.
 
 Drawn with fixed ink colours that `_for_page` turns into CSS variables, so one drawing serves light,
 dark and print. Colours are Okabe and Ito's (2008), which colour-blind readers distinguish, and never
-carry a meaning alone: markers or words repeat it. Files hold no dates and no random ids, so the same data gives the
-same bytes.
+carry a meaning alone: markers or words repeat it. Files hold no dates and no random ids, so the
+same data gives the same bytes.
 """
 
 from __future__ import annotations
