@@ -57,7 +57,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class QueryScores:
-    """One cell's answers to the queries that have a positive, ordered by query; all arrays ``[queries]``."""
+    """One cell's answers to the queries that have a positive, ordered by query; all arrays `[queries]`."""
 
     query: Integers
     rank: Integers
@@ -65,7 +65,7 @@ class QueryScores:
     positives: Integers
 
     def only(self, queries: Integers) -> QueryScores:
-        """The answers to ``queries`` alone."""
+        """The answers to `queries` alone."""
         if len(queries) == len(self.query):
             return self
         kept = np.isin(self.query, queries)
@@ -227,14 +227,9 @@ class CellView:
     def _records(
         self, evaluation: Evaluation, selection: str, *columns: str
     ) -> dict[str, NDArray[Any]] | None:
-        """Some columns of an evaluation; reading its lists of gallery items would take ten times as long."""
-        import pyarrow.parquet as parquet
-
         if self.stored is None or self.row(evaluation, selection) is None:
             return None
         try:
-            path = self.stored.records_path(evaluation.target, selection, evaluation.direction)
-            table = parquet.read_table(path, columns=list(columns))
-        except (OSError, ValueError):
+            return self.stored.record_columns(evaluation.target, selection, evaluation.direction, columns)
+        except StoreError:
             return None
-        return {name: table.column(name).to_numpy() for name in columns}

@@ -38,7 +38,7 @@ class ComparisonOptions:
 
 @dataclass(frozen=True)
 class MethodScores:
-    """One method in a group: its finished cells by seed and their scores, ``[seeds, queries]`` each."""
+    """One method in a group: its finished cells by seed and their scores, `[seeds, queries]` each."""
 
     label: str
     cells: tuple[CellView, ...]
@@ -267,7 +267,7 @@ def _method_scores(
 
 
 def _matrices(runs: Sequence[QueryScores]) -> dict[str, Floats]:
-    """By metric, scores of 0 to 1, ``[seeds, queries]``."""
+    """By metric, scores of 0 to 1, `[seeds, queries]`."""
     return {
         "R1": np.stack([(one.rank == 1).astype(np.float64) for one in runs]),
         "mAP": np.stack([one.ap for one in runs]),

@@ -1,6 +1,6 @@
 """What a report is made of: sections of prose, tables, figures and pictures, before any format is chosen.
 
-A section module offers ``section(context) -> Section | None``; the page, the Markdown file and the terminal
+A section module offers `section(context) -> Section | None`; the page, the Markdown file and the terminal
 are different renderings of the same objects, so a number cannot differ between them.
 """
 
@@ -24,13 +24,13 @@ class TableCell:
     text: str
     sort: float | str | None = None
     link: str = ""
-    """Anchor on the page (without ``#``) of the cells it was computed from."""
+    """Anchor on the page (without `#`) of the cells it was computed from."""
     note: str = ""
     """A remark shown on hover and to screen readers, e.g. why a cell is missing."""
     flag: str = ""
-    """A short mark printed beside the number, e.g. ``2 seeds``."""
+    """A short mark printed beside the number, e.g. `2 seeds`."""
     kind: str = ""
-    """How it is styled: ``better worse tied unknown yes no alert missing strong quiet``."""
+    """How it is styled: `better worse tied unknown yes no alert missing strong quiet`."""
     word: str = ""
     """What only the styling says, for readers and formats that do not see it."""
 
@@ -42,7 +42,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading; ``help`` explains it in a sentence."""
+    """A column's heading; `help` explains it in a sentence."""
 
     label: str
     align: Align = "right"
@@ -51,7 +51,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values. ``key`` names its files; a folded table starts closed on the page."""
+    """Rows of values. `key` names its files; a folded table starts closed on the page."""
 
     key: str
     title: str
@@ -65,7 +65,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing: inline SVG in the page's colours and, by ``key``, PNG and PDF beside the page."""
+    """A drawing: inline SVG in the page's colours and, by `key`, PNG and PDF beside the page."""
 
     key: str
     svg: str
@@ -75,7 +75,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph of plain text. ``kind``: ``lead`` (large), ``note`` (small) or nothing."""
+    """A paragraph of plain text. `kind`: `lead` (large), `note` (small) or nothing."""
 
     text: str
     kind: str = ""
@@ -83,7 +83,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class TemplateBlock:
-    """A part with a template of its own; ``values`` are escaped by the template like everything else."""
+    """A part with a template of its own; `values` are escaped by the template like everything else."""
 
     template: str
     values: Mapping[str, Any]
@@ -94,7 +94,7 @@ Block = Table | Figure | Prose | TemplateBlock
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter of the report; ``key`` is its anchor. Closed sections start folded on the page."""
+    """A chapter of the report; `key` is its anchor. Closed sections start folded on the page."""
 
     key: str
     title: str
@@ -116,7 +116,7 @@ def visible(text: str) -> str:
     """Text of foreign origin as a reader may see it: what misleads is spelt out, what is secret is masked.
 
     Control, bidirectional and unassigned characters become codes like ‹U+202E›; ordinary text of any script
-    stays. Passwords inside URLs become ``***``. Every format passes its text through here; HTML and LaTeX
+    stays. Passwords inside URLs become `***`. Every format passes its text through here; HTML and LaTeX
     need their own escaping on top.
     """
     return "".join(

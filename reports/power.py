@@ -27,12 +27,12 @@ POWER = 0.8
 class Assumptions:
     """What a study is expected to vary by while nothing has been measured; see `sentence`.
 
-    ``seed``: standard deviation between seeds of one method, in points of R1. Users of this family of methods
+    `seed`: standard deviation between seeds of one method, in points of R1. Users of this family of methods
     report a spread of about 2 points (`published.yaml`, notes); five draws span 2.3 standard deviations on
     average, hence 0.85.
-    ``disagreement``: the share of captions that two runs of different methods do not agree on at rank 1, half
+    `disagreement`: the share of captions that two runs of different methods do not agree on at rank 1, half
     of it lasting differences of the methods, half noise of single runs. Nobody published it; a guess.
-    ``people``: how alike captions of a person are in that (intraclass correlation). A guess likewise.
+    `people`: how alike captions of a person are in that (intraclass correlation). A guess likewise.
     """
 
     seed: float = 0.85

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.machine.errors import HarnessError, StoreError
 from harness.store import checksums
 from harness.store.cell_run import RECORDS, RESULTS, CellRun, evaluation_key
+from harness.store.run_files import ENVIRONMENT, read_mapping, read_study
 from harness.store.runs import RunStore
 from reports.cell_views import ALTERED, CellView, Run
 
@@ -94,9 +92,8 @@ def read(directories: Sequence[Path]) -> StoredRuns:
     """Read run directories, finished or not.
 
     Raises FileNotFoundError, naming the directory, when one holds no run, and RunError when its study cannot
-    be read. A cell present in several runs is
-    taken once (the finished one first); two different runs under one label keep apart by the name of their
-    study.
+    be read. A cell present in several runs is taken once (the finished one first); two different runs under
+    one label keep apart by the name of their folder.
     """
     runs, cells = [], []
     for directory in directories:
@@ -107,25 +104,11 @@ def read(directories: Sequence[Path]) -> StoredRuns:
 
 
 def _run(directory: Path) -> Run:
-    study = directory / "study.yaml"
-    if not study.is_file():
-        raise FileNotFoundError(f"{directory}: no run here (no study.yaml); give the folder of `run --out`")
     try:
-        values = yaml.safe_load(study.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{study}: damaged: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise RunError(f"{study}: damaged: a study is a mapping; `run` writes it again")
-    return Run(directory, values, _json(directory / "environment.json"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """A JSON mapping; an empty one where the file is missing or damaged."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        study = read_study(directory)
+    except StoreError as error:
+        raise RunError(error.lines) from error
+    return Run(directory, study, read_mapping(directory / ENVIRONMENT))
 
 
 def _cells(run: Run) -> list[CellView]:

@@ -1,4 +1,4 @@
-"""Tables as text: Markdown, LaTeX (booktabs), CSV and the terminal, all from the same :class:`Table`."""
+"""Tables as text: Markdown, LaTeX (booktabs), CSV and the terminal, all from the same `Table`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def escaped(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A floating ``table`` with booktabs rules, never wider than the text; needs the packages booktabs and
+    """A floating `table` with booktabs rules, never wider than the text; needs the packages booktabs and
     graphicx."""
     alignment = "".join(_LATEX_COLUMNS[column.align] for column in table.columns)
     head = " & ".join(_latex(column.label) for column in table.columns)

@@ -30,7 +30,7 @@ PEOPLE_SD, CAPTION_SD, TASTE_SD, RUN_SD, NOISE_SD = 0.6, 0.6, 0.25, 0.15, 0.5
 
 @dataclass(frozen=True)
 class Truth:
-    """A planted study. ``r1`` is each method's true R1 in percent; everything else bends it."""
+    """A planted study. `r1` is each method's true R1 in percent; everything else bends it."""
 
     r1: Mapping[str, float]
     seeds: int = 3
@@ -62,14 +62,14 @@ class Truth:
     draw: int = 0
     """Seed of the simulation."""
     switches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Own settings of methods, such as ``{"tir": True}``."""
+    """Own settings of methods, such as `{"tir": True}`."""
     train: Mapping[str, Any] = field(default_factory=dict)
     selections: tuple[str, ...] = ("val", "last", "test")
     directions: tuple[str, ...] = ("t2i", "i2t")
 
 
 def write(directory: Path, truth: Truth, *, unstarted: frozenset[str] = frozenset()) -> RunStore:
-    """Write the study's store; methods in ``unstarted`` are in the study but never ran."""
+    """Write the study's store; methods in `unstarted` are in the study but never ran."""
     store = RunStore(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "study.yaml").write_text(yaml.safe_dump(_study(truth), sort_keys=False))
@@ -146,7 +146,7 @@ class _World:
         self.gallery = np.repeat(np.arange(truth.people), max(1, truth.captions // 2))
 
     def hits(self, method: str, percent: float, rng: np.random.Generator) -> np.ndarray:
-        """Whether each query is found at rank 1 in a run whose expected R1 is ``percent``."""
+        """Whether each query is found at rank 1 in a run whose expected R1 is `percent`."""
         total = np.sqrt(PEOPLE_SD**2 + CAPTION_SD**2 + TASTE_SD**2 + RUN_SD**2 + NOISE_SD**2)
         level = stats.norm.ppf(np.clip(percent, 0.1, 99.9) / 100) * total
         people = int(self.person.max()) + 1

@@ -335,6 +335,23 @@ class CellRun:
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
             raise StoreError(f"{path}: {error}") from error
 
+    def record_columns(
+        self, target: str, selection: str, direction: str, columns: Sequence[str]
+    ) -> dict[str, Any]:
+        """Some columns of an evaluation's records, as arrays `[queries]` by name.
+
+        Reading the lists of gallery items as well would take ten times as long. Raises `StoreError` when the
+        records are missing or damaged.
+        """
+        import pyarrow.parquet as parquet
+
+        path = self.records_path(target, selection, direction)
+        try:
+            table = parquet.read_table(path, columns=list(columns), page_checksum_verification=True)
+            return {name: table.column(name).to_numpy() for name in columns}
+        except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors
+            raise StoreError(f"{path}: {error}") from error
+
     def records_path(self, target: str, selection: str, direction: str) -> Path:
         """Where the records of an evaluation lie."""
         return self.directory / "records" / f"{target}.{selection}.{direction}.parquet"

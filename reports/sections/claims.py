@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from harness.machine.errors import ExitCode, HarnessError
+from harness.store.run_files import CLAIMS as FILE
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Column, Prose, Section, Table, TableCell
@@ -27,8 +28,6 @@ from reports.published import backbone_family
 from reports.statistics import ALPHA, MARGIN, Estimate
 
 Judgement = Literal["reproduced", "not reproduced", "underpowered", "not run"]
-FILE = "claims.yaml"
-"""Where a run directory keeps the claims of its study."""
 _KINDS = {"reproduced": "yes", "not reproduced": "no", "underpowered": "unknown", "not run": "quiet"}
 _KEYS = {
     "id",
@@ -53,7 +52,7 @@ class ClaimsError(HarnessError):
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: ``better`` scores higher than ``than``, by ``size`` points where that is known."""
+    """One claim: `better` scores higher than `than`, by `size` points where that is known."""
 
     id: str
     better: str
@@ -71,7 +70,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Ruling:
-    """A claim's judgement under one preset; ``preset`` is empty when it was not run."""
+    """A claim's judgement under one preset; `preset` is empty when it was not run."""
 
     claim: Claim
     judgement: Judgement
@@ -179,7 +178,7 @@ def _judged(context: ReportContext, group: ComparisonGroup, claim: Claim) -> Rul
 
 
 def judge_claim(estimate: Estimate, size: float | None, margin: float) -> tuple[Judgement, str]:
-    """Judge a measured difference in points against a claimed ``size`` (None: a direction only)."""
+    """Judge a measured difference in points against a claimed `size` (None: a direction only)."""
     if estimate.seeds < 2 or not np.isfinite(estimate.se):
         return "underpowered", "a single seed cannot separate method from luck"
     low, high = estimate.interval(2 * ALPHA)

@@ -79,6 +79,8 @@ def what_would_decide(context: ReportContext) -> list[Block]:
         step = _next_seeds(group) if undecided else None
         if step is not None:
             lines.append(_decide_line(group, undecided, *step))
+        elif undecided:
+            lines.append(_no_seeds_decide(group, undecided))
     if not lines:
         return []
     return [TemplateBlock("decide.html", {"lines": lines})]
@@ -97,6 +99,20 @@ def _next_seeds(group: ComparisonGroup) -> tuple[int, float, float] | None:
         if more > seeds and then is not None and then <= 0.8 * now:
             return more, then, now
     return None
+
+
+def _no_seeds_decide(group: ComparisonGroup, undecided: Sequence[str]) -> dict[str, str]:
+    """More seeds change little: what a larger test set would show, where the variances are known."""
+    count = comparisons(group)
+    then = detectable(group, people=4 * group.people, comparisons=count)
+    more = (
+        f"; with four times the test people, differences of {number(then)} points would be found"
+        if then is not None
+        else ": no two methods have two seeds"
+    )
+    start = f"Undecided on {group.evaluation.title}: {listed(undecided)}."
+    few = "More seeds alone would not decide much" if then is not None else "Power is not known"
+    return {"text": f"{start} {few}{more}.", "command": ""}
 
 
 def _decide_line(

@@ -1,33 +1,32 @@
 """What methods cost beside each other, from what studies measured.
 
-A run that measured leaves ``overhead.json`` in its directory: a list of measurements, each a mapping of
+A run that measured leaves `overhead.json` in its directory: a list of measurements, each a mapping of
 
-* ``method``, ``against``: labels; ``quantity``: what was measured, such as ``training step``, ``peak
-  memory``, ``parameters used``, ``compute per pair``, ``image encoding``;
-* ``value``: for the method, in ``unit``; ``reference``: the same for ``against``, if known;
-* ``ratio``, ``low``, ``high``: method ÷ against with its 95 % interval (bounds equal the ratio for exact
+* `method`, `against`: labels; `quantity`: what was measured, such as `training step`, `peak
+  memory`, `parameters used`, `compute per pair`, `image encoding`;
+* `value`: for the method, in `unit`; `reference`: the same for `against`, if known;
+* `ratio`, `low`, `high`: method ÷ against with its 95 % interval (bounds equal the ratio for exact
   counts, and are missing for what was measured once);
-* ``device``, and ``note`` for anything a reader must know.
+* `device`, and `note` for anything a reader must know.
 
 Unknown keys are ignored; a measurement without a ratio is shown with its value alone.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.store.run_files import OVERHEAD as FILE
+from harness.store.run_files import read_entries
 from reports.cell_views import Run
 from reports.context import ReportContext, runs_anchor
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import MUTED, PALETTE
 from reports.formatting import NOTHING, missing, number
-
-FILE = "overhead.json"
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,7 @@ class Measurement:
 
 def measurements(path: Path) -> list[Measurement]:
     """The measurements a run left; none when there is no file or it is damaged."""
-    try:
-        entries = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return []
-    return (
-        [_measurement(entry) for entry in entries if isinstance(entry, dict)]
-        if isinstance(entries, list)
-        else []
-    )
+    return [_measurement(entry) for entry in read_entries(path)]
 
 
 def _measurement(entry: Mapping[str, Any]) -> Measurement:

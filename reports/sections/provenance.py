@@ -11,6 +11,7 @@ import yaml
 
 from harness.machine.errors import StoreError
 from harness.store.results_table import results_sha256
+from harness.store.run_files import CERTIFICATE
 from harness.store.runs import TRAIN_KEYS, RunStore
 from reports.context import ReportContext
 from reports.document import Block, Prose, Section, TemplateBlock
@@ -91,7 +92,7 @@ def _machine(environment: Mapping[str, Any]) -> str:
 def certificate(directory: Path) -> list[Block]:
     """What the last `verify` of a run found; says so when there was none, or results changed since."""
     try:
-        found = json.loads((directory / "certificate.json").read_text("utf-8"))
+        found = json.loads((directory / CERTIFICATE).read_text("utf-8"))
         cells, differences = found["cells"], [str(text) for text in found["differences"]]
         exact = sum(bool(cell["bit_for_bit"]) for cell in cells)
         how = f" ({exact} of {len(cells)} compared bit for bit)" if cells else ""

@@ -1,24 +1,22 @@
 """Searches of hyper-parameters: what was tried, what it cost, what mattered; every trial, failed ones too.
 
-A run that searched leaves ``search.json`` in its directory: ``{"searches": [...]}``, one mapping per method
-and dataset with its budget, space, winner and trials (see ``harness/search/search_json.py``).
+A run that searched leaves `search.json` in its directory: `{"searches": [...]}`, one mapping per method
+and dataset with its budget, space, winner and trials (see `harness/search/search_json.py`).
 Scores of trials are validation scores; none of them enters a table of results.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.store.run_files import SEARCH, read_mapping
 from reports.context import ReportContext, slug
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import missing, number, plural
 from reports.sections.importance import FEW_TRIALS, importances
 from reports.sections.search_figures import history, importance, interaction, parallel, slices
-
-FILE = "search.json"
 
 Search = Mapping[str, Any]
 
@@ -30,16 +28,14 @@ _KEYS = {
 
 def searches(path: Path) -> list[Search]:
     """The searches a run left; none when there is no file or it is damaged."""
-    try:
-        entries = json.loads(path.read_text("utf-8"))["searches"]
-        return [entry for entry in entries if entry.keys() >= _KEYS]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
+    entries = read_mapping(path).get("searches")
+    known = entries if isinstance(entries, list) else []
+    return [entry for entry in known if isinstance(entry, dict) and entry.keys() >= _KEYS]
 
 
 def section(context: ReportContext) -> Section | None:
     """Budgets first, then each search with its figures and all its trials; None when nothing was searched."""
-    found = [one for run in context.stored_runs.runs for one in searches(run.path / FILE)]
+    found = [one for run in context.stored_runs.runs for one in searches(run.path / SEARCH)]
     if not found:
         return None
     blocks: list[Block] = [Prose(budget_statement(found)), _budgets(found)]

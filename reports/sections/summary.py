@@ -236,7 +236,7 @@ def _overview(context: ReportContext, preset: str) -> Table:
 def _places(
     context: ReportContext, group: ComparisonGroup, method: str, together: bool
 ) -> tuple[TableCell, ...]:
-    """Score, difference and verdict; difference and verdict in one place when they stand ``together``."""
+    """Score, difference and verdict; difference and verdict in one place when they stand `together`."""
     link = context.link(group, method)
     if method not in group.methods:
         gap = context.gap(group, method)

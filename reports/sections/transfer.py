@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from harness.store.run_files import LEAKAGE, read_entries
 from reports.cell_views import Evaluation
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
@@ -17,8 +17,8 @@ from reports.formatting import interval, missing, number, plural
 from reports.sections.ablation import judged
 from reports.statistics import Estimate, Sample, drop, retention
 
-LEAKAGE_FILE = "leakage.json"
-"""A list of ``{"source", "target", **LeakageReport.as_dict()}`` that a run with transfer leaves."""
+LEAKAGE_FILE = LEAKAGE
+"""A list of `{"source", "target", **LeakageReport.as_dict()}` that a run with transfer leaves."""
 _PER_ROW = 3
 
 
@@ -39,11 +39,7 @@ def _leakage(context: ReportContext) -> Block:
     """Pictures that a model has seen in its own training set and meets again in a target's test split."""
     found: list[Mapping[str, Any]] = []
     for run in context.stored_runs.runs:
-        try:
-            entries = json.loads((run.path / LEAKAGE_FILE).read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        found += [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        found += read_entries(run.path / LEAKAGE_FILE)
     if not found:
         return Prose(
             "Whether training and test sets share pictures was not checked in these runs, so a transfer "

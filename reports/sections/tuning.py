@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.store.run_files import SEARCH
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import KINDS, interval, missing, number, p_value, plural, signed, spread
-from reports.sections.search import FILE, searches
+from reports.sections.search import searches
 from reports.statistics import Finding
 from reports.tuning import (
     Arms,
@@ -25,7 +26,7 @@ from reports.tuning import (
 
 def section(context: ReportContext) -> Section | None:
     """One set of tables for every dataset that was searched; None when no method has both arms."""
-    records = [one for run in context.stored_runs.runs for one in searches(run.path / FILE)]
+    records = [one for run in context.stored_runs.runs for one in searches(run.path / SEARCH)]
     blocks: list[Block] = []
     for group in context.same_dataset:
         arms = arms_in(group, records)

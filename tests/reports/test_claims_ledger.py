@@ -19,7 +19,7 @@ def report(*folders: Path, check: bool = True, more: tuple[str, ...] = ()) -> Re
 
 
 def study(folder: Path, size: float | None, irra: float, **bent: object) -> Path:
-    """Simulated runs of uit at R1 60 and irra at ``irra``, with a claim that uit is ``size`` better."""
+    """Simulated runs of uit at R1 60 and irra at `irra`, with a claim that uit is `size` better."""
     common = {"people": 4000, "seed_sd": 0.05, "directions": ("t2i",), "selections": ("val",), "epochs": 1}
     stores.write(folder, Truth({"uit": 60.0, "irra": irra}, **{**common, **bent}))  # type: ignore[arg-type]
     (folder / "claims.yaml").write_text(CLAIM.format(size="null" if size is None else size))

@@ -150,7 +150,7 @@ def test_a_file_of_claims_gives_all_its_errors_at_once(tmp_path: Path) -> None:
 
 
 def grid(effect: Mapping[str, float]) -> ComparisonGroup:
-    """All eight combinations; ``effect`` in points of R1 for TIR, CMT, text pruning and TIR × CMT."""
+    """All eight combinations; `effect` in points of R1 for TIR, CMT, text pruning and TIR × CMT."""
     r1, settings = {}, {}
     for tir, cmt, pruning in product((True, False), repeat=3):
         name = "uit" if tir and cmt and pruning else f"m{tir:d}{cmt:d}{pruning:d}"
