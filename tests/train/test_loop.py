@@ -309,8 +309,8 @@ def test_noise_and_images_reach_a_method_as_they_were_drawn_in_every_precision(p
     drawn, seen = [], []
 
     class Telling(Linear):
-        def draw(self, size, generator, device):
-            drawn.append(super().draw(size, generator, device))
+        def draw_noise(self, size, generator, device):
+            drawn.append(super().draw_noise(size, generator, device))
             return drawn[-1]
 
         def forward(self, batch, noise):
