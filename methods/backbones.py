@@ -66,14 +66,14 @@ def _is_supported(raw: dict[str, Any]) -> bool:
 def backbone_names() -> tuple[str, ...]:
     """Names `backbone:` may take: open_clip's plain CLIP models, and our `tiny`."""
     return tuple(
-        name for name, file in _config_files().items() if _is_supported(json.loads(file.read_text()))
+        name for name, file in _config_files().items() if _is_supported(json.loads(file.read_text("utf-8")))
     )
 
 
 def backbone_config(name: str) -> BackboneConfig:
     """Sizes of the backbone called `name`; raises `UnknownNameError` with the nearest name that exists."""
     file = _config_files().get(name)
-    raw = json.loads(file.read_text()) if file else {}
+    raw = json.loads(file.read_text("utf-8")) if file else {}
     if not _is_supported(raw):
         raise UnknownNameError("backbone", name, backbone_names())
     return config_from_raw(name, raw)

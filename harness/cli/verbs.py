@@ -185,9 +185,7 @@ def query(
         list[str] | None, typer.Argument(metavar="[SENTENCE]...", help="Who is looked for.")
     ] = None,
     dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")] = "",
-    image: Annotated[
-        list[Path] | None, typer.Option(help="A picture: the captions that describe it best.")
-    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="A picture: its best captions.")] = None,
     sentences_from: Annotated[
         Path | None, typer.Option("--from", help="A text file with one sentence per line.")
     ] = None,

@@ -6,6 +6,8 @@ process: every later call fails with the same error, whatever cell makes it. Imp
 
 from __future__ import annotations
 
+import sys
+
 _FATAL = ("device-side assert", "illegal memory access", "unspecified launch failure", "device is lost")
 _seen: list[str] = []
 
@@ -13,12 +15,14 @@ _seen: list[str] = []
 def is_accelerator_fault(error: BaseException) -> bool:
     """Whether `error`, or what caused it, left the accelerator unusable for this process.
 
-    By name, since torch need not be loaded; to be out of memory is no such fault.
+    To be out of memory is no such fault. An exception of torch's exists only where torch was imported.
     """
+    torch = sys.modules.get("torch")
+    kinds = (torch.AcceleratorError,) if torch is not None and hasattr(torch, "AcceleratorError") else ()
     seen: BaseException | None = error
     while seen is not None:
         text = str(seen)
-        if type(seen).__name__ == "AcceleratorError" and "out of memory" not in text:
+        if isinstance(seen, kinds) and "out of memory" not in text:
             return True
         if isinstance(seen, RuntimeError) and any(fatal in text for fatal in _FATAL):
             return True

@@ -49,7 +49,7 @@ class TrialOwner:
 def _host() -> str:
     # Containers may share a host name; numbers of processes mean nothing beyond their borders and restarts.
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()[:8]
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return socket.gethostname()
@@ -59,7 +59,7 @@ def _host() -> str:
 def _started(pid: int) -> int | None:
     """When a process started, in ticks of the machine, which no jump of the clock changes; None when dead."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except OSError:
         return _started_elsewhere(pid) if not Path("/proc/self/stat").exists() else None
     return None if fields[0] in "ZX" else int(fields[19])

@@ -137,11 +137,11 @@ class BaseMesh:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.vertices, self.triangles, self.triangle_groups = load_obj(folder / "3dobjs" / "base.obj")
-        rig = json.loads((folder / "rigs/standard/rig.default.json").read_text())
+        rig = json.loads((folder / "rigs/standard/rig.default.json").read_text("utf-8"))
         self.rig: dict[str, Any] = rig.get("bones", rig)
         self.bones = list(self.rig)
         self.bone_index = {bone: i for i, bone in enumerate(self.bones)}
-        groups = json.loads((folder / "mesh_metadata/basemesh_vertex_groups.json").read_text())
+        groups = json.loads((folder / "mesh_metadata/basemesh_vertex_groups.json").read_text("utf-8"))
         self.groups = {n: np.concatenate([np.arange(a, b + 1) for a, b in r]) for n, r in groups.items()}
         self.weights = self._skin_weights()
         self.arm, self.head = self._share(ARM_BONES), self._share(HEAD_BONES)
@@ -159,7 +159,7 @@ class BaseMesh:
 
     def _skin_weights(self) -> Array:
         weights = np.zeros((len(self.vertices), len(self.bones)), np.float32)
-        table = json.loads((self.folder / "rigs/standard/weights.default.json").read_text())["weights"]
+        table = json.loads((self.folder / "rigs/standard/weights.default.json").read_text("utf-8"))["weights"]
         for bone, entries in table.items():
             if bone in self.bone_index:
                 for vertex, weight in entries:
