@@ -72,7 +72,7 @@ colour: red
         13: r"evaluate.transfr: unknown key: did you mean 'transfer'\?",
         15: r"overhead.against.0: 'uit-no-tirr' is not a method of this study",
         16: r"claims: no such file: nowhere.yaml",
-        17: r"colour: unknown key \(known: claims, ",
+        17: r"colour: unknown key \(known: ablate, claims, ",
     }
     for line, message in expected.items():
         assert any(re.fullmatch(rf".*study\.yaml:{line}: {message}.*", error) for error in errors), (

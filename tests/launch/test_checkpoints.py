@@ -181,7 +181,7 @@ def test_an_image_size_that_is_none_is_bad_input(text: str, tmp_path: Path) -> N
     words = ["export", "tiny:rendered", str(tmp_path / "out"), "--image-size", text]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
-    assert "HEIGHTxWIDTH" in done.stderr
+    assert "--image-size takes height×width in pixels, like 384x128" in done.stderr
 
 
 def test_training_can_start_from_a_checkpoint_in_irras_layout(tmp_path: Path) -> None:

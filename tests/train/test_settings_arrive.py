@@ -108,6 +108,9 @@ METHOD: dict[str, tuple[dict[str, Any], Any]] = {
     "itc_weight": ({"itc": True}, 3.0),
     "cmpm_weight": ({"cmpm": True}, 3.0),
     "cmt_mining": ({}, "all_negatives"),
+    "tal_margin": ({"cmt_mining": "all_negatives"}, 0.5),
+    "tal_temperature": ({"cmt_mining": "all_negatives"}, 0.2),
+    "tal_reduction": ({"cmt_mining": "all_negatives"}, "sum"),
     "cmt_positive": ({}, "own_pair"),
     "text_augmentation": ({"augmentation_probability": 1.0}, "deletion"),
     "mlm_masking": ({"mlm": True}, "by_tag"),
@@ -140,17 +143,17 @@ def test_a_setting_of_uit_changed_from_its_default_changes_a_loss(name: str) -> 
     "beside",
     [
         {"sdm": False, "cmt_mining": "info_nce"},
-        {"sdm": False, "cmt_mining": "all_negatives"},
+        {"sdm": False, "cmt_mining": "all_negatives_own_pair"},
         {"sdm": False, "cmt": False, "itc": True},
         {"cmt": False},
     ],
-    ids=["info_nce", "all_negatives", "itc", "sdm"],
+    ids=["info_nce", "all_negatives_own_pair", "itc", "sdm"],
 )
 def test_the_temperature_reaches_each_loss_that_has_one(beside: dict[str, Any]) -> None:
     assert step_losses(**beside) != step_losses(**beside, temperature=0.5)
 
 
-@pytest.mark.parametrize("mining", ["triplet", "batch_hard", "max_hinge", "all_negatives"])
+@pytest.mark.parametrize("mining", ["triplet", "batch_hard", "max_hinge", "all_negatives_own_pair"])
 def test_the_margin_reaches_every_mining_rule_that_has_one(mining: str) -> None:
     assert (
         step_losses(cmt_mining=mining, margin=0.1)["cmt"] != step_losses(cmt_mining=mining, margin=0.9)["cmt"]

@@ -11,7 +11,7 @@ from harness.evaluate.features import scores
 from harness.launch.context import Context, InputSpec
 from harness.machine.environment import Machine
 from harness.study.study import load_study
-from methods.pretrained import SHIPPED
+from methods.pretrained import SHIPPED_WEIGHTS
 
 STUDY = """
 name: start
@@ -22,7 +22,7 @@ train: {backbone: tiny, pretrained: rendered, image_size: [96, 32], precision: f
 
 
 def test_the_weights_are_at_most_ten_megabytes() -> None:
-    assert (SHIPPED / "tiny-rendered.safetensors").stat().st_size <= 10_000_000
+    assert (SHIPPED_WEIGHTS / "tiny-rendered.safetensors").stat().st_size <= 10_000_000
 
 
 @pytest.mark.parametrize("dataset", ["rendered-plaza", "rendered-station", "rendered-campus"])
