@@ -364,13 +364,8 @@ def load_plugin(path: Path) -> None:
 
 def plugin_line(error: BaseException) -> str:
     """`FILE:LINE` of the plugin's code that raised an error, or through which it came; empty for none."""
-    found, step = "", error.__traceback__
-    files = {str(path) for path in _plugins}
-    while step is not None:
-        if step.tb_frame.f_code.co_filename in files:
-            found = f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}"
-        step = step.tb_next
-    return found
+    place = errors.place_in(error, _plugins)
+    return f"{place[0]}:{place[1]}" if place else ""
 
 
 def _failure(path: Path, error: BaseException) -> str:

@@ -17,7 +17,7 @@ from harness.cli.options import (
     Json,
     Plugin,
     Threads,
-    image_size_of,
+    height_and_width,
     machine_of,
     takes_groups,
 )
@@ -70,7 +70,7 @@ def bench_step(
         machine = machine_of(data_root, device, plugin, threads=threads, deterministic=deterministic)
         asked: dict[str, Any] = dict(vars(step))
         size = asked.pop("size")
-        wanted = StepBench(**asked, image_size=image_size_of(size, "--size"))
+        wanted = StepBench(**asked, image_size=None if size is None else height_and_width(size, "--size"))
         with shown() as progress:
             found = measured(wanted, Context(machine, progress))
         if out is not None:

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.answers import answer, load_plugins, print_lines, refusals
 from harness.cli.command import StrictTyper
-from harness.cli.options import DataRoot, Json, Plugin, SkipBroken, Subset, image_size_of
+from harness.cli.options import DataRoot, Json, Plugin, SkipBroken, Subset, height_and_width
 from harness.machine import paths
 from harness.machine.errors import ExitCode
 from harness.machine.progress import Progress
@@ -107,7 +107,7 @@ def _odd(counts: dict[str, int]) -> str:
 def cache_data(
     name: str,
     data_root: Path | None,
-    size: str | None,
+    size: str,
     subset: int | None,
     skip_broken: bool,
     progress: Progress,
@@ -119,8 +119,7 @@ def cache_data(
     from harness.data.datasets import load_dataset
     from harness.data.images import image_cache
 
-    shape = image_size_of(size, "--size")
-    assert shape is not None
+    shape = height_and_width(size, "--size")
     dataset = load_dataset(
         name,
         data_root,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -166,8 +167,6 @@ class StudyOptions:
 
 def _file_name(text: str) -> str:
     """A change as part of a folder's name: short, and without what a file system or a shell reads."""
-    import hashlib
-
     plain = "".join(letter if letter.isalnum() or letter in "=.-_," else "_" for letter in text)
     if plain == text and len(plain) <= 60:
         return plain
@@ -253,10 +252,13 @@ def machine_of(
     return machine
 
 
-def image_size_of(text: str | None, option: str = "--image-size") -> tuple[int, int] | None:
-    """Height and width in pixels of `384x128`; None of None. Raises `StudyError` for anything else."""
-    if text is None:
-        return None
+def image_size_of(text: str | None) -> tuple[int, int] | None:
+    """What `--image-size` says, in pixels; None when it was not given. Raises `StudyError`."""
+    return None if text is None else height_and_width(text, "--image-size")
+
+
+def height_and_width(text: str, option: str) -> tuple[int, int]:
+    """Height and width in pixels of `384x128`. Raises `StudyError`, naming the option, for anything else."""
     match = re.fullmatch(r"(\d{1,4})[xX×](\d{1,4})", text)
     if match is None or not int(match[1]) or not int(match[2]):
         raise StudyError([f"{option} takes height×width in pixels, like 384x128, not {text!r}"])

@@ -11,6 +11,7 @@ from harness.cli import check
 from harness.data.leakage import transfer_leakage
 from harness.launch import cells
 from harness.launch.cells import LaunchOptions, Stopped
+from harness.launch.changes import first_of
 from harness.launch.context import Context
 from harness.launch.illustrations import illustrate
 from harness.machine import paths
@@ -139,12 +140,9 @@ def refuse_another_study(study: Study, out: Path, *, asked: bool) -> None:
         return
     differences = list(_differences(stored, study.resolved()))
     if differences:
-        changes = "; ".join(differences[:3]) + (
-            f"; and {len(differences) - 3} more" if differences[3:] else ""
-        )
         raise StudyError(
             [
-                f"{out}: holds runs of another study named {study.name!r} ({changes}); "
+                f"{out}: holds runs of another study named {study.name!r} ({first_of(differences)}); "
                 f"give this one a name of its own (`name:` in {study.source}), or --out FOLDER"
             ]
         )

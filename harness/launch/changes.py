@@ -183,7 +183,7 @@ def reproduced(left: Iterable[tuple[Cell, CellRun]], context: Context) -> list[s
     for cell, run in left:
         if run.was_finished:
             found = [*changed_targets(run, cell, context), *unfinished_work(run)]
-            reasons.setdefault(_first_of(found), []).append(run.name)
+            reasons.setdefault(first_of(found), []).append(run.name)
     return [_sentence("made again", names, reason) for reason, names in reasons.items() if reason]
 
 
@@ -199,10 +199,11 @@ def _in_one_line(store: RunStore, then: CellRun, now: CellRun) -> str:
         return str(error)
     files = store.files_of(data_fingerprint_of(before)), store.files_of(data_fingerprint_of(after))
     found = [change.text for change in changes_between(before, after, files)]
-    return _first_of(found)
+    return first_of(found)
 
 
-def _first_of(texts: Sequence[str]) -> str:
+def first_of(texts: Sequence[str]) -> str:
+    """The first three sentences in one line, and how many more there are."""
     return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 

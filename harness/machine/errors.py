@@ -171,12 +171,18 @@ def described(error: BaseException, files: Collection[Path] = ()) -> str:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename) in files:
         return f"{Path(error.filename).name}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    place = place_in(error, files)
+    return f"{place[0].name}:{place[1]}: {text}" if place else text
+
+
+def place_in(error: BaseException, files: Collection[Path]) -> tuple[Path, int] | None:
+    """File and line of the innermost of `files` that an error came through; None when through none."""
     places = [
-        f"{Path(frame.filename).name}:{frame.lineno}: "
+        (Path(frame.filename), frame.lineno or 0)
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename) in files
     ]
-    return f"{places[-1]}{text}" if places else text
+    return places[-1] if places else None
 
 
 def shortage(error: BaseException) -> str:

@@ -68,8 +68,7 @@ def _run_to_its_end(queue: TrialQueue, claim: ClaimedTrial) -> TrialOutcome:
         except TrialFailed as failure:
             queue.fail(claim, failure.reason, failure.detail)
             if failure.reason == "error" and failure.plugin_line and queue.budget().finished == 0:
-                detail = failure.detail
-                return TrialOutcome(TrialEnd.PLUGIN_FAILED, name, number, detail)
+                return TrialOutcome(TrialEnd.PLUGIN_FAILED, name, number, failure.detail)
             return TrialOutcome(TrialEnd.FAILED, name, number, str(failure))
         except Exception as error:
             if is_of_the_machine(error):
