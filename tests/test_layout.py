@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("harness", "methods", "reports")
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 45
+MOST_PACKAGES = 16
+MOST_LAYERS = 9
 
 
 def sources() -> Iterator[tuple[str, ast.Module, str]]:
@@ -76,12 +79,30 @@ def test_imports_go_downwards_only() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_project_is_at_most_sixteen_packages_in_nine_layers() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (contract,) = [each for each in settings["tool"]["importlinter"]["contracts"] if each["type"] == "layers"]
+    layers = [set(layer.split(" | ")) for layer in contract["layers"]]
+    placed = set().union(*layers)
+    packages = {
+        f"harness.{path.stem}"
+        for path in (ROOT / "harness").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert packages - {"harness.__init__"} | {"methods", "reports"} == placed
+    assert len(placed) <= MOST_PACKAGES
+    assert len(layers) <= MOST_LAYERS
+
+
 @pytest.mark.parametrize(
     ("file", "line"),
     [
         ("harness/store/runs.py", "import harness.launch.cells"),
         ("harness/machine/files.py", "import harness.store.runs"),
         ("methods/losses.py", "import harness.machine.files"),
+        ("harness/registry/errors.py", "import harness.machine.errors"),
+        ("harness/study/study.py", "import harness.data.dataset"),
+        ("reports/statistics.py", "import harness.study.study"),
         ("reports/statistics.py", "import harness.train.loop"),
         ("harness/search/space.py", "import harness.cli.run"),
     ],

@@ -128,7 +128,7 @@ registry.methods(), registry.datasets()
 load_study(Path("studies/ablation.yaml")).cells()
 print([name for name in ("torch", "pandas", "optuna", "open_clip", "scipy") if name in sys.modules])
 """
-    root = Path(registry.__file__).parent.parent
+    root = Path(registry.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.dataset import DataError
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.launchers import open_launcher
 from harness.launch.units import LauncherError
-from harness.machine.errors import HarnessError, StoreError
+from harness.machine.errors import DataError, HarnessError, StoreError
 from harness.registry import UnknownNameError
 from harness.store.runs import RunStore
 from harness.study.cell import Cell

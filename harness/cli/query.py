@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from harness.data.augment import normalise
-from harness.data.dataset import SPLIT_NAMES, DataError, Split
+from harness.data.dataset import SPLIT_NAMES, Split
 from harness.data.decoding import BrokenImageError, read_image, resized
 from harness.data.thumbnails import thumbnail, thumbnail_webp
 from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
@@ -29,7 +29,7 @@ from harness.launch.fingerprints import code_fingerprint
 from harness.launch.models import CheckpointError, OpenedModel, open_model
 from harness.machine.devices import autocast, make_fabric, to_precision
 from harness.machine.environment import Machine, arithmetic
-from harness.machine.errors import StudyError
+from harness.machine.errors import DataError, StudyError
 from harness.machine.files import atomic_file, atomic_write
 from harness.machine.paths import cache_dir
 from harness.registry import UnknownNameError

@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from harness.data.dataset import SPLIT_NAMES, DataError, Dataset, Split
+from harness.data.dataset import SPLIT_NAMES, Dataset, Split
 from harness.data.datasets import load_dataset
 from harness.data.decoding import ImageFacts, ProgressCallback, examine_images
 from harness.data.duplicates import duplicates
+from harness.machine.errors import DataError
 
 CONTEXT, VOCABULARY = 77, 49408
 """Tokens that CLIP's text encoder reads, and the number of its different tokens."""

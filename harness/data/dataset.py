@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.machine.errors import HarnessError
+from harness.machine.errors import DataError
 
 SPLIT_NAMES = ("train", "val", "test")
-
-
-class DataError(HarnessError):
-    """A dataset cannot be used. Ends a command with exit code 2, one line per problem.
-
-    Attributes:
-        lines: every problem found, each saying what was looked for, where, and how to repair it.
-        remedy: what the machine needs, where the data themselves are sound; empty otherwise.
-    """
-
-    reason = "data"
-
-    def __init__(self, problems: Iterable[str], remedy: str = "") -> None:
-        super().__init__(problems)
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, eq=False)

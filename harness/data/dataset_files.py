@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.annotations import Complaints, Reading, Record, read_annotation
-from harness.data.dataset import SPLIT_NAMES, DataError, Dataset, Split
+from harness.data.dataset import SPLIT_NAMES, Dataset, Split
 from harness.data.layout import BESIDE, SUFFIX, Counts, Layout, read_layout
 from harness.data.missing_images import missing_images
+from harness.machine.errors import DataError
 from harness.registry import PluginError, load_dataset_file, register_dataset
 
 log = logging.getLogger(__name__)

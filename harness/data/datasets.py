@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import harness.data.rendered  # noqa: F401  (registers the rendered datasets)
-from harness.data.dataset import DataError, Dataset
+from harness.data.dataset import Dataset
 from harness.data.dataset_files import load_from_root
 from harness.data.decoding import ProgressCallback
 from harness.data.duplicates import duplicate_notes
@@ -17,6 +17,7 @@ from harness.data.joint import joined, parts_of
 from harness.data.layout import shipped_layout
 from harness.data.missing_images import missing_images
 from harness.data.splits import carve_validation, fingerprint, keep_identities, without_images
+from harness.machine.errors import DataError
 from harness.registry import DatasetEntry, dataset, register_dataset
 
 BENCHMARKS = ("cuhk-pedes", "icfg-pedes", "rstpreid")

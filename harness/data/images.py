@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from harness.data.dataset import DataError, Split
+from harness.data.dataset import Split
 from harness.data.decoding import (
     BrokenImageError,
     ProgressCallback,
@@ -31,6 +31,7 @@ from harness.data.decoding import (
 )
 from harness.data.image_hashes import UNREADABLE
 from harness.data.splits import without_images
+from harness.machine.errors import DataError
 from harness.machine.files import atomic_json, put_aside
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.dataset import SPLIT_NAMES, DataError, Dataset, Split
+from harness.data.dataset import SPLIT_NAMES, Dataset, Split
+from harness.machine.errors import DataError
 
 JOIN = "+"
 """Between the names of a joint dataset's parts: `cuhk-pedes+icfg-pedes`."""

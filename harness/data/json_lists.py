@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from harness.data.dataset import DataError
+from harness.machine.errors import DataError
 
 # The largest published annotations (SYNTH-PEDES) have some five million records.
 MAX_FILE_BYTES = 4 * 2**30

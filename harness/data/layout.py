@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from harness.data.dataset import DataError
+from harness.machine.errors import DataError
 from harness.registry import DATASET_FILE, nearest
 
 SUFFIX = DATASET_FILE

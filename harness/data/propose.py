@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from harness.data.annotations import read_annotation
-from harness.data.dataset import SPLIT_NAMES, DataError
+from harness.data.dataset import SPLIT_NAMES
 from harness.data.layout import SUFFIX, read_layout
 from harness.data.rows import BY_SUFFIX, read_rows
+from harness.machine.errors import DataError
 
 SAMPLE = 1000
 SHOWN = 10

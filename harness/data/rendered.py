@@ -19,10 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.data.dataset import SPLIT_NAMES, DataError, Dataset
+from harness.data.dataset import SPLIT_NAMES, Dataset
 from harness.data.dataset_files import load_folder
 from harness.data.layout import Layout
 from harness.data.rendering.attributes import Person, View, person_from_record, view_from_record
+from harness.machine.errors import DataError
 from harness.machine.paths import cache_dir
 from harness.registry import register_dataset
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.data.dataset import DataError
 from harness.data.json_lists import (
     MAX_RECORD_CHARACTERS,
     MAX_RECORDS,
@@ -20,6 +19,7 @@ from harness.data.json_lists import (
     not_utf8,
     opened,
 )
+from harness.machine.errors import DataError
 
 BY_SUFFIX = {
     ".json": "json",

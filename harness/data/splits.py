@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.dataset import SPLIT_NAMES, DataError, Dataset, Split
+from harness.data.dataset import SPLIT_NAMES, Dataset, Split
+from harness.machine.errors import DataError
 
 CARVING_RULE = "carve-1"
 """Version of the rule below; part of the fingerprint of every dataset it was applied to."""

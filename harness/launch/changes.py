@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.data.dataset import DataError
 from harness.launch import fingerprints
 from harness.launch.context import Context
-from harness.machine.errors import StoreError
+from harness.machine.errors import DataError, StoreError
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from harness.study.cell import Cell

@@ -36,7 +36,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "methods/cost.py": "counts operations for the report",
     "methods/released.py": "opens checkpoints of other code, of which no cell is trained",
     "harness/__init__.py": "empty",
-    "harness/registry.py": "resolves settings, which are in the identity",
+    "harness/registry/*": "resolves settings, which are in the identity",
     "harness/study/*": "expands a study into cells, whose settings are in the identity",
     "harness/store/*": "keeps bytes under checksums; computes no score",
     "harness/launch/__init__.py": "empty",

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.dataset import DataError
 from harness.launch.context import Context, InputSpec
-from harness.machine.errors import StoreError
+from harness.machine.errors import DataError, StoreError
 from harness.machine.seeds import seed_for
 from harness.store.cell_run import CellRun
 from harness.store.pictures import (

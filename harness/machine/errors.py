@@ -2,97 +2,33 @@
 
 from __future__ import annotations
 
-import enum
 import errno
 import sys
-import traceback
-from collections.abc import Collection, Iterable
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterable
 
-Reason = Literal["", "oom", "nan", "data", "timeout", "error"]
-"""Why a cell or a trial failed; empty when it did not."""
-
-
-class ExitCode(enum.IntEnum):
-    """What the program ends with."""
-
-    DONE = 0
-    ERROR = 1
-    BAD_INPUT = 2
-    """Nothing was started."""
-    INCOMPLETE = 3
-    """Some cells failed, or a search lacks trials."""
-    DIFFERS = 4
-    """A claim is contradicted, a plan changed after its lock, or a verification differs."""
-    UNDECIDED = 5
-    """With `--check`: a claim is undecided, or was not run."""
-
-
-class HarnessError(Exception):
-    """An error that a user may meet: its lines are printed without a traceback, its code ends the program.
-
-    The family, with exit code and reason of failure where they are not 2 and `error`:
-
-        HarnessError
-        ├── StudyError              a study, or an option of the command line
-        ├── UnknownNameError        a name that is not registered               (registry)
-        ├── PluginError             a plugin that cannot be imported            (registry)
-        ├── DataError               a dataset that cannot be used: data         (data.dataset)
-        ├── BrokenImageError        an image that cannot be decoded: data       (data.decoding)
-        ├── StoreError              a stored file that cannot be used
-        ├── NewerFormatError        a store that a later version wrote
-        ├── LockedError             a lock that another process holds: 1
-        ├── CheckpointError         a checkpoint that cannot be opened          (launch.models)
-        ├── WeightsNotFoundError    pretrained weights that are not here        (methods.pretrained)
-        ├── LauncherError           a launcher that cannot be used here         (launch.units)
-        ├── WorkerDied              a worker that was killed from outside: 1    (launch.units)
-        ├── ProcessFailed           one of several training processes failed: 1 (launch.cell)
-        ├── TrainingDiverged        a loss or a weight is not finite: 1, nan    (train.epoch_stats)
-        ├── NonFiniteFeatures       features are not finite: 1, nan             (evaluate.metrics)
-        ├── StorageError            a search's database that cannot be used     (search.database)
-        │   └── NoSearchYet         … because it is empty                       (search.database)
-        ├── SearchIncomplete        methods had unequal budgets: 3              (search.study)
-        ├── PluginFailed            a plugin that failed in its first trial     (search.search_loop)
-        ├── TrialFailed             a trial without a score: 1, its own reason  (search.plan)
-        ├── TrialLost               a trial that another worker took over: 1    (search.plan)
-        ├── Pruned                  a trial that its pruner ends: 1
-        ├── ClaimsError             a file of claims that cannot be used        (reports.sections.claims)
-        └── RunError                a run whose study cannot be read            (reports.stored_runs)
-
-    Attributes:
-        lines: one per mistake, each with its place.
-        exit_code: what the program ends with when nothing handles the error.
-        reason: why a cell failed that was ended by the error.
-    """
-
-    exit_code: ExitCode = ExitCode.BAD_INPUT
-    reason: Reason = "error"
-    lines: list[str]
-
-    def __init__(
-        self, lines: str | Iterable[str], *, exit_code: ExitCode | None = None, reason: Reason | None = None
-    ) -> None:
-        self.lines = lines.splitlines() if isinstance(lines, str) else list(lines)
-        if exit_code is not None:
-            self.exit_code = exit_code
-        if reason is not None:
-            self.reason = reason
-        super().__init__("\n".join(self.lines))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Python pickles an exception by calling its class with the message alone, which loses the rest.
-        return _rebuilt, (type(self), self.args, self.__dict__)
-
-
-def _rebuilt(kind: type[HarnessError], arguments: tuple[Any, ...], state: dict[str, Any]) -> HarnessError:
-    error = kind.__new__(kind, *arguments)
-    error.__dict__.update(state)
-    return error
+from harness.registry.errors import ExitCode as ExitCode
+from harness.registry.errors import HarnessError as HarnessError
+from harness.registry.errors import Reason as Reason
+from harness.registry.errors import described as described
 
 
 class StudyError(HarnessError):
     """What is wrong with a study or the command line: one `place: key: message` per mistake."""
+
+
+class DataError(HarnessError):
+    """A dataset cannot be used. Ends a command with exit code 2, one line per problem.
+
+    Attributes:
+        lines: every problem found, each saying what was looked for, where, and how to repair it.
+        remedy: what the machine needs, where the data themselves are sound; empty otherwise.
+    """
+
+    reason = "data"
+
+    def __init__(self, problems: Iterable[str], remedy: str = "") -> None:
+        super().__init__(problems)
+        self.remedy = remedy
 
 
 class StoreError(HarnessError):
@@ -161,28 +97,6 @@ def reason_of(error: BaseException) -> Reason:
     if isinstance(error, FloatingPointError):
         return "nan"
     return "timeout" if isinstance(error, TimeoutError) else "error"
-
-
-def described(error: BaseException, files: Collection[Path] = ()) -> str:
-    """`ValueError: …`; after `my_method.py:12: ` when one of `files`, plugins mostly, is where it arose.
-
-    The innermost line of those files counts: what they call may lie deep in a library.
-    """
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) in files:
-        return f"{Path(error.filename).name}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    place = place_in(error, files)
-    return f"{place[0].name}:{place[1]}: {text}" if place else text
-
-
-def place_in(error: BaseException, files: Collection[Path]) -> tuple[Path, int] | None:
-    """File and line of the innermost of `files` that an error came through; None when through none."""
-    places = [
-        (Path(frame.filename), frame.lineno or 0)
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) in files
-    ]
-    return places[-1] if places else None
 
 
 def shortage(error: BaseException) -> str:

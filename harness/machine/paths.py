@@ -1,7 +1,4 @@
-"""Where things lie on this machine. None of these paths ever enters a number or an identity.
-
-Every variable of the environment begins with `HARNESS_`; the older `TIPR_…` is still read.
-"""
+"""Where things lie on this machine. None of these paths ever enters a number or an identity."""
 
 from __future__ import annotations
 
@@ -10,14 +7,12 @@ import os
 import tempfile
 from pathlib import Path
 
+from harness.registry.variables import offline as offline
+from harness.registry.variables import variable as variable
+
 RUNS = Path("runs")
 """The folder of runs, below the working folder."""
 _SOURCE = Path(__file__).resolve().parents[2]
-
-
-def variable(name: str) -> str:
-    """The value of `HARNESS_<name>`, else of the older `TIPR_<name>`; empty when neither is set."""
-    return os.environ.get(f"HARNESS_{name}") or os.environ.get(f"TIPR_{name}") or ""
 
 
 def cache_dir() -> Path:
@@ -45,11 +40,6 @@ def data_root(option: Path | None = None) -> Path | None:
 def expanded(path: str) -> Path:
     """A path with `~` replaced by the home folder, where there is one."""
     return Path(os.path.expanduser(path))
-
-
-def offline() -> bool:
-    """Whether the user forbade the network: `HARNESS_OFFLINE` is set, and not to 0, no, off or false."""
-    return variable("OFFLINE").strip().lower() not in ("", "0", "no", "off", "false")
 
 
 def ensure_home() -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.data.dataset import DataError
-from harness.machine.errors import StudyError
+from harness.machine.errors import DataError, StudyError
 from harness.registry import MethodEntry, PluginError
 from harness.study import ablation, document, validation
 from harness.study.arms import Tuned, arms_of, space_notes

@@ -319,8 +319,8 @@ def _datasets(data_root: Path | None) -> Iterator[Diagnosis]:
 
 
 def _embedded(name: str) -> Diagnosis:
-    from harness.data.dataset import DataError
     from harness.data.rendered import unpack
+    from harness.machine.errors import DataError
 
     try:
         return Diagnosis(f"dataset {name}", "ok", f"embedded, unpacked in {unpack(name)}")

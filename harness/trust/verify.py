@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.dataset import DataError
 from harness.launch.cell import run_cell
 from harness.launch.context import Context, prepare_process
 from harness.machine.environment import Machine
-from harness.machine.errors import StoreError, StudyError
+from harness.machine.errors import DataError, StoreError, StudyError
 from harness.machine.files import atomic_json
 from harness.machine.progress import Progress
 from harness.machine.terms import SELECTIONS

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.dataset import DataError
 from harness.data.splits import file_list
 from harness.launch import fingerprints
 from harness.launch.changes import (
@@ -26,7 +25,7 @@ from harness.launch.changes import (
 from harness.launch.context import Context
 from harness.machine import environment
 from harness.machine.environment import Machine
-from harness.machine.errors import StudyError
+from harness.machine.errors import DataError, StudyError
 from harness.store.cell_run import CellRun
 from harness.store.stored_cell import (
     find_cell,

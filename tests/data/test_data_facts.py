@@ -16,9 +16,9 @@ from PIL import Image
 
 from harness.data.captions import captions_cut
 from harness.data.checks import check_dataset
-from harness.data.dataset import DataError
 from harness.data.datasets import load_dataset
 from harness.data.decoding import BrokenImageError, decode
+from harness.machine.errors import DataError
 from methods.tokenizer import Tokenizer
 
 

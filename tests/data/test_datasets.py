@@ -12,10 +12,10 @@ from PIL import Image
 
 from harness.cli.data import render
 from harness.data.checks import check_dataset
-from harness.data.dataset import DataError
 from harness.data.datasets import load_dataset
 from harness.data.layout import shipped_layout
 from harness.data.splits import file_list
+from harness.machine.errors import DataError
 from harness.registry import datasets as registered
 
 WRITERS = {"cuhk-pedes": write_cuhk, "icfg-pedes": write_icfg, "rstpreid": write_rstp}

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from harness.data import json_lists
 from harness.data.annotations import read_annotation
-from harness.data.dataset import DataError
 from harness.data.datasets import load_dataset
 from harness.data.json_lists import json_list
+from harness.machine.errors import DataError
 
 RECORD = {"split": "train", "id": 1, "file_path": "a.jpg", "captions": ["a coat"]}
 

@@ -22,10 +22,11 @@ from torchvision.transforms import InterpolationMode, Resize
 from torchvision.transforms.functional import pil_to_tensor
 
 from harness.data import decoding
-from harness.data.dataset import DataError, Dataset
+from harness.data.dataset import Dataset
 from harness.data.datasets import load_dataset
 from harness.data.decoding import BrokenImageError, decode, resized
 from harness.data.images import ImageCache, image_cache
+from harness.machine.errors import DataError
 
 SIZE = (48, 16)
 

@@ -15,10 +15,11 @@ from factories import draw_person, sentence
 from pyarrow import parquet
 
 from harness import registry
-from harness.data.dataset import DataError, Dataset
+from harness.data.dataset import Dataset
 from harness.data.dataset_files import register_dataset_file
 from harness.data.datasets import load_dataset
 from harness.data.layout import presets, read_layout
+from harness.machine.errors import DataError
 
 PERSONS = {"train": (2, 5), "test": (7, 11)}
 """Two views each, so eight images."""

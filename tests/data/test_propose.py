@@ -11,9 +11,9 @@ import pytest
 from factories import draw_person
 
 from harness import registry
-from harness.data.dataset import DataError
 from harness.data.datasets import load_dataset
 from harness.data.propose import propose
+from harness.machine.errors import DataError
 
 
 def table(folder: Path, **names: str) -> list[dict[str, Any]]:

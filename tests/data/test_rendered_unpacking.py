@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from harness.data import rendered
-from harness.data.dataset import DataError
 from harness.data.release import pack
 from harness.data.rendering.annotate import image_record
 from harness.data.rendering.attributes import GAITS, SIDES, View
 from harness.data.rendering.population import Sizes, population
+from harness.machine.errors import DataError
 
 SIZES = Sizes(6, 2, 3)
 VIEWS = 3

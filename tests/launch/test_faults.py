@@ -22,13 +22,12 @@ from study_files import write_study
 
 from harness.cli import run, verbs
 from harness.cli.run import run_study
-from harness.data.dataset import DataError
 from harness.evaluate import features
 from harness.launch.cell import run_cell
 from harness.launch.cells import LaunchOptions, run_cells
 from harness.launch.context import Context
 from harness.machine import environment
-from harness.machine.errors import refusal_of
+from harness.machine.errors import DataError, refusal_of
 from harness.machine.files import atomic_write
 from harness.machine.progress import Progress
 from harness.store import checkpoint_files

@@ -103,7 +103,8 @@ def test_a_change_is_named_by_its_component(project: Path) -> None:
 def test_code_that_no_number_passes_through_does_not_count(project: Path) -> None:
     before = fresh_fingerprint()
     (project / "methods" / "cost.py").write_text("changed = True")
-    (project / "harness" / "registry.py").write_text("changed = True")
+    (project / "harness" / "registry").mkdir()
+    (project / "harness" / "registry" / "errors.py").write_text("changed = True")
     assert fresh_fingerprint() == before
 
 

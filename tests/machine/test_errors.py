@@ -14,10 +14,10 @@ import harness
 import methods
 import reports
 from harness.cli.verbs import refusals
-from harness.data.dataset import DataError
 from harness.evaluate.metrics import NonFiniteFeatures
 from harness.launch.cell import ProcessFailed
 from harness.machine.errors import (
+    DataError,
     ExitCode,
     HarnessError,
     Pruned,

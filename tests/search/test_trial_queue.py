@@ -19,8 +19,8 @@ import pytest
 import search_stub as stub
 import sqlalchemy
 
-from harness.data.dataset import DataError
 from harness.launch.local import InProcess
+from harness.machine.errors import DataError
 from harness.search import database
 from harness.search.creation import create_search
 from harness.search.database import StorageError, open_database, search_url

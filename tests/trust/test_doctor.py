@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import methods
 from harness.cli.verbs import app
 from harness.data import rendered
-from harness.data.dataset import DataError
+from harness.machine.errors import DataError
 from harness.store.runs import RunStore
 from harness.study.study import load_study
 from harness.trust import doctor, evidence

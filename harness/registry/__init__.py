@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -17,11 +16,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.machine import errors
+from harness.registry import errors
 
-# What `methods` may know of the machine.
-from harness.machine.errors import HarnessError as HarnessError
-from harness.machine.paths import offline as offline
+# The base of the errors and the ban on the network: what a method may need besides its registration.
+from harness.registry.errors import HarnessError as HarnessError
+from harness.registry.errors import PluginError as PluginError
+from harness.registry.errors import UnknownNameError as UnknownNameError
+from harness.registry.errors import nearest as nearest
+from harness.registry.variables import offline as offline
 
 T = TypeVar("T")
 DATASET_FILE = ".dataset.yaml"
@@ -32,29 +34,6 @@ class NoSettings(BaseModel):
     """The settings of a method that has none of its own."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-class UnknownNameError(HarnessError):
-    """A name that nothing is registered under, with the nearest name that exists."""
-
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.kind, self.name = kind, name
-        self.known = tuple(known)
-        self.nearest = nearest(name, self.known)
-        hint = f": did you mean {self.nearest!r}?" if self.nearest else ":"
-        own = "; one of your own needs --plugin FILE" if kind in ("method", "dataset") else ""
-        super().__init__(f"unknown {kind} {name!r}{hint} known: {', '.join(self.known) or 'none'}{own}")
-
-
-class PluginError(HarnessError):
-    """A user's plugin file that cannot be imported; says which file and why."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, or None when nothing is similar."""
-    folded = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
-    return folded[close[0]] if close else None
 
 
 def _imported(target: Callable[..., Any] | str) -> Callable[..., Any]:
@@ -315,7 +294,7 @@ def load_dataset_file(path: Path) -> str:
     Workers register the same files, as they do plugins.
 
     Raises:
-        harness.data.dataset.DataError: every mistake in the file.
+        harness.machine.errors.DataError: every mistake in the file.
         PluginError: there is no such file, or its name is taken.
     """
     path = path.expanduser().resolve()
