@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.registry import method as find_method
 from methods.backbones import backbone_config
 from methods.base import Batch, Noise
+from methods.build import build_method
 from methods.clip import Backbone, DualEncoder
 
 TRAINING_PERSONS = 11_003
@@ -38,13 +39,15 @@ def build_on_meta(
     """The method `name` with its sizes but no numbers in it: nothing is computed or stored."""
     entry = find_method(name)
     with torch.device("meta"):
-        method: DualEncoder = entry.load()(
+        method = build_method(
+            entry,
             entry.resolve(overrides),
             backbone=Backbone(backbone_config(backbone), image_size),
             identities=TRAINING_PERSONS,
             image_size=image_size,
+            seed=0,
         )
-    return method
+    return cast(DualEncoder, method)
 
 
 def pairs_on_meta(method: DualEncoder, pairs: int) -> Batch:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from harness.registry import method as find_method
 from methods.backbones import BackboneConfig, config_from_raw
 from methods.base import Batch
+from methods.build import build_method
 from methods.clip import Backbone
 from methods.uit import UIT
 
@@ -36,15 +37,15 @@ def toy_backbone(seed: int = 0) -> Backbone:
 def toy_method(name: str = "uit", seed: int = 0, **overrides: Any) -> UIT:
     """A registered method on the toy backbone."""
     entry = find_method(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        method: UIT = entry.load()(
-            entry.resolve({"decoder_depth": 1, **overrides} if entry.trains else {}),
-            backbone=toy_backbone(seed),
-            identities=PERSONS,
-            image_size=IMAGE_SIZE,
-        )
-    return method
+    method = build_method(
+        entry,
+        entry.resolve({"decoder_depth": 1, **overrides} if entry.trains else {}),
+        backbone=toy_backbone(seed),
+        identities=PERSONS,
+        image_size=IMAGE_SIZE,
+        seed=seed,
+    )
+    return cast(UIT, method)
 
 
 def toy_batch(size: int = 6, seed: int = 0) -> Batch:

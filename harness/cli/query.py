@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +23,18 @@ from harness.data.augment import normalise
 from harness.data.dataset import SPLIT_NAMES, Split
 from harness.data.decoding import BrokenImageError, read_image, resized
 from harness.data.thumbnails import thumbnail, thumbnail_webp
-from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
+from harness.evaluate.features import (
+    CAPTIONS_AT_ONCE,
+    IMAGES_AT_ONCE,
+    encode_captions,
+    encode_chunks,
+    encode_images,
+    evaluation_mode,
+)
 from harness.launch.context import Context
 from harness.launch.fingerprints import code_fingerprint
 from harness.launch.models import CheckpointError, OpenedModel, open_model
-from harness.machine.devices import autocast, make_fabric, to_precision
+from harness.machine.devices import make_fabric, to_precision
 from harness.machine.environment import Machine, arithmetic
 from harness.machine.errors import DataError, StudyError
 from harness.machine.files import atomic_file, atomic_write
@@ -172,10 +179,9 @@ def ask(
     device = make_fabric(model.precision, device=machine.device).device
     data = context.split(dataset, model.input_spec(subset), split, device)
     to_precision(model.method.to(device), model.precision)
-    model.method.eval()
     records = context.dataset(dataset, subset)
     encoded = _key(model, [records.fingerprint, split, subset, len(data.split.image_paths), str(device)])
-    with torch.inference_mode(), autocast(device, model.precision):
+    with evaluation_mode(model.method, model.precision):
         found = [
             *_people(model, data, question.sentences, top, encoded),
             *_captions(model, data, question, top, encoded),
@@ -190,7 +196,8 @@ def _people(
         return
     config = model.backbone.config
     tokens = Tokenizer(config.vocab_size, config.context_length)(list(sentences)).long().to(data.device)
-    asked = _features(model.method.encode_text, torch.split(tokens, CAPTIONS_AT_ONCE))
+    chunks = torch.split(tokens, CAPTIONS_AT_ONCE)
+    asked = _normalised(encode_chunks(model.method.encode_text, chunks, model.method.embed_dim))
     gallery = _gallery(model, data, "images", encoded)
     for sentence, best in zip(sentences, _best(asked, gallery, top), strict=True):
         hits = (Hit(index, score, *_image(data.split, index)) for index, score in best)
@@ -203,7 +210,8 @@ def _captions(
     if not question.pictures:
         return
     pixels = torch.stack([query_pixels(path, model.image_size) for path in question.pictures]).to(data.device)
-    asked = _features(model.method.encode_image, torch.split(normalise(pixels), IMAGES_AT_ONCE))
+    chunks = torch.split(normalise(pixels), IMAGES_AT_ONCE)
+    asked = _normalised(encode_chunks(model.method.encode_image, chunks, model.method.embed_dim))
     gallery = _gallery(model, data, "captions", encoded)
     split = data.split
     for picture, best in zip(question.pictures, _best(asked, gallery, top), strict=True):
@@ -235,23 +243,20 @@ def _gallery(model: OpenedModel, data: DeviceData, kind: str, key: str) -> Tenso
             return kept.to(data.device)
     except (OSError, SafetensorError, KeyError):
         pass  # not kept yet, or damaged: encoded below
-    if kind == "images":
-        found = _features(model.method.encode_image, data.image_chunks(IMAGES_AT_ONCE))
-    else:
-        found = _features(model.method.encode_text, data.caption_chunks(CAPTIONS_AT_ONCE))
+    features = _normalised((encode_images if kind == "images" else encode_captions)(model.method, data))
     with suppress(OSError):  # a full disk costs time, not the answer
-        atomic_write(file, save_tensors({"features": found.cpu().contiguous()}))
-    return found
+        atomic_write(file, save_tensors({"features": features.cpu().contiguous()}))
+    return features
 
 
-def _features(encoder: Callable[[Tensor], Tensor], chunks: Iterable[Tensor]) -> Tensor:
-    parts = [encoder(chunk).float() for chunk in chunks]
-    if not parts:
+def _normalised(features: Tensor) -> Tensor:
+    """Features [items, width], each of length one. Raises `DataError` for none, `CheckpointError` for NaN."""
+    if not len(features):
         raise DataError(["query: the split is empty, so there is nothing to search"])
-    found = normalize(torch.cat(parts), dim=1)
-    if not bool(found.isfinite().all()):
+    normalised = normalize(features, dim=1)
+    if not bool(normalised.isfinite().all()):
         raise CheckpointError("the model's features are not finite: it has diverged, or is no such model")
-    return found
+    return normalised
 
 
 def _best(asked: Tensor, gallery: Tensor, top: int) -> Iterator[list[tuple[int, float]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,19 +32,41 @@ class Features:
 
 def encode(method: Method, data: DeviceData, *, precision: Precision = "fp32") -> Features:
     """Features of every image and caption, in evaluation mode and without gradients; the mode is restored."""
+    with evaluation_mode(method, precision):
+        return Features(encode_images(method, data), encode_captions(method, data))
+
+
+@contextmanager
+def evaluation_mode(method: Method, precision: Precision) -> Iterator[None]:
+    """In the block, features are computed without dropout or gradients, in the given precision."""
     was_training = method.training
     method.eval()
     device = next(method.parameters()).device
     try:
         with torch.inference_mode(), autocast(device, precision):
-            image = _encoded(method.encode_image, data.image_chunks(IMAGES_AT_ONCE), method.embed_dim)
-            text = _encoded(method.encode_text, data.caption_chunks(CAPTIONS_AT_ONCE), method.embed_dim)
+            yield
     finally:
         method.train(was_training)
-    return Features(image, text)
 
 
-def _encoded(encoder: Callable[[Tensor], Tensor], chunks: Iterable[Tensor], width: int) -> Tensor:
+def encode_images(method: Method, data: DeviceData) -> Tensor:
+    """Features [images, width] of a split's images, in float32, not normalised."""
+    return encode_chunks(method.encode_image, data.image_chunks(IMAGES_AT_ONCE), method.embed_dim)
+
+
+def encode_captions(method: Method, data: DeviceData) -> Tensor:
+    """Features [captions, width] of a split's captions, in float32, not normalised."""
+    return encode_chunks(method.encode_text, data.caption_chunks(CAPTIONS_AT_ONCE), method.embed_dim)
+
+
+def encode_chunks(encoder: Callable[[Tensor], Tensor], chunks: Iterable[Tensor], width: int) -> Tensor:
+    """Features [items, width] in float32, not normalised.
+
+    Args:
+        encoder: from pixels [batch, channels, height, width] or tokens [batch, length] to [batch, width].
+        chunks: batches of pixels or tokens; of none the result is [0, width].
+        width: of the features.
+    """
     parts = [encoder(chunk).float() for chunk in chunks]
     return torch.cat(parts) if parts else torch.empty(0, width)
 

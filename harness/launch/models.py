@@ -115,11 +115,10 @@ def _default_size(config: BackboneConfig) -> tuple[int, int]:
 
 
 def _encoder(backbone: Backbone) -> Method:
-    entry = registry.method("clip-zero-shot")
-    method: Method = entry.load()(
-        entry.resolve(), backbone=backbone, identities=1, image_size=backbone.image_size
-    )
-    return method
+    from methods.build import build_method
+
+    entry, size = registry.method("clip-zero-shot"), backbone.image_size
+    return build_method(entry, entry.resolve(), backbone=backbone, identities=1, image_size=size, seed=0)
 
 
 def _released(checkpoint: Path, image_size: tuple[int, int] | None, ignore: Sequence[str]) -> OpenedModel:
@@ -156,6 +155,7 @@ def _is_model_of_a_run(checkpoint: Path) -> bool:
 
 def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
     from methods.backbones import backbone_config
+    from methods.build import build_method
     from methods.clip import Backbone
     from methods.pretrained import adapt_to_weights
 
@@ -170,9 +170,10 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
     entry = registry.method(cell.base)
     config = adapt_to_weights(backbone_config(train.backbone), train.pretrained)
     backbone = Backbone(config, train.image_size)
-    method: Method = entry.load()(
-        entry.resolve(cell.overrides), backbone=backbone, identities=identities, image_size=train.image_size
-    )
+    settings, size = entry.resolve(cell.overrides), train.image_size
+    method = build_method(
+        entry, settings, backbone=backbone, identities=identities, image_size=size, seed=0
+    )  # whatever was drawn is replaced by the stored weights
     try:
         method.load_state_dict(weights)
     except RuntimeError as error:
