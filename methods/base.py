@@ -7,8 +7,9 @@ whatever a step needs is drawn beforehand by `draw_noise` and passed in, so a st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -37,6 +38,8 @@ class Batch:
     pruned: Tensor
     content: Tensor
     person_ids: Tensor
+    epochs_done: Tensor | None = None
+    """Epochs of training before this step, a fraction: scalar; None outside a run."""
 
 
 def keep_local(tensor: Tensor) -> Tensor:
@@ -49,12 +52,15 @@ class Method(nn.Module):
 
     Attributes:
         trains: whether there is anything to train.
+        rate_groups: by name, parts of parameter names of weights that a recipe may give a learning rate of
+            their own (`group_lr`).
         embed_dim: width of the features.
         gather: concatenates a tensor over all processes along dimension 0, in rank order and with gradients.
             Every process then computes the whole global loss, so averaging gradients over processes is exact.
     """
 
     trains: ClassVar[bool] = True
+    rate_groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     embed_dim: int
     gather: Callable[[Tensor], Tensor]
 

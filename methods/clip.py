@@ -150,6 +150,7 @@ class DualEncoder(Method):
     ) -> None:
         super().__init__()
         self.settings, self.identities, self.image_size = settings, identities, image_size
+        self.rate_groups = getattr(settings, "rate_groups", {})
         self.clip = backbone
         self.embed_dim = backbone.embed_dim
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,14 @@ class UITSettings(BaseModel):
     """Switches and hyper-parameters of UIT and of everything built from its parts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    rate_groups: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {
+            "classifier": ("classifier.",),
+            "restoration": ("restoration.",),
+            "masked_language": ("masked_language.",),
+        }
+    )
+    """Groups of weights that a recipe may give a rate of their own: parts of parameter names, by group."""
 
     sdm: bool = True
     """Similarity distribution matching between images and captions."""

@@ -159,10 +159,10 @@ def _table(model: type[BaseModel]) -> str:
 
 def _default(value: dict[str, Any]) -> str:
     default = value.get("default")
-    if isinstance(default, dict) or "$ref" in value or "allOf" in value:
-        return "see below"
     if value.get("type") == "object":
         return "empty"
+    if isinstance(default, dict) or "$ref" in value or "allOf" in value:
+        return "see below"
     return "null" if default is None else f"`{json.dumps(default, ensure_ascii=False)}`"
 
 

@@ -48,6 +48,7 @@ class MethodChecks:
             self._refuse_twin(draft.key, plan, plans)
             plans.append(plan)
         self._refuse_unused(plans)
+        self._refuse_unknown_groups(plans)
         for plan in plans:
             self.patches(
                 plan,
@@ -185,6 +186,24 @@ class MethodChecks:
         for name in shared if isinstance(shared, dict) and plans and self._all_known else ():
             if name not in RECIPE and not any(name in plan.overrides for plan in plans):
                 self.document.complain(("train", name), "no method of this study has it")
+
+    def _refuse_unknown_groups(self, plans: list[MethodPlan]) -> None:
+        """Note rates of `group_lr` for groups of weights that no method has, or not the method itself."""
+        groups = {plan.label: set(getattr(plan.entry.settings, "rate_groups", {})) for plan in plans}
+        everywhere = set().union(*groups.values())
+        written: list[tuple[Key, Any, set[str]]] = []
+        if not self.document.narrowed and self._all_known and plans:
+            shared = self.values.get("train")
+            written.append((("train",), shared, everywhere))
+        for index, entry in enumerate(self.values.get("methods") or ()):
+            if isinstance(entry, dict) and entry.get("name") in groups:
+                written.append((("methods", index), entry, groups[entry["name"]]))
+        for key, section, known in written:
+            rates = section.get("group_lr") if isinstance(section, dict) else None
+            for name in rates if isinstance(rates, dict) else ():
+                if name not in known:
+                    hint = f" (known: {', '.join(sorted(known))})" if known else ""
+                    self.document.complain((*key, "group_lr", str(name)), f"no such group of weights{hint}")
 
     def patches(self, plan: MethodPlan, at_backbone: Key, at_ratio: Key) -> None:
         """Note a backbone that does not exist, or an image or mask ratio that leaves no patches."""

@@ -51,9 +51,15 @@ class TrainSettings(StudySection):
     batch_size: int = Field(default=128, ge=2, le=1_000_000)
     """Pairs per step, over all devices together."""
     lr: Positive = 1e-5
-    """Base learning rate of Adam, reached after the warm-up; from there it falls along a half cosine."""
+    """Base learning rate, reached after the warm-up; from there it falls along a half cosine."""
+    group_lr: dict[str, Positive] = {}
+    """Learning rates of named groups of new weights, absolute, biases included: `{token_selection: 1.0e-3}`."""
+    optimiser: Literal["adam", "adamw"] = "adam"
+    """Adam with weight decay in the gradient, or AdamW with weight decay beside it."""
     weight_decay: float = Field(default=4e-5, ge=0)
     """Weight decay of everything but biases."""
+    decay_of: Literal["weights", "matrices"] = "weights"
+    """What decays: everything but biases (weights), or only what has two dimensions or more (matrices)."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     """Adam's decay of the average gradient."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
@@ -68,6 +74,10 @@ class TrainSettings(StudySection):
     """Epochs in which the learning rate rises to `lr`."""
     warmup_factor: float = Field(default=0.1, gt=0, le=1)
     """Share of `lr` at which the warm-up begins."""
+    schedule: Literal["epoch", "iteration"] = "epoch"
+    """Whether the learning rate changes from epoch to epoch, or from step to step."""
+    final_lr_factor: Unit = 0.0
+    """Share of `lr` towards which the half cosine falls; it would be reached just after the last step."""
     precision: Precision = "bf16"
     """bf16 autocast over fp32 weights, fp32 throughout, or (released) fp16 weights without loss scaling."""
     sampler: Literal["pairs", "shuffle", "released"] = "pairs"

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from harness.train.checkpoint import (
     unpack,
 )
 from harness.train.epoch_stats import EpochStats, TrainingDiverged
-from harness.train.optimiser import make_optimiser, schedule, set_rates
+from harness.train.optimiser import make_optimiser, rate_factor, set_rates
 from harness.train.options import AfterEpoch, TrainingData, TrainingObserver, TrainingOptions
 from methods.base import Batch, Method, Noise
 
@@ -82,6 +83,7 @@ def train(
         for epoch in range(trainer.progress.epoch, trainer.epochs):
             trainer.start_epoch(epoch)
             for step, indices in trainer.remaining_batches(epoch):
+                trainer.set_rate(epoch, step)
                 batch, noise = trainer.inputs(indices, epoch, step)
                 losses = trainer.training_step(batch, noise)
                 trainer.end_step(losses, len(indices), epoch, step)
@@ -107,8 +109,8 @@ class Trainer:
     options: TrainingOptions
     epochs: int
     """Epochs to train; 0 for a method that does not train."""
-    rates: list[float]
-    """Factor on the learning rate, an epoch each."""
+    rate: float
+    """Factor on the learning rate at present."""
     steps: int
     """Steps of the epoch that runs."""
     progress: TrainingProgress
@@ -136,8 +138,7 @@ class Trainer:
         self.method, self.data, self.settings, self.run = method, data, settings, run
         self.seed, self.fabric, self.options = seed, fabric, options
         self.epochs = settings.epochs if method.trains else 0
-        self.rates = schedule(settings.epochs, settings.warmup_epochs, settings.warmup_factor)
-        self.steps, self.reported, self.compiled = 0, time.monotonic(), False
+        self.rate, self.steps, self.reported, self.compiled = 1.0, 0, time.monotonic(), False
         self.generator = torch.Generator(fabric.device)
         self.checkpoint_timer = CheckpointTimer(options.checkpoint_minutes)
         self.writer = CheckpointWriter(run.save_checkpoint)
@@ -214,6 +215,8 @@ class Trainer:
             erase=settings.erase_probability,
         )
         batch = self.data.train.batch(indices[share], _rows(draws, share))
+        done = epoch + step / max(self.steps, 1)
+        batch = replace(batch, epochs_done=torch.full((), done, device=self.fabric.device))
         self.epoch_stats.data_seconds += time.perf_counter() - start
         generator = self._generator("noise", epoch, step)
         noise = self.method.draw_noise(len(indices), generator, self.fabric.device)
@@ -267,12 +270,16 @@ class Trainer:
     # -- around the step --------------------------------------------------------------------------
 
     def start_epoch(self, epoch: int) -> None:
-        """Set the epoch's learning rates, and continue its statistics where a killed run left them."""
-        set_rates(self.adam, self.rates[epoch])
+        """Continue the epoch's statistics where a killed run left them."""
         self.model.train()
         self.epoch_stats = EpochStats.restored(self.progress.epoch_stats, self.fabric.device)
         self.progress.epoch_stats = None
         self.reported = time.monotonic()
+
+    def set_rate(self, epoch: int, step: int) -> None:
+        """Set the learning rates of a step; by the recipe's schedule they change every epoch or every step."""
+        self.rate = rate_factor(self.settings, epoch, step, self.steps)
+        set_rates(self.adam, self.rate)
 
     def remaining_batches(self, epoch: int) -> Iterator[tuple[int, Indices]]:
         """Steps of the epoch that are still to do, each with the caption indices [pairs] of its global
@@ -304,7 +311,7 @@ class Trainer:
     def end_epoch(self, epoch: int) -> None:
         """Evaluate the model, update the best epochs, and append the epoch to the history."""
         line: dict[str, Any] = {"epoch": epoch + 1, "losses": self.epoch_stats.means(over_processes=True)}
-        line |= {"lr": self.settings.lr * self.rates[epoch], **self.epoch_stats.costs()}
+        line |= {"lr": self.settings.lr * self.rate, **self.epoch_stats.costs()}
         line["peak_memory"] = devices.peak_memory(self.fabric.device)
         self._require_finite(epoch)
         start = time.perf_counter()

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from harness.study.schema import TrainSettings
+from harness.train.optimiser import rate_factor
 from methods.base import Batch
 from methods.clip import Backbone
 from methods.losses import cosine_matrix, same_person
@@ -161,3 +163,33 @@ def test_irra_follows_the_trajectory_of_its_released_code(captions: str) -> None
         total.backward()
         optimiser.step()
     assert totals == pytest.approx(irra.expected["trajectory"][captions], rel=TRAJECTORY)
+
+
+# --- TBPS-CLIP
+
+
+def tbps_recipe(**changes: Any) -> TrainSettings:
+    """A recipe with the numbers of a schedule in the folder."""
+    stored = {"optimiser": "adamw", "decay_of": "matrices", "schedule": "iteration", "bias_lr_factor": 1.0}
+    return TrainSettings(**{**stored, **changes})
+
+
+def tbps_schedules() -> dict[str, Any]:
+    return read("tbps-clip")[0]["schedule"]
+
+
+@pytest.mark.parametrize("name", tbps_schedules())
+def test_the_schedule_of_tbps_clip_is_the_released_one_at_every_iteration(name: str) -> None:
+    stored = tbps_schedules()[name]
+    lr, epochs, steps = stored["lr"], stored["epochs"], stored["iterations_per_epoch"]
+    settings = tbps_recipe(
+        lr=lr,
+        epochs=epochs,
+        warmup_epochs=stored["warmup_epochs"],
+        warmup_factor=stored["lr_start"] / lr,
+        final_lr_factor=stored["lr_end"] / lr,
+    )
+    rates = [
+        lr * rate_factor(settings, epoch, step, steps) for epoch in range(epochs) for step in range(steps)
+    ]
+    assert rates == pytest.approx(stored["values"], rel=1e-9)

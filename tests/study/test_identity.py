@@ -26,6 +26,10 @@ CHANGED: dict[str, Any] = {
     "image_size": (96, 64),
     "precision": "bf16",
     "sampler": "released",
+    "group_lr": {"classifier": 1e-3},
+    "optimiser": "adamw",
+    "decay_of": "matrices",
+    "schedule": "iteration",
     "cmt_mining": "info_nce",
     "cmt_positive": "own_pair",
     "text_augmentation": "swap",
@@ -166,7 +170,8 @@ def test_every_key_of_the_recipe_reaches_the_cells_from_train_and_from_a_methods
     shared = write_study(tmp_path, methods=["uit"], train={**default, "image_size": [96, 96], name: wanted})
     own = {"name": "uit", name: wanted}
     for path in (shared, write_study(tmp_path, methods=[own], train={**default, "image_size": [96, 96]})):
-        (found,) = {getattr(cell.train, name) for cell in load_study(path).cells()}
+        found, *others = (getattr(cell.train, name) for cell in load_study(path).cells())
+        assert all(other == found for other in others)
         assert (list(found) if isinstance(found, tuple) else found) == wanted
 
 

@@ -217,3 +217,13 @@ def test_where_a_setting_was_written_is_known_for_messages(tmp_path: Path) -> No
     assert study.where("uit", "pretrained") == f"{path}:13: train.pretrained"
     assert study.where("slow", "pretrained") == f"{path}:6: methods.1.pretrained"
     assert study.where("uit", "epochs") == "--set: train.epochs"
+
+
+def test_a_rate_for_weights_that_no_method_has_is_refused_with_the_groups_there_are(tmp_path: Path) -> None:
+    (mistake,) = mistakes(tmp_path, train={**TRAIN, "group_lr": {"clasifier": 1e-3}})
+    assert "train.group_lr.clasifier: no such group of weights (known: classifier, " in mistake
+    entry = {"name": "fast", "base": "uit", "group_lr": {"token_selection": 1e-3}}
+    (mistake,) = mistakes(tmp_path, methods=[entry])
+    assert "methods.0.group_lr.token_selection: no such group of weights" in mistake
+    study = load_study(write_study(tmp_path, train={**TRAIN, "group_lr": {"classifier": 1e-3}}))
+    assert study.plan("uit").train.group_lr == {"classifier": 1e-3}

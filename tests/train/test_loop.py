@@ -25,7 +25,7 @@ from harness.evaluate.features import scores
 from harness.machine.devices import make_fabric, use_deterministic_algorithms
 from harness.train.checkpoint import BestEpoch, TrainingProgress
 from harness.train.loop import Trainer, TrainingDiverged, TrainingOptions, train
-from harness.train.optimiser import make_optimiser, schedule, set_rates
+from harness.train.optimiser import make_optimiser, rate_factor, schedule, set_rates
 from methods.base import Method
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[1] / "golden" / "sen_small"))
@@ -53,6 +53,50 @@ def test_groups_of_the_optimiser_learn_at_their_own_multiple_of_the_rate():
     assert rates[1.0] == 0.1
     assert rates[2.0] == 0.0
     assert optimiser.defaults["eps"] == settings.adam_eps
+
+
+def test_a_named_group_learns_at_the_recipes_absolute_rate_and_is_scheduled_like_the_rest():
+    method = small_method()
+    method.rate_groups = {"encoder": ("image.",)}
+    inside = {id(p) for name, p in method.named_parameters() if name.startswith("image.")}
+    assert inside
+    optimiser = make_optimiser(method, recipe(lr=1e-5, weight_decay=0.1, group_lr={"encoder": 1e-3}))
+    set_rates(optimiser, 0.5)
+    for group in optimiser.param_groups:
+        named = {id(p) in inside for p in group["params"]}
+        assert len(named) == 1
+        assert (group["lr"] == pytest.approx(5e-4)) == named.pop()
+    assert {g["weight_decay"] for g in optimiser.param_groups if g["lr"] == 5e-4} == {0.1, 0.0}
+    assert sum(len(g["params"]) for g in optimiser.param_groups) == len(
+        [p for p in method.parameters() if p.requires_grad]
+    )
+
+
+def test_adamw_decays_weights_beside_the_gradient_and_matrices_alone_where_asked():
+    torch.manual_seed(0)
+    method = Linear().double()
+    with torch.no_grad():
+        method.image.bias.fill_(1.0)
+    settings = recipe(lr=0.01, weight_decay=0.3, optimiser="adamw", decay_of="matrices", bias_lr_factor=1.0)
+    optimiser = make_optimiser(method, settings)
+    assert isinstance(optimiser, torch.optim.AdamW)
+    weight, bias = method.image.weight.detach().clone(), method.image.bias.detach().clone()
+    (method.image.weight.sum() * 2 + method.image.bias.sum() * 2).backward()
+    optimiser.step()
+    step = 0.01 * 2 / (2 + settings.adam_eps)
+    assert torch.allclose(method.image.weight, weight * (1 - 0.01 * 0.3) - step)
+    assert torch.allclose(method.image.bias, bias - step)
+
+
+def test_by_iteration_the_rate_changes_every_step_and_a_killed_run_finds_its_place_again():
+    settings = recipe(epochs=3, warmup_epochs=1, schedule="iteration", final_lr_factor=0.1)
+    rates = [rate_factor(settings, epoch, step, 4) for epoch in range(3) for step in range(4)]
+    assert rates[0] == settings.warmup_factor
+    assert rates[3] == rates[4] == 1.0
+    assert len(set(rates)) == len(rates) - 1
+    assert rates[-1] > 0.1
+    run, _, _ = run_small(epochs=3, warmup_epochs=1, schedule="iteration", final_lr_factor=0.1)
+    assert [line["lr"] for line in run.history] == pytest.approx([1e-2 * rate for rate in rates[3::4]])
 
 
 def test_one_step_of_adam_is_the_textbook_step_with_coupled_weight_decay():

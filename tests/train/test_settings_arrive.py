@@ -5,6 +5,7 @@ Parts are tested elsewhere; here it is shown that the right value arrives at the
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ from methods.settings import UITSettings
 
 RECIPE: dict[str, Any] = {
     "lr": 2e-2,
+    "group_lr": {"side": 1.0},
+    "optimiser": "adamw",
+    "decay_of": "matrices",
     "weight_decay": 0.3,
     "beta1": 0.5,
     "beta2": 0.5,
@@ -42,6 +46,8 @@ RECIPE: dict[str, Any] = {
     "head_lr_factor": 9.0,
     "warmup_epochs": 0,
     "warmup_factor": 0.7,
+    "schedule": "iteration",
+    "final_lr_factor": 0.5,
     "precision": "bf16",
     "sampler": "released",
     "flip_probability": 0.0,
@@ -56,10 +62,18 @@ IN_THE_MODEL = {"backbone", "pretrained", "image_size"}
 
 
 class LeftRight(Linear):
-    """A linear method that sees a flip: columns of an image weigh differently."""
+    """A linear method that sees a flip (columns of an image weigh differently), names a group of weights, and
+    has a vector."""
+
+    rate_groups = MappingProxyType({"side": ("image.",)})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(8))
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
-        return super().encode_image(images * torch.linspace(0, 2, images.shape[3]))
+        features = super().encode_image(images * torch.linspace(0, 2, images.shape[3]))
+        return features * self.gain.to(features.dtype)
 
 
 def trained(**changes: Any) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
