@@ -53,7 +53,7 @@ class TrainSettings(StudySection):
     lr: Positive = 1e-5
     """Base learning rate, reached after the warm-up; from there it falls along a half cosine."""
     group_lr: dict[str, Positive] = {}
-    """Learning rates of named groups of new weights, absolute, biases included: `{token_selection: 1.0e-3}`."""
+    """Learning rates of named groups of weights, absolute, biases included: `{token_selection: 1.0e-3}`."""
     optimiser: Literal["adam", "adamw"] = "adam"
     """Adam with weight decay in the gradient, or AdamW with weight decay beside it."""
     weight_decay: float = Field(default=4e-5, ge=0)

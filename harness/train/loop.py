@@ -277,7 +277,7 @@ class Trainer:
         self.reported = time.monotonic()
 
     def set_rate(self, epoch: int, step: int) -> None:
-        """Set the learning rates of a step; by the recipe's schedule they change every epoch or every step."""
+        """Set the learning rates of a step; they change every epoch or every step."""
         self.rate = rate_factor(self.settings, epoch, step, self.steps)
         set_rates(self.adam, self.rate)
 
