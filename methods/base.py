@@ -55,12 +55,14 @@ class Method(nn.Module):
         rate_groups: by name, parts of parameter names of weights that a recipe may give a learning rate of
             their own (`group_lr`).
         embed_dim: width of the features.
+        examines_pairs: whether `examine` sees every training pair before an epoch.
         gather: concatenates a tensor over all processes along dimension 0, in rank order and with gradients.
             Every process then computes the whole global loss, so averaging gradients over processes is exact.
     """
 
     trains: ClassVar[bool] = True
     rate_groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    examines_pairs: bool = False
     embed_dim: int
     gather: Callable[[Tensor], Tensor]
 
@@ -75,6 +77,29 @@ class Method(nn.Module):
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Named scalar losses of `batch`, weights applied; their sum is minimised."""
         raise NotImplementedError
+
+    def examine(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """What the hook wants to know of each pair of a batch, by name [global batch, …].
+
+        Where `examines_pairs`, it is called before an epoch with every training pair once, in evaluation mode
+        and without gradients, on batches drawn and augmented like those of a step.
+        """
+        raise NotImplementedError
+
+    def before_epoch(self, epoch: int, examined: Mapping[str, Tensor], generator: torch.Generator) -> Noise:
+        """Values for the steps of an epoch, by name [training pairs, …]; every step finds its pairs' in its
+        noise.
+
+        A method that gives some draws the same names in `draw_noise`, with neutral values, so that a step is
+        complete without the hook.
+
+        Args:
+            epoch: the epoch that is about to begin, from 0.
+            examined: what `examine` said of all training pairs, by name [training pairs, …], on the CPU;
+                empty unless `examines_pairs`.
+            generator: on the CPU, seeded for this epoch; the only source of randomness.
+        """
+        return {}
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Features [batch, embed_dim] of `images` [batch, 3, height, width], not normalised."""

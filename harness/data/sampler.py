@@ -60,7 +60,19 @@ class IdentityBatches:
         """The batches of an epoch, each [captions] of caption indices."""
         rng = np.random.default_rng(seed_for("batches", self.seed, epoch))
         rules = {"pairs": self._pairs, "shuffle": self._shuffled, "released": self._released}
-        stream = rules[self.rule](rng)
+        return self._in_batches(rules[self.rule](rng))
+
+    def every_pair(self, epoch: int) -> list[Batch]:
+        """Batches with every caption once, for a pass over all of them that trains nothing.
+
+        They are drawn by the rule, but apart from the batches of the epoch; under `released`, which leaves
+        captions out and repeats others, they are a plain shuffle.
+        """
+        rng = np.random.default_rng(seed_for("every pair", self.seed, epoch))
+        stream = self._pairs(rng) if self.rule == "pairs" else self._shuffled(rng)
+        return self._in_batches(stream)
+
+    def _in_batches(self, stream: Batch) -> list[Batch]:
         return [stream[start : start + self.batch_size] for start in range(0, len(stream), self.batch_size)]
 
     def steps(self, epoch: int) -> int:

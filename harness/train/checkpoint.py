@@ -49,6 +49,8 @@ class TrainingProgress:
     kept: dict[int, Weights] = field(default_factory=dict)
     epoch_stats: dict[str, Any] | None = None
     """`EpochStats.state` of an epoch that was interrupted."""
+    pair_values: dict[str, Tensor] | None = None
+    """What the method's hook gave every training pair for the epoch that runs; None before the hook ran."""
 
     def consider(self, scores: Mapping[str, float], epoch: int, weights: Mapping[str, Tensor]) -> None:
         """Update the best epochs by an evaluation after `epoch`; `scores` by selection (`val`, `test`)."""
@@ -86,6 +88,7 @@ def pack(
         # The weights of a best epoch that are the present ones are not written twice.
         "kept": {epoch: weights for epoch, weights in progress.kept.items() if epoch != present},
         "epoch_stats": progress.epoch_stats,
+        "pair_values": None if progress.pair_values is None else copy_to_cpu(progress.pair_values),
         "model": copy_to_cpu(model.state_dict()),
         "optimiser": None if optimiser is None else tree_map(_copied, optimiser.state_dict()),
         "random": random_state(),
@@ -104,7 +107,9 @@ def unpack(
     kept = dict(state["kept"])
     if state["step"] == 0 and state["epoch"] in {chosen.epoch for chosen in best.values()}:
         kept[state["epoch"]] = copy_to_cpu(model.state_dict())
-    return TrainingProgress(state["epoch"], state["step"], best, kept, state["epoch_stats"])
+    return TrainingProgress(
+        state["epoch"], state["step"], best, kept, state["epoch_stats"], state["pair_values"]
+    )
 
 
 def random_state() -> dict[str, Any]:

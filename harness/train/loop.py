@@ -12,19 +12,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from harness.data.augment import draw_augmentation
 from harness.data.loader import Indices
 from harness.evaluate.features import scores
 from harness.evaluate.metrics import NonFiniteFeatures
 from harness.machine import devices
-from harness.machine.seeds import seed_for
 from harness.store.cell_run import CellRun
 from harness.study.schema import TrainSettings
 from harness.train.checkpoint import (
@@ -34,9 +31,11 @@ from harness.train.checkpoint import (
     pack,
     unpack,
 )
+from harness.train.epoch_hook import values_before_epoch
 from harness.train.epoch_stats import EpochStats, TrainingDiverged
 from harness.train.optimiser import make_optimiser, rate_factor, set_rates
 from harness.train.options import AfterEpoch, TrainingData, TrainingObserver, TrainingOptions
+from harness.train.step_inputs import StepInputs
 from methods.base import Batch, Method, Noise
 
 __all__ = [
@@ -82,6 +81,7 @@ def train(
     with closing(trainer.writer):
         for epoch in range(trainer.progress.epoch, trainer.epochs):
             trainer.start_epoch(epoch)
+            trainer.run_hook(epoch)
             for step, indices in trainer.remaining_batches(epoch):
                 trainer.set_rate(epoch, step)
                 batch, noise = trainer.inputs(indices, epoch, step)
@@ -116,8 +116,8 @@ class Trainer:
     progress: TrainingProgress
     """How far the run has come; what a checkpoint holds beside weights."""
     epoch_stats: EpochStats
-    generator: torch.Generator
-    """On the device; seeded anew for each draw."""
+    step_inputs: StepInputs
+    """Draws the batch and the randomness of a step."""
     writer: CheckpointWriter
     checkpoint_timer: CheckpointTimer
     reported: float
@@ -139,12 +139,12 @@ class Trainer:
         self.seed, self.fabric, self.options = seed, fabric, options
         self.epochs = settings.epochs if method.trains else 0
         self.rate, self.steps, self.reported, self.compiled = 1.0, 0, time.monotonic(), False
-        self.generator = torch.Generator(fabric.device)
         self.checkpoint_timer = CheckpointTimer(options.checkpoint_minutes)
         self.writer = CheckpointWriter(run.save_checkpoint)
         devices.to_precision(method.to(fabric.device), settings.precision)
         if fabric.world_size > 1:
             method.gather = devices.gather_with_gradients
+        self.step_inputs = StepInputs(method, data.train, settings, seed, fabric)
         self.adam = make_optimiser(method, settings)
         self.progress = self._resumed()
         self.epoch_stats = EpochStats(fabric.device)
@@ -174,6 +174,7 @@ class Trainer:
         if indices is None:
             return False
         prepare_compiler()
+        buffers = {name: value.clone() for name, value in self.method.named_buffers()}
         self.method.compile(dynamic=False)
         try:
             self.training_step(*self.inputs(indices, epoch, step), update=False)
@@ -185,6 +186,8 @@ class Trainer:
             )
             self.method._compiled_call_impl = None
         self.optimiser.zero_grad(set_to_none=True)
+        for name, value in self.method.named_buffers():  # the trial is no step of training
+            value.copy_(buffers[name])
         return self.method._compiled_call_impl is not None
 
     def _full_batches(self, epoch: int) -> Iterator[tuple[int, Indices]]:
@@ -203,26 +206,10 @@ class Trainer:
 
     def inputs(self, indices: Indices, epoch: int, step: int) -> tuple[Batch, Noise]:
         """This process's share of a global batch `indices` [pairs], and of all randomness of the step."""
-        start = time.perf_counter()
-        share, settings = self._share(indices), self.settings
-        draws = draw_augmentation(
-            len(indices),
-            settings.image_size,
-            self._generator("augmentation", epoch, step),
-            self.fabric.device,
-            flip=settings.flip_probability,
-            pad=settings.crop_padding,
-            erase=settings.erase_probability,
-        )
-        batch = self.data.train.batch(indices[share], _rows(draws, share))
-        done = epoch + step / max(self.steps, 1)
-        batch = replace(batch, epochs_done=torch.full((), done, device=self.fabric.device))
-        self.epoch_stats.data_seconds += time.perf_counter() - start
-        generator = self._generator("noise", epoch, step)
-        noise = self.method.draw_noise(len(indices), generator, self.fabric.device)
-        # Only a plugin draws from the global generators; seeded here, it too continues as if never killed.
-        devices.seed_everything(self.seed, "global", epoch, step, self.fabric.global_rank)
-        return batch, _rows(noise, share)
+        self.step_inputs.data_seconds = 0.0
+        drawn = self.step_inputs.draw(indices, epoch, step, steps=self.steps)
+        self.epoch_stats.data_seconds += self.step_inputs.data_seconds
+        return drawn
 
     def training_step(
         self,
@@ -261,12 +248,6 @@ class Trainer:
             losses: dict[str, Tensor] = self.model(batch, noise)
         return losses
 
-    def _generator(self, purpose: str, epoch: int, step: int) -> torch.Generator:
-        return self.generator.manual_seed(seed_for(self.seed, purpose, epoch, step))
-
-    def _share(self, indices: Indices) -> slice:
-        return devices.share_of(len(indices), self.fabric)
-
     # -- around the step --------------------------------------------------------------------------
 
     def start_epoch(self, epoch: int) -> None:
@@ -281,13 +262,24 @@ class Trainer:
         self.rate = rate_factor(self.settings, epoch, step, self.steps)
         set_rates(self.adam, self.rate)
 
+    def run_hook(self, epoch: int) -> None:
+        """Let the method look at all training pairs before an epoch, unless the run resumes within it."""
+        values = self.progress.pair_values
+        if values is None:
+            values = values_before_epoch(self.step_inputs, self.data.batches, epoch)
+            self.model.train()
+        self.progress.pair_values = values
+        on_device = {name: value.to(self.fabric.device) for name, value in values.items()}
+        self.step_inputs.pair_values = on_device
+
     def remaining_batches(self, epoch: int) -> Iterator[tuple[int, Indices]]:
         """Steps of the epoch that are still to do, each with the caption indices [pairs] of its global
         batch."""
         batches = self.data.batches.epoch(epoch)
         self.steps = len(batches)
         remaining = list(enumerate(batches))[self.progress.step :]
-        self.data.train.schedule([indices[self._share(indices)] for _, indices in remaining])
+        share = self.step_inputs.share
+        self.data.train.schedule([indices[share(indices)] for _, indices in remaining])
         yield from remaining
 
     def end_step(self, losses: Mapping[str, Tensor], pairs: int, epoch: int, step: int) -> None:
@@ -317,7 +309,8 @@ class Trainer:
         start = time.perf_counter()
         evaluated = self._evaluate(epoch)
         line |= {**evaluated, "evaluation_seconds": time.perf_counter() - start}
-        self.progress.epoch, self.progress.step, self.progress.epoch_stats = epoch + 1, 0, None
+        self.progress.epoch, self.progress.step = epoch + 1, 0
+        self.progress.epoch_stats = self.progress.pair_values = None
         chosen_by = {split: scored[self.options.metric] for split, scored in evaluated.items()}
         self.progress.consider(chosen_by, epoch + 1, self.method.state_dict())
         if not self.fabric.is_global_zero:
@@ -390,7 +383,3 @@ def prepare_compiler() -> None:
 
 def _ignore(part: str) -> None:
     """Nobody measures the parts of a step."""
-
-
-def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:
-    return {name: tensor[rows] for name, tensor in tensors.items()}

@@ -100,7 +100,17 @@ def test_the_checkpoint_has_the_full_state_and_loads_without_running_code():
     with pytest.raises(Killed):
         run_small(run, settings=settings, options=EVERY_STEP, data=killed_at(9, training_data(settings)))
     state = run.load_checkpoint()  # loaded with weights_only
-    assert {"epoch", "step", "best", "kept", "model", "optimiser", "random", "epoch_stats"} <= state.keys()
+    assert {
+        "epoch",
+        "step",
+        "best",
+        "kept",
+        "model",
+        "optimiser",
+        "random",
+        "epoch_stats",
+        "pair_values",
+    } <= state.keys()
     assert set(state["random"]) == {"torch", "cuda", "numpy", "python"}
     assert state["epoch"] == 2
     assert len(state["optimiser"]["state"]) > 0
