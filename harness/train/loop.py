@@ -109,8 +109,6 @@ class Trainer:
     options: TrainingOptions
     epochs: int
     """Epochs to train; 0 for a method that does not train."""
-    rate: float
-    """Factor on the learning rate at present."""
     steps: int
     """Steps of the epoch that runs."""
     progress: TrainingProgress
@@ -138,7 +136,7 @@ class Trainer:
         self.method, self.data, self.settings, self.run = method, data, settings, run
         self.seed, self.fabric, self.options = seed, fabric, options
         self.epochs = settings.epochs if method.trains else 0
-        self.rate, self.steps, self.reported, self.compiled = 1.0, 0, time.monotonic(), False
+        self.steps, self.reported, self.compiled = 0, time.monotonic(), False
         self.checkpoint_timer = CheckpointTimer(options.checkpoint_minutes)
         self.writer = CheckpointWriter(run.save_checkpoint)
         devices.to_precision(method.to(fabric.device), settings.precision)
@@ -259,8 +257,7 @@ class Trainer:
 
     def set_rate(self, epoch: int, step: int) -> None:
         """Set the learning rates of a step; they change every epoch or every step."""
-        self.rate = rate_factor(self.settings, epoch, step, self.steps)
-        set_rates(self.adam, self.rate)
+        set_rates(self.adam, rate_factor(self.settings, epoch, step, self.steps))
 
     def run_hook(self, epoch: int) -> None:
         """Let the method look at all training pairs before an epoch, unless the run resumes within it."""
@@ -303,7 +300,9 @@ class Trainer:
     def end_epoch(self, epoch: int) -> None:
         """Evaluate the model, update the best epochs, and append the epoch to the history."""
         line: dict[str, Any] = {"epoch": epoch + 1, "losses": self.epoch_stats.means(over_processes=True)}
-        line |= {"lr": self.settings.lr * self.rate, **self.epoch_stats.costs()}
+        # Of the last step, which a run that resumes after it does not take again.
+        rate = rate_factor(self.settings, epoch, max(self.steps - 1, 0), max(self.steps, 1))
+        line |= {"lr": self.settings.lr * rate, **self.epoch_stats.costs()}
         line["peak_memory"] = devices.peak_memory(self.fabric.device)
         self._require_finite(epoch)
         start = time.perf_counter()
