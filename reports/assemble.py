@@ -14,7 +14,7 @@ from harness.machine.errors import ExitCode
 from harness.machine.files import atomic_write
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
-from reports import html, tables
+from reports import html, ledger, tables
 from reports.comparison import ComparisonOptions, comparison_groups
 from reports.context import ReportContext
 from reports.document import Section, Table
@@ -91,14 +91,14 @@ def build(
     context = _context(run_dirs, page, options or ComparisonOptions())
     title = " + ".join(dict.fromkeys(run.name for run in context.stored_runs.runs))
     _write_files(context, title, page, run_dirs, now or datetime.now())
-    ruled = claims.rulings(context)
+    ruled = context.rulings
     verdicts = {
         f"{one.claim.id} ({one.preset})" if one.preset else one.claim.id: one.judgement for one in ruled
     }
     judgements = [ruling.judgement for ruling in ruled]
-    code = claims.exit_code(judgements, allow_undecided=allow_undecided) if check else ExitCode.DONE
+    code = ledger.exit_code(judgements, allow_undecided=allow_undecided) if check else ExitCode.DONE
     text = _terminal(context, width)
-    return ReportResult(page, verdicts, code, text, title, summary.headline(context), claims.tally(ruled))
+    return ReportResult(page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled))
 
 
 def _context(run_dirs: Sequence[Path], page: Path, options: ComparisonOptions) -> ReportContext:

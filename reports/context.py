@@ -13,6 +13,7 @@ from reports.data_notes import data_notes
 from reports.document import TableCell
 from reports.figures import FigureWriter
 from reports.formatting import missing, plural
+from reports.ledger import Ruling, rulings
 from reports.published import Conditions, Published
 from reports.stored_runs import StoredRuns
 
@@ -50,6 +51,11 @@ class ReportContext:
     def transfer(self) -> tuple[ComparisonGroup, ...]:
         """Groups of transfer."""
         return tuple(group for group in self.groups if not group.evaluation.same_dataset)
+
+    @cached_property
+    def rulings(self) -> Sequence[Ruling]:
+        """What these runs say of every claim."""
+        return rulings(self.stored_runs, self.groups)
 
     def methods_of(self, group: ComparisonGroup) -> tuple[str, ...]:
         """Every method meant for a group's training set, finished or not, in the study's order."""

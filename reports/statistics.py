@@ -26,8 +26,8 @@ independent noise of equal variance. Nothing here reads a file; all draws come f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -62,10 +62,12 @@ __all__ = [
     "Verdict",
     "compare",
     "compare_methods",
+    "corrected",
     "drop",
     "find",
     "holm",
     "judge",
+    "measure",
     "permutation_p",
     "retention",
     "score_block",
@@ -91,6 +93,8 @@ class Finding:
     verdict: Verdict
     note: str = ""
     """Why no verdict is possible, or what it has to be read with."""
+    obstacle: bool = False
+    """Whether no verdict is possible, however large the difference."""
 
     @property
     def value(self) -> float:
@@ -222,9 +226,30 @@ def find(
     seed: int = 0,
     margin: float | Sequence[float] = MARGIN,
     alpha: float = ALPHA,
+    level: float | None = None,
     scope: Scope = "people",
 ) -> list[Finding]:
-    """Estimate and test weighted sums of methods; they are one family for Holm's corrections.
+    """Estimate and test weighted sums of methods as one family; see `measure` and `corrected`.
+
+    `level` is the chance of any false verdict where it is not `alpha` (a look at a growing study).
+    """
+    found = measure(
+        block, contrasts, permutations=permutations, seed=seed, margin=margin, alpha=alpha, scope=scope
+    )
+    return corrected(found, alpha if level is None else level)
+
+
+def measure(
+    block: ScoreBlock,
+    contrasts: Sequence[Mapping[str, float]],
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    margin: float | Sequence[float] = MARGIN,
+    alpha: float = ALPHA,
+    scope: Scope = "people",
+) -> list[Finding]:
+    """Estimate and test weighted sums of methods, each by itself: no verdict yet, `p_holm` is `p`.
 
     Args:
         block: the scores.
@@ -232,31 +257,46 @@ def find(
         permutations: number of random arrangements of the permutation test.
         seed: of these arrangements.
         margin: points within which a contrast counts as nothing, one for all or one each.
-        alpha: chance of any false verdict in the family, and of any false *tied*.
+        alpha: 1 − the level of the intervals.
         scope: `people` for new people and new runs, with the permutation test; `benchmark` for new runs on
             this test set, where people do not vary and nothing is permuted.
     """
     if not contrasts:
         return []
     margins = [margin] * len(contrasts) if isinstance(margin, (int, float)) else list(margin)
-    estimates = [block.contrast(weights, alpha, scope) for weights in contrasts]
     swaps = [0.0] * len(contrasts)
     if scope == "people":
         gains = np.column_stack([np.nan_to_num(block.gains(weights)) for weights in contrasts])
         swaps = permutation_p(gains, permutations=permutations, seed=seed)
-    obstacles = [_obstacle(block, weights, one) for weights, one in zip(contrasts, estimates, strict=True)]
-    # Where nothing can be decided p is 1; the comparison counts in the family all the same.
-    rows = list(zip(estimates, swaps, margins, obstacles, strict=True))
-    tested = [1.0 if why else max(one.p, swap) for one, swap, _, why in rows]
-    within = [1.0 if why else one.p_within(size) for one, _, size, why in rows]
-    verdicts = [
-        judge(one, p, tost, alpha=alpha)
-        for one, p, tost in zip(estimates, holm(tested), holm(within), strict=True)
-    ]
-    notes = [why or _caution(block, weights) for weights, why in zip(contrasts, obstacles, strict=True)]
     return [
-        Finding(*parts)
-        for parts in zip(estimates, tested, swaps, holm(tested), within, verdicts, notes, strict=True)
+        _measured(block, weights, block.contrast(weights, alpha, scope), swap, size)
+        for weights, swap, size in zip(contrasts, swaps, margins, strict=True)
+    ]
+
+
+def _measured(
+    block: ScoreBlock, weights: Mapping[str, float], estimate: Estimate, swap: float, margin: float
+) -> Finding:
+    why = _obstacle(block, weights, estimate)
+    if why:
+        # Nothing can be decided, so p is 1; the comparison counts in its family all the same.
+        return Finding(estimate, 1.0, swap, 1.0, 1.0, "cannot tell", why, obstacle=True)
+    p = max(estimate.p, swap)
+    return Finding(estimate, p, swap, p, estimate.p_within(margin), "cannot tell", _caution(block, weights))
+
+
+AnyFinding = TypeVar("AnyFinding", bound=Finding)
+
+
+def corrected(findings: Sequence[AnyFinding], level: float = ALPHA) -> list[AnyFinding]:
+    """The findings as one family, with verdicts: Holm's correction for differences and for *tied* alike.
+
+    `level` bounds the chance of any false difference in the family, and of any false *tied*.
+    """
+    differ, within = holm([one.p for one in findings]), holm([one.p_tost for one in findings])
+    return [
+        replace(one, p_holm=p, verdict=judge(one.estimate, p, tost, alpha=level))
+        for one, p, tost in zip(findings, differ, within, strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.claims_check import ClaimOutlook, claim_outlooks, claims_problems, outlook_lines
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.launchers import open_launcher
@@ -22,6 +23,7 @@ from harness.study.study import Study
 
 if TYPE_CHECKING:
     from reports.comparison import ComparisonGroup
+    from reports.power import Design
 
 
 LONGEST_NAME = 240
@@ -42,6 +44,15 @@ class Detectable:
     variances: str
 
 
+@dataclass(frozen=True)
+class KnownVariances:
+    """What runs on a dataset are expected to vary by: a design, and the runs that measured it, if any."""
+
+    design: Design
+    variances: str
+    group: ComparisonGroup | None = None
+
+
 @dataclass
 class CheckResult:
     """What was found: `problems` stop a run, `notes` do not."""
@@ -52,6 +63,7 @@ class CheckResult:
     cost: dict[str, Any] = field(default_factory=dict)
     detectable: dict[str, Detectable] = field(default_factory=dict)
     """By test set."""
+    claims: list[ClaimOutlook] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
     """By a cell's key: how it stands in the store, when there is one."""
 
@@ -66,6 +78,7 @@ class CheckResult:
             "train_keys": study.reach(),
             "cost": self.cost,
             "detectable_difference": {name: asdict(size) for name, size in self.detectable.items()},
+            "claims": [asdict(claim) for claim in self.claims],
             "cells": [
                 {
                     "method": cell.method,
@@ -93,13 +106,15 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
         )
     found.problems += _folder_problems(out)
     found.problems += _name_problems(found.cells)
-    found.problems += _claims_problems(study)
+    found.problems += claims_problems(study)
     found.notes += study.notes
     if not found.problems:
         found.problems += _size_problems(found.cells, context)
         found.problems += _search_problems(study, context, out)
         found.cost = {**expected_cost(found.cells, context), **_search_cost(study)}
-        found.detectable = detectable_differences(study, context, out, found.notes)
+        known = known_variances(study, context, out, found.notes)
+        found.detectable = detectable_differences(study, known)
+        found.claims = claim_outlooks(study, known)
         found.states = _states(found.cells, context, out)
     return found
 
@@ -175,19 +190,6 @@ def _name_problems(cells: list[Cell]) -> Iterator[str]:
             )
 
 
-def _claims_problems(study: Study) -> list[str]:
-    """A mistake in the claims would otherwise show only when everything has been trained."""
-    if study.claims is None:
-        return []
-    from reports.sections.claims import ClaimsError, load_claims
-
-    try:
-        load_claims(study.claims)
-    except ClaimsError as error:
-        return error.lines
-    return []
-
-
 def _size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
     for name, subset in dict.fromkeys((cell.dataset, cell.subset) for cell in cells):
         splits = context.dataset(name, subset).splits
@@ -235,17 +237,14 @@ def _search_cost(study: Study) -> dict[str, int]:
     return {"trials": trials * len(epochs), "trial_epochs_at_most": trials * sum(epochs)}
 
 
-def detectable_differences(
-    study: Study, context: Context, out: Path, notes: list[str]
-) -> dict[str, Detectable]:
-    """By dataset of the study: which difference in R1 its test split and the study's seeds could show.
+def known_variances(study: Study, context: Context, out: Path, notes: list[str]) -> dict[str, KnownVariances]:
+    """By dataset of the study: what its runs are expected to vary by.
 
     From variances that finished cells in `out` measured, or else from `reports.power.Assumptions`. `notes`
     gets why cells that are there cannot be read.
     """
-    from reports.power import Assumptions, Design, detectable, plan
+    from reports.power import Assumptions, Design, measured
 
-    comparisons = max(1, len({cell.method for cell in study.cells()}) - 1)
     trained = max(2, len({cell.method for cell in study.cells() if cell.trains}))
     earlier, found = _earlier_arenas(study, context, out, notes), {}
     for name in study.datasets:
@@ -254,16 +253,27 @@ def detectable_differences(
         if not design.people or not design.queries:
             continue
         group = earlier.get(name)
-        if group is not None and design.seeds > 1 and detectable(group) is not None:
-            one, all_of_them = (
-                detectable(group, design.seeds, design.people, count) for count in (1, comparisons)
-            )
+        if group is not None and design.seeds > 1 and measured(group):
             cells = sum(len(each.cells) for each in group.methods.values())
-            variances = f"measured on {cells} finished runs in {out}"
+            found[name] = KnownVariances(design, f"measured on {cells} finished runs in {out}", group)
         else:
-            one, all_of_them = (plan(design, count) for count in (1, comparisons))
-            variances = f"assumed: {Assumptions().sentence}"
-        found[name] = Detectable(one, all_of_them, comparisons, variances)
+            found[name] = KnownVariances(design, f"assumed: {Assumptions().sentence}")
+    return found
+
+
+def detectable_differences(study: Study, known: Mapping[str, KnownVariances]) -> dict[str, Detectable]:
+    """By dataset of the study: which difference in R1 its test split and the study's seeds could show."""
+    from reports.power import detectable, plan
+
+    comparisons, found = max(1, len({cell.method for cell in study.cells()}) - 1), {}
+    for name, one in known.items():
+        alone, together = (
+            plan(one.design, count)
+            if one.group is None
+            else detectable(one.group, one.design.seeds, one.design.people, count)
+            for count in (1, comparisons)
+        )
+        found[name] = Detectable(alone, together, comparisons, one.variances)
     return found
 
 
@@ -335,7 +345,7 @@ def render(found: CheckResult, study: Study) -> None:
     console.print(f"{study.name} ({study.preset}): {costs}")
     for line in reach_lines(study):
         console.print(line, markup=False, highlight=False)
-    for line in _power(found):
+    for line in (*_power(found), *outlook_lines(found.claims)):
         console.print(line, markup=False, highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", markup=False)

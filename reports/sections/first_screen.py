@@ -11,8 +11,8 @@ from reports.context import ReportContext
 from reports.document import Block, Figure, Prose, TemplateBlock
 from reports.figures import forest
 from reports.formatting import duration, listed, number, plural
+from reports.ledger import tally
 from reports.power import comparisons, detectable
-from reports.sections.claims import rulings, tally
 from reports.sections.retrieval import first_query
 
 MORE_SEEDS = (3, 5, 10, 20)
@@ -22,7 +22,7 @@ def blocks(context: ReportContext, outcome: str) -> list[Block]:
     """The outcome, the plot of every dataset, the claims, what would decide the rest, and one query."""
     made: list[Block] = [Prose(outcome, "lead")]
     made += [figure for group in context.same_dataset if (figure := forest_plot(context, group))]
-    decided = tally(rulings(context))
+    decided = tally(context.rulings)
     if decided:
         made.append(Prose(decided))
     made += what_would_decide(context)

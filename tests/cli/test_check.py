@@ -157,3 +157,30 @@ def test_weights_that_are_not_here_are_named_with_the_line_that_asks_for_them(
     assert (
         f"{path}:7: methods.1.pretrained: weights 'laion400m_e31' of ViT-B-32 are not on this" in done.stderr
     )
+
+
+def test_check_says_which_claims_can_be_decided_and_how_many_seeds_the_others_need(tmp_path: Path) -> None:
+    (tmp_path / "claims.yaml").write_text(
+        "claims:\n"
+        "  - {id: huge, better: uit, than: baseline, dataset: cuhk-pedes, size: 1.62}\n"
+        "  - {id: direction, better: uit, than: baseline, dataset: cuhk-pedes}\n"
+        "  - {id: elsewhere, better: uit, than: baseline, dataset: icfg-pedes}\n"
+        "  - {id: others, better: uit, than: irra, dataset: cuhk-pedes}\n"
+        "margin: 30\n"
+    )
+    path = write_study(tmp_path, methods=["uit", "baseline"], datasets=["cuhk-pedes"], claims="claims.yaml")
+    found = json.loads(check(path, tmp_path / "out", "--seeds", "3", "--json").stdout)["claims"]
+    assert [(one["id"], one["note"]) for one in found] == [
+        ("huge", ""),
+        ("direction", ""),
+        ("elsewhere", "the study does not train on icfg-pedes"),
+        ("others", "the study does not train irra"),
+    ]
+    needed = found[1]["needed"]
+    assert 3 < needed < 100
+    shown = check(path, tmp_path / "out", "--seeds", "3").stdout
+    assert "claims: 0 of 4 can be decided on this benchmark with 3 seeds" in shown
+    assert f"claims: direction: needs {needed} seeds" in shown
+    enough = check(path, tmp_path / "out", "--seeds", str(needed)).stdout
+    assert "can be decided on this benchmark" in enough
+    assert "claims: direction: needs" not in enough

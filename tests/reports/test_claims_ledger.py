@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 from harness.cli.verbs import app
 
 CLAIM = "claims:\n  - {{id: gain, better: uit, than: irra, dataset: rendered-plaza, size: {size}}}\n"
+UNSTEADY: dict[str, object] = {"people": 200, "seeds": 2, "seed_sd": 3.0}
+"""Two runs that differ by points: they say nothing of any claim."""
 
 
 def report(*folders: Path, check: bool = True, more: tuple[str, ...] = ()) -> Result:
@@ -33,12 +35,12 @@ def study(folder: Path, size: float | None, irra: float, **bent: object) -> Path
         (3.0, 60.0, {}, "not reproduced", 4),
         (3.0, 63.0, {}, "not reproduced", 4),
         (3.0, 50.0, {}, "not reproduced", 4),
-        (3.0, 57.0, {"people": 60}, "underpowered", 5),
+        (3.0, 57.0, UNSTEADY, "underpowered", 5),
         (3.0, 57.0, {"seeds": 1}, "underpowered", 5),
         (3.0, 57.0, {"failed": {("irra", seed): "nan" for seed in range(3)}}, "not run", 5),
         (None, 57.0, {}, "reproduced", 0),
         (None, 60.0, {}, "not reproduced", 4),
-        (None, 60.0, {"people": 60}, "underpowered", 5),
+        (None, 60.0, UNSTEADY, "underpowered", 5),
     ],
 )
 def test_a_claim_gets_the_judgement_its_truth_deserves_and_the_exit_code_follows(
@@ -47,6 +49,15 @@ def test_a_claim_gets_the_judgement_its_truth_deserves_and_the_exit_code_follows
     done = report(study(tmp_path, size, irra, **bent))
     assert done.exit_code == code, done.output
     assert done.stdout.splitlines()[-1].split(": ")[1] == judgement
+
+
+def test_sixty_people_may_decide_a_claim_about_this_benchmark_and_say_nothing_of_new_people(
+    tmp_path: Path,
+) -> None:
+    done = report(study(tmp_path, None, 60.0, people=60))
+    assert done.exit_code == 4
+    (row,) = (line.split() for line in done.stdout.splitlines() if line.startswith("gain  "))
+    assert row[1:4] == ["not", "reproduced", "underpowered"]
 
 
 def test_without_check_a_claim_that_failed_is_said_and_the_exit_code_is_0(tmp_path: Path) -> None:
@@ -127,7 +138,7 @@ def test_a_method_that_was_run_again_by_another_recipe_is_named(tmp_path: Path) 
 
 
 def test_undecided_claims_are_accepted_only_when_asked_and_contradicted_ones_never(tmp_path: Path) -> None:
-    undecided = study(tmp_path / "undecided", 3.0, 57.0, people=60)
+    undecided = study(tmp_path / "undecided", 3.0, 57.0, **UNSTEADY)
     assert report(undecided).exit_code == 5
     assert report(undecided, more=("--allow-undecided",)).exit_code == 0
     contradicted = study(tmp_path / "contradicted", 3.0, 60.0)
@@ -135,10 +146,10 @@ def test_undecided_claims_are_accepted_only_when_asked_and_contradicted_ones_nev
 
 
 def test_the_first_screen_counts_the_claims_that_were_decided(tmp_path: Path) -> None:
-    study(tmp_path, 3.0, 57.0, people=60)
+    study(tmp_path, 3.0, 57.0, **UNSTEADY)
     report(tmp_path, check=False)
     page = (tmp_path / "report.html").read_text()
-    said = "Claims: 0 of 1 decided (0 reproduced, 0 contradicted, 1 undecided, 0 not run)."
+    said = "Claims: decided 0 of 1 on this benchmark (0 reproduced, 0 contradicted, 1 undecided, 0 not run)."
     assert said in page[: page.index('id="results-')]
 
 

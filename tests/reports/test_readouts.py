@@ -14,13 +14,14 @@ import pytest
 from scipy import stats
 
 from reports.cell_views import CellView, Evaluation, Run
+from reports.claim_files import ClaimsError, load_claims
+from reports.claim_rules import judge_claim
 from reports.comparison import ComparisonGroup, ComparisonOptions, MethodScores
 from reports.context import ReportContext
 from reports.document import Table
 from reports.power import Assumptions, Design, assumed, detectable, detectable_difference, plan
 from reports.published import Conditions, backbone_family, published
-from reports.sections import claims, factorial, overhead, power, transfer
-from reports.sections.claims import ClaimsError, judge_claim, load_claims
+from reports.sections import factorial, overhead, power, transfer
 from reports.statistics import Estimate
 from reports.stored_runs import StoredRuns
 
@@ -82,12 +83,20 @@ def measured(value: float, half: float, seeds: int = 3) -> Estimate:
         (measured(1.6, 2.5), 1.62, "underpowered"),
         (measured(1.6, 0.1, seeds=1), 1.62, "underpowered"),
         (measured(3.0, 1.0), None, "reproduced"),
-        (measured(0.1, 0.5), None, "not reproduced"),
+        (measured(0.1, 0.3), None, "not reproduced"),
+        (measured(0.1, 0.5), None, "underpowered"),
+        (measured(0.5, 0.3), None, "real but smaller than the margin"),
         (measured(-3.0, 1.0), None, "not reproduced"),
         (measured(1.0, 1.5), None, "underpowered"),
+        (measured(0.4, 0.1), 1.62, "not reproduced"),
+        (measured(0.4, 0.1, seeds=200), 1.62, "smaller than claimed"),
+        (measured(2.9, 0.1, seeds=200), 1.62, "larger than claimed"),
+        (measured(0.2, 0.4), 0.5, "underpowered"),
+        (measured(0.5, 0.2), 0.5, "reproduced"),
+        (Estimate.unknown(), 1.62, "underpowered"),
     ],
 )
-def test_a_claim_is_judged_by_equivalence_to_its_size(
+def test_a_claim_is_judged_by_its_size_its_direction_and_one_more_pair_of_single_runs(
     estimate: Estimate, size: float | None, judgement: str
 ) -> None:
     assert judge_claim(estimate, size, margin=1.0)[0] == judgement
@@ -125,7 +134,7 @@ def test_a_claim_is_judged_within_its_dataset_its_backbone_and_one_preset(tmp_pa
     )
     clean = group({"uit": 70.0, "irra": 60.0}, people=20_000)
     released = group({"uit": 70.0}, evaluation=Evaluation("released", "cuhk-pedes", "cuhk-pedes"))
-    ruled = claims.rulings(context(clean, released, folder=tmp_path))
+    ruled = context(clean, released, folder=tmp_path).rulings
     assert [(one.claim.id, one.preset, one.judgement) for one in ruled] == [
         ("same", "clean", "reproduced"),
         ("other-backbone", "", "not run"),

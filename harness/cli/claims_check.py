@@ -1,0 +1,119 @@
+"""What `check` says of a study's claims: mistakes in the file, and which of them the study can decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from harness.study.study import Study
+
+if TYPE_CHECKING:
+    from harness.cli.check import KnownVariances
+    from reports.claim_files import Claim
+    from reports.power import Components
+
+
+@dataclass(frozen=True)
+class ClaimOutlook:
+    """Whether a claim that is true would be reproduced on this benchmark in four studies of five.
+
+    `needed` seeds do that; None where no number of seeds does, or where the study does not test the claim.
+    """
+
+    id: str
+    seeds: int
+    needed: int | None
+    note: str = ""
+    """Why it cannot be decided at all."""
+
+    @property
+    def decidable(self) -> bool:
+        """Whether the study has the seeds."""
+        return self.needed is not None and self.seeds >= self.needed
+
+
+def claims_problems(study: Study) -> list[str]:
+    """A mistake in the claims would otherwise show only when everything has been trained."""
+    if study.claims is None:
+        return []
+    from reports.claim_files import ClaimsError, load_claims
+
+    try:
+        load_claims(study.claims)
+    except ClaimsError as error:
+        return error.lines
+    return []
+
+
+def claim_outlooks(study: Study, known: Mapping[str, KnownVariances]) -> list[ClaimOutlook]:
+    """Every claim of the study with the seeds it needs, by the variances of its dataset."""
+    if study.claims is None:
+        return []
+    from reports.claim_files import load_claims
+    from reports.claim_rules import needs_direction
+
+    claims = load_claims(study.claims)
+    tested = [claim for claim in claims if not _untested(study, claim)]
+    directions = sum(needs_direction(claim.size, claim.margin) for claim in tested)
+    return [_outlook(study, claim, known, max(1, directions)) for claim in claims]
+
+
+def _untested(study: Study, claim: Claim) -> str:
+    """Why the study says nothing about a claim; empty where it does."""
+    absent = [name for name in (claim.better, claim.than) if name not in study.methods]
+    if absent:
+        return f"the study does not train {' or '.join(absent)}"
+    if claim.dataset not in study.datasets:
+        return f"the study does not train on {claim.dataset}"
+    if claim.target not in ("", claim.dataset, *study.targets):
+        return f"the study does not test on {claim.target}"
+    if claim.preset not in ("", study.preset):
+        return f"the claim is about the preset {claim.preset}"
+    return ""
+
+
+def _outlook(
+    study: Study, claim: Claim, known: Mapping[str, KnownVariances], directions: int
+) -> ClaimOutlook:
+    from reports.claim_rules import seeds_needed
+
+    seeds, why = len(study.seeds), _untested(study, claim)
+    if why:
+        return ClaimOutlook(claim.id, seeds, None, why)
+    one = known.get(claim.dataset)
+    if one is None:
+        return ClaimOutlook(claim.id, seeds, None, f"{claim.dataset} has no test captions")
+    people = one.design.people
+    needed = [seeds_needed(parts, people, claim.size, claim.margin, directions) for parts in _components(one)]
+    counts = [count for count in needed if count is not None]
+    if len(counts) <= len(needed) / 2:
+        return ClaimOutlook(claim.id, seeds, None, "no number of seeds decides it")
+    return ClaimOutlook(claim.id, seeds, int(median(counts)))
+
+
+def _components(known: KnownVariances) -> list[Components]:
+    from reports.power import assumed, measured
+
+    if known.group is None:
+        return [assumed(known.design)]
+    return [parts for _, parts in measured(known.group)]
+
+
+def outlook_lines(claims: Sequence[ClaimOutlook]) -> Iterator[str]:
+    """How many claims can be decided, then a line for each that cannot."""
+    if not claims:
+        return
+    seeds = claims[0].seeds
+    count = sum(claim.decidable for claim in claims)
+    yield (
+        f"claims: {count} of {len(claims)} can be decided on this benchmark with {seeds} "
+        f"seed{'' if seeds == 1 else 's'} (a true one is reproduced four times out of five; one without a "
+        "size is taken to be true by its margin)"
+    )
+    for claim in claims:
+        if claim.note:
+            yield f"claims: {claim.id}: {claim.note}"
+        elif not claim.decidable:
+            yield f"claims: {claim.id}: needs {claim.needed} seeds"

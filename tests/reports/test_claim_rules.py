@@ -1,0 +1,116 @@
+"""Claims on simulated studies: what is true is reproduced, what is not is not; how many seeds it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+from simulated_studies import Regime, study
+
+from reports.claim_rules import chance_of_reproducing, judge_claim, seeds_needed, single_runs
+from reports.estimates import Estimate
+from reports.power import Components
+from reports.score_block import score_block
+
+SIZE, SEEDS, STUDIES = 1.62, 10, 400
+# No lasting tastes for people: the planted difference is then the one on this very test set.
+BENCHMARK = Regime(person=0.0, run=0.43, seed=0.85, people=60)
+
+
+@cache
+def estimates(truth: float, methods: int = 2) -> list[tuple[Estimate, Estimate]]:
+    """Of every study the difference on this benchmark and for new people, where m1 is better by `truth`."""
+    found = []
+    for number in range(STUDIES):
+        gains = np.zeros(methods)
+        gains[1] = truth
+        scores = study(BENCHMARK, gains, SEEDS, np.random.default_rng([5, number]))
+        block = score_block(scores, np.arange(BENCHMARK.people))
+        pair = {"m1": 1.0, "m0": -1.0}
+        found.append((block.contrast(pair, scope="benchmark"), block.contrast(pair)))
+    return found
+
+
+def shares(truth: float, size: float | None, methods: int = 2) -> dict[str, float]:
+    """How often each judgement is made on this benchmark."""
+    made = Counter(judge_claim(here, size, 1.0)[0] for here, _ in estimates(truth, methods))
+    return {judgement: count / STUDIES for judgement, count in made.items()}
+
+
+@pytest.mark.parametrize("methods", [2, 6])
+def test_a_true_claim_of_1_62_points_is_reproduced_with_ten_seeds_in_two_thirds_of_studies(
+    methods: int,
+) -> None:
+    found = shares(SIZE, SIZE, methods)
+    assert found["reproduced"] >= 2 / 3
+    assert found.get("not reproduced", 0) <= 0.05
+
+
+@pytest.mark.parametrize("size", [SIZE, 0.5, None])
+def test_a_claim_of_a_difference_where_there_is_none_is_reproduced_in_at_most_5_of_100_studies(
+    size: float | None,
+) -> None:
+    found = shares(0.0, size)
+    assert found.get("reproduced", 0) + found.get("real but smaller than the margin", 0) <= 0.05
+
+
+def test_a_claim_of_1_62_points_is_reproduced_in_at_most_7_of_100_studies_where_the_truth_is_0_62() -> None:
+    assert 0.02 <= shares(SIZE - 1.0, SIZE)["reproduced"] <= 0.07
+
+
+def test_a_real_difference_of_half_a_point_is_seldom_called_not_reproduced() -> None:
+    found = shares(0.5, None)
+    assert found.get("not reproduced", 0) <= 0.07
+    assert found["reproduced"] + found.get("real but smaller than the margin", 0) >= 0.1
+
+
+def test_a_published_size_that_is_the_difference_of_two_single_runs_is_contradicted_in_5_of_100_studies() -> (
+    None
+):
+    """Both the published pair and ours are drawn from the same truth."""
+    rng, wrong = np.random.default_rng(3), 0
+    for here, _ in estimates(SIZE):
+        published = SIZE + rng.normal(0, np.sqrt(2) * np.hypot(0.85, 0.43))
+        wrong += judge_claim(here, published, 1.0)[0] == "not reproduced"
+    assert 0.02 <= wrong / STUDIES <= 0.08
+
+
+def test_one_more_pair_of_single_runs_lies_in_its_interval_in_95_of_100_studies() -> None:
+    rng, inside = np.random.default_rng(4), 0
+    for here, _ in estimates(SIZE):
+        inside += single_runs(here, here).holds(SIZE + rng.normal(0, np.sqrt(2) * np.hypot(0.85, 0.43)))
+    assert 0.92 <= inside / STUDIES <= 0.98
+
+
+def test_a_pair_of_runs_on_new_people_varies_more_than_one_on_this_benchmark() -> None:
+    here = Estimate(0.0, -1.0, 1.0, 0.4, 18.0, SEEDS)
+    people = Estimate(0.0, -2.0, 2.0, 0.6, 30.0, SEEDS)
+    on_benchmark, for_people = single_runs(here, here), single_runs(people, here)
+    assert on_benchmark.high == pytest.approx(2.1009 * 0.4 * np.sqrt(11), rel=1e-4)
+    assert for_people.high == pytest.approx(2.1009 * np.sqrt(0.6**2 + 10 * 0.4**2), rel=1e-4)
+
+
+def test_the_corrected_p_decides_a_direction_and_a_size_within_the_margin() -> None:
+    one = Estimate(0.5, 0.1, 0.9, 0.2, 100.0, 10)
+    for size in (None, 0.5):
+        assert judge_claim(one, size, 1.0, p=0.02)[0] != "underpowered"
+        assert judge_claim(one, size, 1.0, p=0.08)[0] == "underpowered"
+
+
+@pytest.mark.parametrize(("size", "tests"), [(SIZE, 1), (0.9, 1), (None, 12)])
+def test_the_seeds_that_check_asks_for_reproduce_a_true_claim_four_times_out_of_five(
+    size: float | None, tests: int
+) -> None:
+    parts = Components(person=300.0, run=370.0, seed=2 * 0.85**2, methods=6)
+    needed = seeds_needed(parts, 1000, size, 1.0, tests)
+    assert needed is not None
+    chances = [chance_of_reproducing(parts, seeds, 1000, size, 1.0, tests) for seeds in (needed - 1, needed)]
+    assert chances[0] < 0.8 <= chances[1]
+
+
+def test_the_chance_that_check_computes_is_that_of_simulated_studies() -> None:
+    parts = Components(0.0, BENCHMARK.people * 2 * 0.43**2, 2 * 0.85**2, 2)
+    expected = chance_of_reproducing(parts, SEEDS, BENCHMARK.people, SIZE, 1.0)
+    assert shares(SIZE, SIZE)["reproduced"] == pytest.approx(expected, abs=0.06)
