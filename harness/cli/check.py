@@ -10,7 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.claims_check import ClaimOutlook, claim_outlooks, claims_problems, outlook_lines
+from harness.cli.claims_check import (
+    ClaimOutlook,
+    KnownVariances,
+    claim_outlooks,
+    claims_problems,
+    outlook_lines,
+)
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.launchers import open_launcher
@@ -23,7 +29,6 @@ from harness.study.study import Study
 
 if TYPE_CHECKING:
     from reports.comparison import ComparisonGroup
-    from reports.power import Design
 
 
 LONGEST_NAME = 240
@@ -42,15 +47,6 @@ class Detectable:
     corrected: float | None
     comparisons: int
     variances: str
-
-
-@dataclass(frozen=True)
-class KnownVariances:
-    """What runs on a dataset are expected to vary by: a design, and the runs that measured it, if any."""
-
-    design: Design
-    variances: str
-    group: ComparisonGroup | None = None
 
 
 @dataclass

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING
 from harness.study.study import Study
 
 if TYPE_CHECKING:
-    from harness.cli.check import KnownVariances
     from reports.claim_files import Claim
-    from reports.power import Components
+    from reports.comparison import ComparisonGroup
+    from reports.power import Components, Design
+
+
+@dataclass(frozen=True)
+class KnownVariances:
+    """What runs on a dataset are expected to vary by: a design, and the runs that measured it, if any."""
+
+    design: Design
+    variances: str
+    group: ComparisonGroup | None = None
 
 
 @dataclass(frozen=True)
