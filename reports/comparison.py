@@ -80,6 +80,12 @@ class ComparisonGroup:
         """Persons the queries belong to."""
         return int(self.person.max()) + 1
 
+    @property
+    def common_seeds(self) -> int | None:
+        """How many seeds every method that trains has; None where they differ."""
+        counts = {len(one.cells) for one in self.methods.values() if not one.untrained}
+        return counts.pop() if len(counts) == 1 else None
+
     @cached_property
     def blocks(self) -> Mapping[str, ScoreBlock]:
         """By metric, the scores of all methods with one row for each seed that any of them ran with."""

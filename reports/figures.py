@@ -152,8 +152,8 @@ def forest(
     xlabel: str = "",
     limits_from: Sequence[tuple[float, float, float]] = (),
     words: bool = False,
-) -> None:
-    """Draw differences as points with intervals, the first on top.
+) -> bool:
+    """Draw differences as points with intervals, the first on top; whether any lies outside the limits.
 
     Args:
         axes: Where.
@@ -170,8 +170,9 @@ def forest(
     axes.axvline(0, color=MUTED, lw=0.8, zorder=1)
     if limits_from:
         axes.set_xlim(*_limits(limits_from, margin or 0.0))
+    outside = False
     for row, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
-        _forest_row(axes, row, value, verdict)
+        outside |= _forest_row(axes, row, value, verdict)
         if words:
             at: Any = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8.5}
             axes.text(1.02, row, verdict, color=VERDICT_COLOURS.get(verdict, INK), **at)
@@ -182,6 +183,7 @@ def forest(
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     axes.set_xlabel(xlabel)
+    return outside
 
 
 def _limits(rows: Sequence[tuple[float, float, float]], margin: float) -> tuple[float, float]:
@@ -191,14 +193,18 @@ def _limits(rows: Sequence[tuple[float, float, float]], margin: float) -> tuple[
     return low - spare, high + spare
 
 
-def _forest_row(axes: Axes, row: int, value: tuple[float, float, float], verdict: str) -> None:
+def _forest_row(axes: Axes, row: int, value: tuple[float, float, float], verdict: str) -> bool:
+    """Draw a row; whether it lies outside the axes' limits, as an arrow at their edge with its value."""
     centre, low, high = value
     colour = VERDICT_COLOURS.get(verdict, PALETTE[0])
     left, right = axes.get_xlim()
     if axes.get_autoscalex_on() or left <= centre <= right:
         axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt", zorder=2)
         axes.plot([centre], [row], VERDICT_MARKERS.get(verdict, "o"), color=colour, ms=6, zorder=3)
-        return
+        for edge, marker, cut in ((left, "<", low < left), (right, ">", high > right)):
+            if cut and not axes.get_autoscalex_on():
+                axes.plot([edge], [row], marker, color=colour, ms=5, zorder=3, clip_on=False)
+        return False
     below = centre < left
     inward = 0.025 * (right - left)
     edge, step = (left + inward, 1) if below else (right - inward, -1)
@@ -208,3 +214,4 @@ def _forest_row(axes: Axes, row: int, value: tuple[float, float, float], verdict
         text, (edge, row), (8 * step, 0), textcoords="offset points", va="center",
         ha="left" if below else "right", fontsize=8, color=colour,
     )  # fmt: skip
+    return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from reports.document import TableCell
+from reports.document import Table, TableCell
 from reports.statistics import FEW_SEEDS, Comparison, Estimate
 
 NOTHING = "—"
@@ -113,6 +114,24 @@ def judged_difference(item: Comparison, link: str = "") -> TableCell:
     shown = difference_value(item, link)
     flag = plural(item.estimate.seeds, "seed") if item.few_seeds else ""
     return TableCell(shown.text, shown.sort, link, shown.note, flag, KINDS[item.verdict], word=item.verdict)
+
+
+def flags_as_note(table: Table, seeds: int | None) -> Table:
+    """The table with one note in place of its marks, where all methods that train have so few `seeds`.
+
+    None stands for numbers of seeds that differ: the marks stay.
+    """
+    if seeds is None or seeds >= FEW_SEEDS:
+        return table
+    common = plural(seeds, "seed")
+    rows = tuple(
+        tuple(replace(cell, flag="") if cell.flag == common else cell for cell in row) for row in table.rows
+    )
+    if rows == table.rows:
+        return table
+    verdict = ", and allow no verdict" if seeds == 1 else ""
+    note = f"All numbers of trained methods come from {common}: their spread is a guess{verdict}."
+    return replace(table, rows=rows, notes=(*table.notes, note))
 
 
 def missing(why: str, link: str = "") -> TableCell:

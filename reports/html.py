@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from reports.document import Prose, Section, Table, TableCell, TemplateBlock, visible
+from reports.document import Block, Prose, Section, Table, TableCell, TemplateBlock, visible
 
 _SYMBOLS = {"better": "▲", "worse": "▼", "tied": "=", "unknown": "?", "yes": "✓", "no": "✗"}
 
@@ -48,7 +49,7 @@ def page(
         .render(
             title=title,
             description=description,
-            sections=sections,
+            sections=[_notes_once(section) for section in sections],
             remarks=remarks,
             facts=facts,
             downloads=downloads,
@@ -58,6 +59,19 @@ def page(
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
+
+
+def _notes_once(section: Section) -> Section:
+    """The section with every note of its tables below the first one that has it."""
+    said: set[str] = set()
+    blocks: list[Block] = []
+    for block in section.blocks:
+        if isinstance(block, Table):
+            fresh = tuple(note for note in block.notes if note not in said)
+            said.update(block.notes)
+            block = replace(block, notes=fresh)
+        blocks.append(block)
+    return replace(section, blocks=tuple(blocks))
 
 
 def rendered(template: str, **values: Any) -> str:

@@ -12,14 +12,19 @@ from typing import Any
 from harness.machine.errors import HarnessError, StoreError
 from harness.store import checksums
 from harness.store.cell_run import RECORDS, RESULTS, CellRun, evaluation_key
-from harness.store.run_files import ENVIRONMENT, read_mapping, read_study
+from harness.store.run_files import (
+    DEFAULT_REFERENCE,
+    ENVIRONMENT,
+    listed_methods,
+    read_mapping,
+    read_study,
+    reference_of,
+)
 from harness.store.runs import RunStore
 from reports.cell_views import ALTERED, CellView, Run
 
 READ = "records/*.t2i.parquet"
 """The records that a report reads; these are hashed before they are believed."""
-DEFAULT_REFERENCE = "uit"
-"""The method everything is compared with when a study has it; otherwise the first one listed."""
 
 
 class RunError(HarnessError):
@@ -37,7 +42,8 @@ class StoredRuns:
     def methods(self) -> tuple[str, ...]:
         """Method labels, in the order the studies list them."""
         return _ordered(
-            (entry for run in self.runs for entry in _labels(run)), (c.method for c in self.cells)
+            (entry for run in self.runs for entry in listed_methods(run.study)),
+            (c.method for c in self.cells),
         )
 
     @cached_property
@@ -57,9 +63,8 @@ class StoredRuns:
 
         Where its runs could not be had, nothing is compared; no other method takes its place.
         """
-        listed = [label for run in self.runs for label in _labels(run)]
-        known = dict.fromkeys([*listed, *self.methods])
-        return DEFAULT_REFERENCE if DEFAULT_REFERENCE in known or not known else next(iter(known))
+        listed = [label for run in self.runs for label in listed_methods(run.study)]
+        return reference_of([*listed, *self.methods]) or DEFAULT_REFERENCE
 
     @property
     def ambiguous(self) -> Mapping[str, tuple[str, ...]]:
@@ -81,11 +86,6 @@ def _ordered(listed: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
     there = set(present)
     known = dict.fromkeys(name for name in listed if name in there)
     return (*known, *sorted(there - set(known)))
-
-
-def _labels(run: Run) -> list[str]:
-    entries = run.study.get("methods", ())
-    return [str(entry.get("name") if isinstance(entry, Mapping) else entry) for entry in entries]
 
 
 def read(directories: Sequence[Path]) -> StoredRuns:

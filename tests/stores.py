@@ -292,7 +292,7 @@ def add_pictures(directory: Path, target: str, caption: str) -> None:
     grey = np.full((96, 32, 3), 128, dtype=np.uint8)
     done = next(run for run in store.cells() if run.status.state == "done" and ".uit." in run.name)
     pictures.write_restorations(
-        done.directory, [pictures.RestorationPicture(caption, "A man.", grey, grey, grey, grey, 0.2, 0.4)]
+        done.directory, [pictures.RestorationPicture(caption, "A man.", *[grey] * 5, 0.2, 0.4, 0.3)]
     )
     trained_on = store.cells()[-1].parts["dataset"]["fingerprint"]
     pictures.write_pruned(directory, target, trained_on, "pattern 1.0", {caption: "woman red coat"})

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from harness.data.loader import DeviceData
     from methods.base import Batch
     from methods.uit import UIT
 
 PRUNED_CAPTIONS = 12
+RESTORED = 64
+"""Images whose restoration is measured; the chosen queries among them are shown."""
+RESTORED_AT_ONCE = 16
 
 Runs = Sequence[tuple[Cell, CellRun]]
 
@@ -86,7 +90,9 @@ def _restoring(done: Runs) -> Iterator[tuple[Cell, CellRun]]:
 
 
 def _restorations(cell: Cell, run: CellRun, context: Context) -> Iterable[RestorationPicture]:
-    """The chosen queries of the home test split, restored with their own caption and with somebody else's."""
+    """Test images restored with their own caption, with somebody else's and with none: the chosen queries,
+    then others that are measured without being shown.
+    """
     import torch
 
     method: Any = context.trained_method(cell, run, "val")
@@ -94,15 +100,33 @@ def _restorations(cell: Cell, run: CellRun, context: Context) -> Iterable[Restor
         return []
     device = context.fabric(cell).device
     data = context.split(cell.dataset, InputSpec.of(cell), "test", device)
-    queries = np.array(chosen_queries(len(data.split.captions), cell.dataset))
-    others = _somebody_else(queries, data.split.caption_person)
+    queries = _measured_queries(len(data.split.captions), cell.dataset)
     generator = torch.Generator().manual_seed(seed_for("restorations", cell.dataset))
     noise = torch.rand(len(queries), method.clip.patches, generator=generator).to(device)
     method.eval().to(device)
+    rows: list[RestorationPicture] = []
     with torch.inference_mode():
-        right = _Restored(method, data.batch(queries), noise)
-        wrong = _Restored(method, data.batch(queries), noise, data.batch(others).captions)
-    captions = data.split.captions
+        for part in range(0, len(queries), RESTORED_AT_ONCE):
+            chunk = slice(part, part + RESTORED_AT_ONCE)
+            rows += _restored_rows(method, data, queries[chunk], noise[chunk])
+    return rows
+
+
+def _restored_rows(
+    method: Any, data: DeviceData, queries: NDArray[Any], noise: Tensor
+) -> list[RestorationPicture]:
+    """The images of some queries, each restored three times with the same patches hidden."""
+    others = _somebody_else(queries, data.split.caption_person)
+    batch, captions = data.batch(queries), data.split.captions
+    empty = method.clip.tokenizer([""])
+    right, wrong, none = (
+        _Restored(method, batch, noise, words)
+        for words in (
+            batch.captions,
+            data.batch(others).captions,
+            empty.to(batch.captions).expand_as(batch.captions),
+        )
+    )
     return [
         RestorationPicture(
             caption=captions[query],
@@ -111,11 +135,22 @@ def _restorations(cell: Cell, run: CellRun, context: Context) -> Iterable[Restor
             masked=right.masked[row],
             right=right.restored[row],
             wrong=wrong.restored[row],
+            none=none.restored[row],
             error_right=right.errors[row],
             error_wrong=wrong.errors[row],
+            error_none=none.errors[row],
         )
         for row, (query, other) in enumerate(zip(queries, others, strict=True))
     ]
+
+
+def _measured_queries(captions: int, dataset: str) -> NDArray[Any]:
+    """The chosen queries first, then others drawn once from the dataset's name, `RESTORED` together."""
+    chosen = chosen_queries(captions, dataset)
+    rest = np.setdiff1d(np.arange(captions), chosen)
+    rng = np.random.default_rng(seed_for("restored images", dataset))
+    more = rng.choice(rest, min(max(0, RESTORED - len(chosen)), len(rest)), replace=False)
+    return np.concatenate([np.array(chosen, dtype=np.int64), np.sort(more)])
 
 
 def _somebody_else(queries: NDArray[Any], person: NDArray[Any]) -> NDArray[Any]:
@@ -131,12 +166,12 @@ def _somebody_else(queries: NDArray[Any], person: NDArray[Any]) -> NDArray[Any]:
 class _Restored:
     """One batch through TIR, as pictures: hidden patches as restored, visible ones in grey, as seen."""
 
-    def __init__(self, method: UIT, batch: Batch, noise: Tensor, captions: Tensor | None = None) -> None:
+    def __init__(self, method: UIT, batch: Batch, noise: Tensor, captions: Tensor) -> None:
         from methods.restoration import grey, to_patches
 
         self._method = method
         size = method.clip.config.patch_size
-        words = method.clip.text_tokens(batch.captions if captions is None else captions)
+        words = method.clip.text_tokens(captions)
         predicted, plan = method.restore(batch.images, words, {"patches": noise})
         hidden = (plan.order >= plan.visible.shape[1]).unsqueeze(-1)
         seen = to_patches(grey(batch.images), size)

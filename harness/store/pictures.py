@@ -5,18 +5,21 @@ DIR/pictures/<target>.<data>.queries.parquet    query (caption index), caption, 
                                                 chosen (bool)
 DIR/pictures/<dataset>.<data>.pruned.json       {"data", "tagger": "name version", "examples": [{"caption",
                                                 "pruned"}, …]}
-DIR/cells/<cell>/restorations.parquet           caption, wrong_caption, error_right, error_wrong, and as WebP
-                                                bytes original, masked, right, wrong
+DIR/cells/<cell>/restorations.parquet           caption, wrong_caption, error_right, error_wrong, error_none,
+                                                and as WebP bytes original, masked, right, wrong, none; the
+                                                bytes are empty for rows that are measured and not shown
 
 `<data>` is the beginning of the fingerprint of the data that the pictures were drawn from; the whole stands
 inside each file, and nothing is read for other data: index 7 of one test split is somebody else in another.
 
-A report shows chosen queries, drawn once for all methods, and the worst ones of a run. Only images among the
-first ten of these are kept, so a gallery of 20,000 costs no more than one of 200.
+A report shows chosen queries, drawn once for all methods, the worst ones of a run, and those that only one
+of two methods finds. Only images among the first ten of these are kept, so a gallery of 20,000 costs no more
+than one of 200.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +41,8 @@ FOLDER = "pictures"
 RESTORATIONS = "restorations.parquet"
 CHOSEN = 6
 WORST = 6
+DIFFERING = 3
+"""Queries that only one of two methods finds, kept for each of them."""
 HEIGHT = 128
 """Pixels of a thumbnail."""
 _DATA = b"data"
@@ -70,12 +75,15 @@ def write_gallery(store: RunStore, target: str, data: str, split: Split) -> None
     """
     chosen = chosen_queries(len(split.captions), target)
     queries, images = set(chosen), set()
-    for run in _evaluated_on(store, target, data):
+    runs = list(_evaluated_on(store, target, data))
+    differing = _differing(runs, store.reference, target)
+    for run in runs:
         try:
             frame = run.records(target, "val", "t2i")
         except StoreError:
             continue
-        shown = chosen + worst_queries(frame["rank"].to_numpy(dtype=float, na_value=np.nan))
+        worst = worst_queries(frame["rank"].to_numpy(dtype=float, na_value=np.nan))
+        shown = [*chosen, *worst, *differing.get(run.name, ())]
         queries |= set(shown)
         tops = frame.set_index("query")["top"]
         images |= {int(image) for query in shown if query in tops.index for image in tops[query]}
@@ -91,6 +99,32 @@ def _evaluated_on(store: RunStore, target: str, data: str) -> Iterator[CellRun]:
             (row.get("target"), row.get("fingerprint")) == (target, data) for row in run.results
         ):
             yield run
+
+
+def _differing(runs: Sequence[CellRun], reference: str, target: str) -> dict[str, set[int]]:
+    """By cell, the queries that only the reference or only another method finds, of their first seeds."""
+    ranks: dict[str, tuple[str, dict[int, float]]] = {}
+    for run in sorted(runs, key=lambda run: run.cell.seed):
+        if run.cell.dataset == target and run.cell.method not in ranks:
+            with contextlib.suppress(StoreError):
+                ranks[run.cell.method] = run.name, _rank_by_query(run, target)
+    name, ours = ranks.pop(reference, ("", {}))
+    shown: dict[str, set[int]] = {name: set()}
+    for other, theirs in ranks.values():
+        shown[other] = {*found_only_by(ours, theirs), *found_only_by(theirs, ours)}
+        shown[name] |= shown[other]
+    return shown
+
+
+def _rank_by_query(run: CellRun, target: str) -> dict[int, float]:
+    columns = run.record_columns(target, "val", "t2i", ("query", "rank"))
+    return {int(query): float(rank) for query, rank in zip(columns["query"], columns["rank"], strict=True)}
+
+
+def found_only_by(one: Mapping[int, float], other: Mapping[int, float]) -> list[int]:
+    """The queries that `one` finds at rank 1 and `other` ranks deepest; both are ranks by query."""
+    missed = [query for query, rank in one.items() if rank == 1 and other.get(query, 0) > 1]
+    return sorted(missed, key=lambda query: (-other[query], query))[:DIFFERING]
 
 
 def _path(directory: Path, dataset: str, data: str, kind: str) -> Path:
@@ -162,19 +196,23 @@ class RestorationPicture:
     """Restored with the image's own caption."""
     wrong: NDArray[np.uint8]
     """Restored with the caption of somebody else."""
+    none: NDArray[np.uint8]
+    """Restored with an empty caption."""
     error_right: float
     error_wrong: float
+    error_none: float
 
 
 def write_restorations(cell: Path, restorations: Iterable[RestorationPicture]) -> None:
-    """Keep restorations in a cell's directory."""
+    """Keep restorations in a cell's directory: the errors of all, the pictures of the first ones."""
     rows = list(restorations)
     columns: dict[str, list[object]] = {
         name: [getattr(row, name) for row in rows]
-        for name in ("caption", "wrong_caption", "error_right", "error_wrong")
+        for name in ("caption", "wrong_caption", "error_right", "error_wrong", "error_none")
     }
-    for name in ("original", "masked", "right", "wrong"):
-        columns[name] = [webp(getattr(row, name)) for row in rows]
+    for name in ("original", "masked", "right", "wrong", "none"):
+        shown = [webp(getattr(row, name)) for row in rows[:CHOSEN]]
+        columns[name] = [*shown, *[b""] * (len(rows) - len(shown))]
     _write_table(cell / RESTORATIONS, columns)
 
 

@@ -7,6 +7,7 @@ Their contents are what their writers describe: `leakage.json` and `overhead.jso
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import yaml
 from harness.machine.errors import StoreError
 
 STUDY, ENVIRONMENT, CLAIMS, CERTIFICATE = "study.yaml", "environment.json", "claims.yaml", "certificate.json"
+DEFAULT_REFERENCE = "uit"
+"""The method everything is compared with when a study has it; otherwise the first one listed."""
 SEARCH, OVERHEAD, LEAKAGE = "search.json", "overhead.json", "leakage.json"
 
 
@@ -33,6 +36,17 @@ def read_study(directory: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise StoreError(f"{path}: damaged: a study is a mapping; `run` writes it again")
     return values
+
+
+def listed_methods(study: Mapping[str, Any]) -> list[str]:
+    """The labels of a study's methods, in its order."""
+    entries = study.get("methods", ())
+    return [str(entry.get("name") if isinstance(entry, Mapping) else entry) for entry in entries]
+
+
+def reference_of(labels: Sequence[str]) -> str:
+    """The method that the others are compared with: `uit`, or the first listed; empty of none."""
+    return DEFAULT_REFERENCE if DEFAULT_REFERENCE in labels else next(iter(labels), "")
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

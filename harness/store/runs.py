@@ -28,6 +28,7 @@ from harness.machine import files
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_json, atomic_write, read_json
 from harness.store.cell_run import FORMAT, CellRun
+from harness.store.run_files import listed_methods, reference_of
 from harness.study.cell import Cell, fingerprint
 from harness.study.study import Study
 
@@ -125,6 +126,11 @@ class RunStore:
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             return {}
         return values if isinstance(values, dict) else {}
+
+    @property
+    def reference(self) -> str:
+        """The method that the others are compared with; empty where there is no study."""
+        return reference_of(listed_methods(self.study()))
 
     def write_study(self, study: Study) -> None:
         """Keep the resolved study, its claims, and where it came from."""

@@ -11,6 +11,7 @@ from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import (
     difference_value,
+    flags_as_note,
     mean_of,
     missing,
     number,
@@ -58,7 +59,7 @@ def result_table(context: ReportContext, group: ComparisonGroup, metric: str) ->
     rows = [_row(context, group, method, metric) for method in methods]
     if quoted:
         rows = [(*row, cell) for row, cell in zip(rows, quoted, strict=True)]
-    return Table(
+    table = Table(
         f"{metric.lower()}-{group.evaluation.key}",
         f"{metric} on {group.evaluation.title}",
         (*_columns(group.reference, metric), *([Column("Published")] if quoted else [])),
@@ -66,6 +67,7 @@ def result_table(context: ReportContext, group: ComparisonGroup, metric: str) ->
         (*_notes(group), *notes),
         data_notes=context.data_notes(group),
     )
+    return flags_as_note(table, group.common_seeds)
 
 
 def _columns(reference: str, metric: str) -> tuple[Column, ...]:
@@ -101,7 +103,7 @@ def _notes(group: ComparisonGroup) -> tuple[str, ...]:
             f"test, Holm over {family}; tied: two one-sided tests exclude more than ±"
             f"{group.options.margin:g} points, Holm likewise."
         )
-    if few:
+    if few and group.common_seeds is None:
         notes.append(
             "Numbers marked with their seeds come from fewer than 3: their spread is a guess"
             + (", and one seed allows no verdict." if 1 in few else ".")
@@ -229,4 +231,5 @@ def _pairs_table(context: ReportContext, group: ComparisonGroup) -> Table:
         rows.append(tuple(row))
     note = f"A family of its own: Holm over {plural(len(rows), 'pair')}, for each metric."
     title = f"All other pairs on {group.evaluation.title}"
-    return Table(f"pairs-{group.evaluation.key}", title, columns, tuple(rows), (note,), folded=True)
+    table = Table(f"pairs-{group.evaluation.key}", title, columns, tuple(rows), (note,), folded=True)
+    return flags_as_note(table, group.common_seeds)

@@ -9,7 +9,7 @@ import numpy as np
 from reports.comparison import ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
-from reports.formatting import mean_of, missing, number, plural
+from reports.formatting import flags_as_note, mean_of, missing, number, plural
 from reports.power import comparisons, detectable
 from reports.statistics import FEW_SEEDS
 
@@ -56,7 +56,7 @@ def _outlook(groups: Sequence[ComparisonGroup]) -> Table | None:
     ]
     if all(value.sort is None for value in rows[0][1:]):
         return None
-    return Table("power", "Detectable difference, points of R1", columns, tuple(rows))
+    return Table("power", "Detectable difference, points of R1", columns, tuple(rows), _fewest(groups))
 
 
 def _size(group: ComparisonGroup, **design: int) -> TableCell:
@@ -64,9 +64,20 @@ def _size(group: ComparisonGroup, **design: int) -> TableCell:
     link = f"table-variance-{group.evaluation.key}"
     if size is None:
         return missing("needs two methods with two seeds", link)
-    block = group.blocks["R1"]
-    few = [seeds for name in block.trained if (seeds := block.own_parts(name).seeds) < FEW_SEEDS]
-    return TableCell(number(size), size, link, flag=plural(min(few), "seed") if few else "")
+    return TableCell(number(size), size, link)
+
+
+def _fewest(groups: Sequence[ComparisonGroup]) -> tuple[str, ...]:
+    """A note where the variances come from few seeds; nothing where they do not."""
+    seeds = [
+        group.blocks["R1"].own_parts(name).seeds for group in groups for name in group.blocks["R1"].trained
+    ]
+    fewest = min(seeds, default=FEW_SEEDS)
+    if fewest >= FEW_SEEDS:
+        return ()
+    return (
+        f"The variances behind these numbers come from as few as {plural(fewest, 'seed')}: a rough guess.",
+    )
 
 
 def _decomposition(context: ReportContext, group: ComparisonGroup) -> Table:
@@ -82,7 +93,8 @@ def _decomposition(context: ReportContext, group: ComparisonGroup) -> Table:
     rows = tuple(_uncertainty(context, group, method) for method in group.methods)
     title = f"Where the uncertainty comes from on {group.evaluation.title}"
     note = "Points of R1. 0.00 from seeds: they differ by no more than noise on single people explains."
-    return Table(f"variance-{group.evaluation.key}", title, columns, rows, (note,))
+    table = Table(f"variance-{group.evaluation.key}", title, columns, rows, (note,))
+    return flags_as_note(table, group.common_seeds)
 
 
 def _uncertainty(context: ReportContext, group: ComparisonGroup, method: str) -> tuple[TableCell, ...]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.machine.errors import StoreError
-from harness.store.pictures import Gallery, read_gallery
+from harness.store.pictures import Gallery, found_only_by, read_gallery
 from reports.cell_views import CellView, Evaluation
 from reports.comparison import SELECTED_ON_VAL, ComparisonGroup
 from reports.document import Block, TemplateBlock
+from reports.formatting import plural
 
 WORST = 6
-DIFFERING = 3
-"""Queries that only one of two methods finds, shown for each of them."""
 FOUND_WITHIN = 10
 """A query that ranks deeper is not shown on a sheet: it counts as not found there."""
 
@@ -138,42 +137,62 @@ def sheets(group: ComparisonGroup) -> list[Block]:
 
 
 def side_by_side(group: ComparisonGroup) -> list[Block]:
-    """The reference beside the method whose difference is largest, on the queries where they differ most."""
-    if group.reference not in group.methods:
+    """The reference beside another method, on the queries that only one of them finds at rank 1."""
+    other = _most_different(group)
+    if not other:
         return []
-    judged = {method: item for (method, metric), item in group.against_reference.items() if metric == "R1"}
-    if not judged:
-        return []
-    other = max(judged, key=lambda method: abs(judged[method].estimate.value))
-    pair = [retrieval(group.evaluation, group.methods[name].cells[0]) for name in (group.reference, other)]
-    one, two = pair
+    one, two = (
+        retrieval(group.evaluation, group.methods[name].cells[0]) for name in (group.reference, other)
+    )
     if one is None or two is None:
         return []
-    parts = [(f"Only {a.cell.method} finds", _only(a, b), a, b) for a, b in ((one, two), (two, one))]
-    shown = [
+    parts = [
         {
-            "title": title,
+            "title": f"Only {a.cell.method} finds",
             "queries": [
-                {"caption": a.shown(query)["caption"], "rows": [_row(one, query), _row(two, query)]}
-                for query in queries
+                {"caption": a.gallery.queries[query]["caption"], "rows": [_row(one, query), _row(two, query)]}
+                for query in _only(a, b)
             ],
         }
-        for title, queries, a, _ in parts
-        if queries
+        for a, b in ((one, two), (two, one))
     ]
+    shown = [part for part in parts if part["queries"]]
     if not shown:
         return []
-    title = f"{one.cell.method} beside {other} on {group.evaluation.title}, where they differ most"
-    return [TemplateBlock("side_by_side.html", {"title": title, "parts": shown})]
+    values = {
+        "title": f"{group.reference} beside {other} on {group.evaluation.title}, where they differ most",
+        "finding": _who_finds(group, other),
+        "parts": shown,
+    }
+    return [TemplateBlock("side_by_side.html", values)]
+
+
+def _most_different(group: ComparisonGroup) -> str:
+    """The method whose R1 differs most from the reference's: of those that train, where any does."""
+    judged = {method: item for (method, metric), item in group.against_reference.items() if metric == "R1"}
+    trained = {method: item for method, item in judged.items() if not group.methods[method].untrained}
+    among = trained or judged
+    return max(among, key=lambda method: abs(among[method].estimate.value), default="")
+
+
+def _who_finds(group: ComparisonGroup, other: str) -> str:
+    """How many captions both first runs find at rank 1, and how many only one of them."""
+    pair = [group.methods[name] for name in (group.reference, other)]
+    one, two = (scores.scores["R1"][0] == 1 for scores in pair)
+    seeds = [scores.cells[0].seed for scores in pair]
+    names = [f"{scores.label} (seed {seed})" for scores, seed in zip(pair, seeds, strict=True)]
+    return (
+        f"Of {plural(group.queries, 'caption')}, only {names[0]} finds {int((one & ~two).sum()):,} at "
+        f"rank 1, only {names[1]} {int((two & ~one).sum()):,}, both {int((one & two).sum()):,}."
+    )
 
 
 def _only(one: Retrieval, other: Retrieval) -> Sequence[int]:
     """Queries that `one` finds first and `other` ranks deepest, among those whose pictures were kept."""
-    shared = [query for query in one.answers if query in other.answers]
-    differing = [
-        query for query in shared if one.answers[query]["rank"] == 1 and other.answers[query]["rank"] > 1
+    ranks = [
+        {query: float(answer["rank"]) for query, answer in side.answers.items()} for side in (one, other)
     ]
-    return sorted(differing, key=lambda query: (-other.answers[query]["rank"], query))[:DIFFERING]
+    return found_only_by(*ranks)
 
 
 def _row(retrieved: Retrieval, query: int) -> dict[str, Any]:

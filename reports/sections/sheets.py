@@ -14,7 +14,7 @@ from harness.store.pictures import read_pruned, read_restorations
 from reports.cell_views import CellView
 from reports.context import ReportContext
 from reports.document import Block, Section, TemplateBlock
-from reports.formatting import plural
+from reports.formatting import listed, plural
 from reports.sections.retrieval import picture, reference_cell, sheets, side_by_side
 
 RESTORED = 6
@@ -34,7 +34,7 @@ def section(context: ReportContext) -> Section | None:
 
 def _restorations(cells: tuple[CellView, ...]) -> list[Block]:
     for cell in cells:
-        rows = ([] if cell.stored is None else read_restorations(cell.stored.directory))[:RESTORED]
+        rows = [] if cell.stored is None else read_restorations(cell.stored.directory)
         if rows:
             return [
                 TemplateBlock(
@@ -43,7 +43,7 @@ def _restorations(cells: tuple[CellView, ...]) -> list[Block]:
                         "title": f"What {cell.method} restores, seed {cell.seed}, {cell.dataset}",
                         "link": cell.anchor,
                         "finding": _finding(rows),
-                        "rows": [_restored(row) for row in rows],
+                        "rows": [_restored(row) for row in rows[:RESTORED]],
                     },
                 )
             ]
@@ -51,19 +51,25 @@ def _restorations(cells: tuple[CellView, ...]) -> list[Block]:
 
 
 def _finding(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the caption helps to restore: the mean error with the right and with a wrong one."""
-    right, wrong = (mean(row[name] for row in rows) for name in ("error_right", "error_wrong"))
-    shown = f"{right:.3f} with the right caption, {wrong:.3f} with somebody else’s"
+    """Whether the caption helps to restore: the mean error with its own, a foreign and an empty caption."""
+    kinds = [("right", "its own caption"), ("wrong", "somebody else’s"), ("none", "no caption")]
+    errors = {kind: [row[f"error_{kind}"] for row in rows if f"error_{kind}" in row] for kind, _ in kinds}
+    shown = [f"{mean(errors[kind]):.3f} with {text}" for kind, text in kinds if errors[kind]]
     better = sum(row["error_right"] < row["error_wrong"] for row in rows)
     return (
-        f"Mean error {shown}; the right caption restores better in {better} of {plural(len(rows), 'image')}."
+        f"Mean error over {plural(len(rows), 'test image')}: {listed(shown)}. An image’s own caption "
+        f"restores it better than somebody else’s in {better} of {len(rows)} (chance: half)."
     )
 
 
 def _restored(row: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: picture(row.get(name)) for name in ("masked", "right", "wrong", "original")}
-    errors = {name: f"{row[name]:.3f}" for name in ("error_right", "error_wrong")}
-    return {**shown, **errors, "caption": row["caption"], "wrong_caption": row["wrong_caption"]}
+    kinds = [("right", "its caption"), ("wrong", "somebody else’s"), ("none", "no caption")]
+    pictures = [("seen", picture(row.get("masked")), "")]
+    pictures += [
+        (label, picture(row[kind]), f"{row[f'error_{kind}']:.3f}") for kind, label in kinds if kind in row
+    ]
+    pictures.append(("original", picture(row.get("original")), ""))
+    return {"pictures": pictures, "caption": row["caption"], "wrong_caption": row["wrong_caption"]}
 
 
 def _pruned(context: ReportContext) -> list[Block]:

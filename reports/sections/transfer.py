@@ -13,7 +13,7 @@ from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import INK
-from reports.formatting import interval, missing, number, plural
+from reports.formatting import flags_as_note, interval, missing, number, plural
 from reports.sections.ablation import judged
 from reports.statistics import Estimate, Sample, drop, retention
 
@@ -121,15 +121,15 @@ def _table(context: ReportContext, group: ComparisonGroup, metric: str) -> Table
         Column("Published"),
     )
     rows = tuple(_row(context, group, method, metric) for method in context.methods_of(group))
-    key = f"transfer-{metric.lower()}-{group.evaluation.key}"
-    return Table(
-        key,
+    table = Table(
+        f"transfer-{metric.lower()}-{group.evaluation.key}",
         f"{metric}, {group.evaluation.title}",
         columns,
         rows,
         group.notes,
         data_notes=context.data_notes(group),
     )
+    return flags_as_note(table, group.common_seeds)
 
 
 def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:

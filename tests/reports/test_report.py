@@ -168,7 +168,7 @@ def test_every_chapter_and_picture_of_a_full_study_is_on_the_page(full: reports.
         assert f">{chapter}</h2>" in text, chapter
     figures = {path.stem for path in (full.path.parent / "report" / "figures").glob("*.pdf")}
     assert {
-        "forest-cuhk-pedes",
+        "forest-cuhk-pedes-rstpreid",
         "effects-rstpreid",
         "transfer-r1",
         "transfer-map",

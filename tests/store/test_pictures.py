@@ -90,3 +90,35 @@ def test_a_page_shows_no_caption_of_a_person_that_the_records_do_not_name(store:
         run.save_records(TARGET, "val", "t2i", frame)
         run.finish()
     assert "Worst queries" not in built(store)
+
+
+def test_the_queries_that_only_one_of_two_methods_finds_are_kept_and_shown_side_by_side(
+    store: RunStore,
+) -> None:
+    ours, theirs = (
+        next(run for run in store.cells() if run.cell.method == name) for name in ("uit", "baseline")
+    )
+    ranks = {"uit": {7: 1, 8: 40, 9: 1}, "baseline": {7: 50, 8: 1, 9: 1}}
+    for run in (ours, theirs):
+        frame = run.records(TARGET, "val", "t2i")
+        frame["rank"] = 2
+        for query, rank in ranks[run.cell.method].items():
+            frame.loc[frame["query"] == query, "rank"] = rank
+        run.save_records(TARGET, "val", "t2i", frame)
+        run.finish()
+    stores.add_pictures(store.directory, TARGET, CAPTION)
+    kept = read_gallery(store.directory, TARGET, DATA)
+    tops = ours.records(TARGET, "val", "t2i").set_index("query")["top"]
+    assert {7, 8} <= set(kept.queries)
+    assert {int(image) for image in tops[7]} <= set(kept.images)
+    page = built(store)
+    assert "Only uit finds" in page
+    assert "Only baseline finds" in page
+    assert "only uit (seed 0) finds 1 at rank 1, only baseline (seed 0) 1, both 1." in page
+
+
+def test_a_page_says_what_captions_are_worth_for_restoring_an_image(store: RunStore) -> None:
+    stores.add_pictures(store.directory, TARGET, CAPTION)
+    page = built(store)
+    assert "0.200 with its own caption, 0.400 with somebody else’s and 0.300 with no caption" in page
+    assert "restores it better than somebody else’s in 1 of 1" in page
