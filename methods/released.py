@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.registry import NoSettings
+from harness.registry.settings import NoSettings
 from methods.backbones import BackboneConfig, config_from_raw
 from methods.blocks import heads_of
 from methods.clip import Backbone, DualEncoder, encoder_weights, load_weights

@@ -153,12 +153,16 @@ def test_a_package_s_plugin_is_found_without_an_option_and_named_when_it_is_brok
         "    print(error)\n"
     )
 
-    def printed() -> str:
+    def printed(code: str = code) -> str:
         environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{Path(__file__).parents[1]}"}
         command = [sys.executable, "-c", code]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
     assert printed().split() == [str(module), str(module)]
+    worker = (
+        f"import pathlib\nfrom harness import registry\nregistry.load_plugin(pathlib.Path({str(module)!r}))\n"
+    )
+    assert printed(worker + code).split() == [str(module), str(module)]
     module.write_text("\nraise RuntimeError('broken')\n")
     assert "plugin 'theirs' of their-package (their_methods)" in printed()
     assert "their_methods.py:2: RuntimeError: broken" in printed()

@@ -1,4 +1,4 @@
-"""What every verb does around its work: refuse in lines, answer as text or JSON, register plugins."""
+"""What every verb does around its work: refuse in lines, answer as text or JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -46,19 +45,6 @@ def print_lines(lines: Iterator[str] | Sequence[str]) -> None:
     """Print lines on standard error."""
     for line in lines:
         print(line, file=sys.stderr)
-
-
-def load_plugins(plugins: Sequence[Path] | None, data_root: Path | None = None) -> None:
-    """Register what plugins, and the dataset files of the data root, describe."""
-    from harness.data.dataset_files import register_data_root
-    from harness.machine import paths
-    from harness.registry import load_plugin
-
-    for path in plugins or ():
-        load_plugin(path)
-    root = paths.data_root(data_root)
-    if root is not None:
-        register_data_root(root)
 
 
 def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:

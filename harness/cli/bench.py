@@ -8,17 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.answers import answer, load_plugins, one_of, refusals
+from harness.cli.answers import answer, one_of, refusals
 from harness.cli.command import StrictTyper
 from harness.cli.options import (
-    DataRoot,
+    AnswerOptions,
     Deterministic,
-    Device,
-    Json,
-    Plugin,
     Threads,
     height_and_width,
-    machine_of,
     takes_groups,
 )
 
@@ -49,12 +45,10 @@ class StepOptions:
 def bench_step(
     step: StepOptions,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON object to this file.")] = None,
-    data_root: DataRoot = None,
-    device: Device = "auto",
+    *,
+    options: AnswerOptions,
     threads: Threads = 1,
     deterministic: Deterministic = False,
-    plugin: Plugin = None,
-    as_json: Json = False,
 ) -> None:
     """A training step beside a reference step, in turns: pairs per second, compute, memory, the ratio."""
     one_of("--precision", step.precision, ("bf16", "fp32", "released"))
@@ -66,8 +60,7 @@ def bench_step(
         from harness.speed.bench import StepBench, render
         from harness.speed.bench import bench_step as measured
 
-        load_plugins(plugin, data_root)
-        machine = machine_of(data_root, device, plugin, threads=threads, deterministic=deterministic)
+        machine = options.machine(threads=threads, deterministic=deterministic)
         asked: dict[str, Any] = dict(vars(step))
         size = asked.pop("size")
         wanted = StepBench(**asked, image_size=None if size is None else height_and_width(size, "--size"))
@@ -75,7 +68,7 @@ def bench_step(
             found = measured(wanted, Context(machine, progress))
         if out is not None:
             atomic_json(out, found)
-    answer(found, as_json, lambda: render(found))
+    answer(found, options.as_json, lambda: render(found))
 
 
 @bench_app.command("table")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.answers import answer, load_plugins, print_lines, refusals
+from harness.cli.answers import answer, print_lines, refusals
 from harness.cli.command import StrictTyper
-from harness.cli.options import DataRoot, Json, Plugin, SkipBroken, Subset, height_and_width
+from harness.cli.options import DataOptions, Json, SkipBroken, Subset, height_and_width, takes_groups
 from harness.machine import paths
 from harness.machine.errors import ExitCode
 from harness.machine.progress import Progress
@@ -21,18 +21,17 @@ data_app = StrictTyper(
 
 
 @data_app.command("check")
+@takes_groups
 def data_check(
     name: Annotated[str, typer.Argument(help="A dataset's name.")],
-    data_root: DataRoot = None,
-    plugin: Plugin = None,
+    data: DataOptions,
     as_json: Json = False,
 ) -> None:
     """Counts beside the published ones, missing and broken files. Exits 2 when the data is damaged."""
     with refusals():
         from harness.data.checks import check_dataset
 
-        load_plugins(plugin, data_root)
-        found = check_dataset(name, paths.data_root(data_root))
+        found = check_dataset(name, data.register())
     answer(found, as_json, lambda: render(found))
     if found["damaged"]:
         print_lines(found["problems"])
@@ -52,21 +51,21 @@ def data_init(
 
 
 @data_app.command("cache")
+@takes_groups
 def data_cache(
     name: Annotated[str, typer.Argument(help="A dataset's name.")],
-    data_root: DataRoot = None,
+    data: DataOptions,
     size: Annotated[str, typer.Option(help="Height×width of the images, like 384x128.")] = "384x128",
     subset: Subset = None,
     skip_broken: SkipBroken = False,
-    plugin: Plugin = None,
 ) -> None:
     """Decode every image once, so that training never waits for it."""
     with refusals():
         from harness.machine.progress import shown
 
-        load_plugins(plugin, data_root)
+        data_root = data.register()
         with shown() as progress:
-            lines = cache_data(name, paths.data_root(data_root), size, subset, skip_broken, progress)
+            lines = cache_data(name, data_root, size, subset, skip_broken, progress)
     print("\n".join(lines))
 
 

@@ -136,15 +136,11 @@ class StudyOptions:
     seeds: Seeds = None
     subset: Subset = None
     overrides: Set = None
-    data_root: DataRoot = None
-    plugin: Plugin = None
 
     def load(self) -> Study:
         """The study, checked. Raises `StudyError`, and `typer.BadParameter` for seeds that are no number."""
-        from harness.cli.answers import load_plugins
         from harness.study.study import load_study
 
-        load_plugins(self.plugin, self.data_root)
         return load_study(
             self.study,
             self.overrides or (),
@@ -190,10 +186,86 @@ def _seeds(texts: Sequence[str] | None) -> int | list[int] | None:
 
 
 @dataclass(frozen=True)
-class MachineOptions:
-    """Where the cells of a study run; the same for `run` and `check`."""
+class DataOptions:
+    """Where datasets lie, and which files register more datasets or methods."""
+
+    data_root: DataRoot = None
+    plugin: Plugin = None
+
+    def register(self) -> Path | None:
+        """Register what plugins and the dataset files of the data root describe; the data root, if any."""
+        from harness import registry
+        from harness.data.dataset_files import register_data_root
+        from harness.machine import paths
+
+        registry.load_plugins(self.plugin or ())
+        root = paths.data_root(self.data_root)
+        if root is not None:
+            register_data_root(root)
+        return root
+
+
+@dataclass(frozen=True)
+class DeviceOptions(DataOptions):
+    """The same, and the device to compute on."""
 
     device: Device = "auto"
+
+    def machine(self, **settings: Any) -> Machine:
+        """Where and how to run, with plugins registered and this process made ready for it.
+
+        Args:
+            settings: other fields of `Machine`: `devices`, `threads`, `deterministic`, `skip_broken`.
+        """
+        from harness import registry
+        from harness.launch.context import prepare_arithmetic
+        from harness.machine.environment import Machine, command
+
+        root = self.register()
+        # Dataset files that were found or named by the study are passed to workers too.
+        plugins = registry.plugins()
+        machine = Machine(root, self.device, plugins=plugins, command=command(), **settings)
+        prepare_arithmetic(machine)
+        return machine
+
+
+@dataclass(frozen=True)
+class AnswerOptions(DeviceOptions):
+    """What the commands share that compute something on a device and print it."""
+
+    as_json: Json = False
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """What a checkpoint does not say of itself."""
+
+    backbone: Backbone = None
+    image_size: ImageSize = None
+    ignore: Ignore = None
+
+    def keywords(self) -> dict[str, Any]:
+        """The keyword arguments of `open_model`. Raises `StudyError` for a size that is none."""
+        size = None if self.image_size is None else height_and_width(self.image_size, "--image-size")
+        return {"backbone": self.backbone, "image_size": size, "ignore": self.ignore or ()}
+
+
+@dataclass(frozen=True)
+class SearchedOptions(CheckpointOptions):
+    """The same, and which part of a dataset is searched with it."""
+
+    split: Split = "test"
+    subset: Subset = None
+
+    def keywords(self) -> dict[str, Any]:
+        """The keyword arguments of `evaluate_checkpoint` and `ask`. Raises `StudyError` as its base does."""
+        return {**super().keywords(), "split": self.split, "subset": self.subset}
+
+
+@dataclass(frozen=True)
+class MachineOptions(DeviceOptions):
+    """Where the cells of a study run; the same for `run` and `check`."""
+
     devices: Devices = 1
     workers: Workers = None
     threads: Threads = 1
@@ -203,14 +275,11 @@ class MachineOptions:
     deterministic: Deterministic = False
     skip_broken: SkipBroken = False
 
-    def launch_options(self, study: StudyOptions) -> LaunchOptions:
+    def launch_options(self) -> LaunchOptions:
         """How a study is run, with this process made ready for it."""
         from harness.launch.cells import LaunchOptions, accelerators
 
-        machine = machine_of(
-            study.data_root,
-            self.device,
-            study.plugin,
+        machine = self.machine(
             devices=self.devices,
             threads=self.threads,
             deterministic=self.deterministic,
@@ -218,43 +287,6 @@ class MachineOptions:
         )
         per_device, found = self.trials_per_device, accelerators(self.device, self.devices)
         return LaunchOptions(machine, self.workers, self.launcher, per_device, found, self.gpus_per_cell)
-
-
-def machine_of(
-    data_root: Path | None,
-    device: str,
-    plugins: Sequence[Path] | None,
-    *,
-    devices: int = 1,
-    threads: int = 1,
-    deterministic: bool = False,
-    skip_broken: bool = False,
-) -> Machine:
-    """Where and how to run, with this process made ready for it."""
-    from harness import registry
-    from harness.launch.context import prepare_process
-    from harness.machine import paths
-    from harness.machine.environment import Machine, command
-
-    given = tuple(path.resolve() for path in plugins or ())
-    machine = Machine(
-        data_root=paths.data_root(data_root),
-        device=device,
-        devices=devices,
-        threads=threads,
-        deterministic=deterministic,
-        skip_broken=skip_broken,
-        # Dataset files that were found or named by the study are passed to workers too.
-        plugins=tuple(dict.fromkeys((*given, *registry.plugins()))),
-        command=command(),
-    )
-    prepare_process(machine)
-    return machine
-
-
-def image_size_of(text: str | None) -> tuple[int, int] | None:
-    """What `--image-size` says, in pixels; None when it was not given. Raises `StudyError`."""
-    return None if text is None else height_and_width(text, "--image-size")
 
 
 def height_and_width(text: str, option: str) -> tuple[int, int]:

@@ -9,25 +9,19 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.answers import answer, load_plugins, print_lines, refusals
+from harness.cli.answers import answer, print_lines, refusals
 from harness.cli.bench import bench_app
 from harness.cli.command import StrictTyper
 from harness.cli.data import data_app
 from harness.cli.options import (
-    Backbone,
-    DataRoot,
-    Device,
-    Ignore,
-    ImageSize,
+    AnswerOptions,
+    CheckpointOptions,
+    DataOptions,
     Json,
     MachineOptions,
     Out,
-    Plugin,
-    Split,
+    SearchedOptions,
     StudyOptions,
-    Subset,
-    image_size_of,
-    machine_of,
     takes_groups,
 )
 from harness.machine import paths
@@ -75,10 +69,11 @@ def run(options: StudyOptions, machine: MachineOptions) -> None:
         from harness.cli.run import refuse_another_study, run_study
         from harness.machine.progress import shown
 
+        machine.register()
         study = options.load()
         out = options.folder(study)
         refuse_another_study(study, out, asked=options.out is not None)
-        launch = machine.launch_options(options)
+        launch = machine.launch_options()
         with shown() as progress:
             if out.name != study.name and options.out is None:
                 progress.say(f"a changed study has a folder of its own: {out}")
@@ -95,8 +90,9 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
         from harness.launch.context import Context
         from harness.machine.progress import shown
 
+        machine.register()
         study = options.load()
-        launch = machine.launch_options(options)
+        launch = machine.launch_options()
         with shown() as progress:
             context = Context(launch.machine, progress)
             found = examine(study, context, launch, options.folder(study))
@@ -106,17 +102,19 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
 
 
 @app.command("list")
+@takes_groups
 def list_(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, datasets or studies.")],
     cost: Annotated[bool, typer.Option("--cost", help="With parameters and compute of each method.")] = False,
-    plugin: Plugin = None,
+    *,
+    data: DataOptions,
     as_json: Json = False,
 ) -> None:
     """What there is, one line each."""
     with refusals():
         from harness.cli.catalogue import listing, render
 
-        load_plugins(plugin)
+        data.register()
         entries = listing(what, cost=cost)
     answer({what: entries}, as_json, lambda: render(entries))
 
@@ -146,39 +144,23 @@ def report(
 
 
 @app.command()
+@takes_groups
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
     dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")],
-    data_root: DataRoot = None,
-    split: Split = "test",
-    backbone: Backbone = None,
-    image_size: ImageSize = None,
-    ignore: Ignore = None,
-    subset: Subset = None,
-    device: Device = "auto",
-    plugin: Plugin = None,
-    as_json: Json = False,
+    searched: SearchedOptions,
+    options: AnswerOptions,
 ) -> None:
     """One model on one dataset, under the harness's protocol."""
     with refusals():
         from harness.launch.models import evaluate_checkpoint, render
 
-        load_plugins(plugin, data_root)
-        machine = machine_of(data_root, device, plugin)
-        found = evaluate_checkpoint(
-            checkpoint,
-            dataset,
-            machine,
-            split=split,
-            backbone=backbone,
-            subset=subset,
-            image_size=image_size_of(image_size),
-            ignore=ignore or (),
-        )
-    answer(found, as_json, lambda: render(found))
+        found = evaluate_checkpoint(checkpoint, dataset, options.machine(), **searched.keywords())
+    answer(found, options.as_json, lambda: render(found))
 
 
 @app.command()
+@takes_groups
 def query(
     checkpoint: Annotated[str, typer.Argument(help="A model of a run, a released one, or tiny:rendered.")],
     sentences: Annotated[
@@ -191,41 +173,24 @@ def query(
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers to each.")] = 10,
     out: Annotated[Path, typer.Option(help="The sheet: .html or .png.")] = Path("query.html"),
-    data_root: DataRoot = None,
-    split: Split = "test",
-    backbone: Backbone = None,
-    image_size: ImageSize = None,
-    ignore: Ignore = None,
-    subset: Subset = None,
-    device: Device = "auto",
-    plugin: Plugin = None,
-    as_json: Json = False,
+    *,
+    searched: SearchedOptions,
+    options: AnswerOptions,
 ) -> None:
     """The people whom a sentence describes best, or the captions that describe a picture best."""
     with refusals():
         from harness.cli.query import Question, ask, check_sheet, plain, render
 
         check_sheet(out)
-        load_plugins(plugin, data_root)
-        machine = machine_of(data_root, device, plugin)
+        machine = options.machine()
         question = Question.of(sentences or (), sentences_from, image or ())
-        answers = ask(
-            Path(checkpoint),
-            question,
-            dataset,
-            machine,
-            top,
-            split=split,
-            backbone=backbone,
-            subset=subset,
-            image_size=image_size_of(image_size),
-            ignore=ignore or (),
-        )
+        answers = ask(Path(checkpoint), question, dataset, machine, top, **searched.keywords())
         answers.write(out)
-    answer(plain(answers), as_json, lambda: render(answers, out))
+    answer(plain(answers), options.as_json, lambda: render(answers, out))
 
 
 @app.command()
+@takes_groups
 def verify(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
@@ -235,10 +200,8 @@ def verify(
     evaluate_only: Annotated[
         bool, typer.Option("--evaluate-only", help="Evaluate the stored models again; train nothing.")
     ] = False,
-    data_root: DataRoot = None,
-    device: Device = "auto",
-    plugin: Plugin = None,
-    as_json: Json = False,
+    *,
+    options: AnswerOptions,
 ) -> None:
     """Run a few finished cells again and compare every number. Exits 4 when something differs."""
     with refusals():
@@ -247,8 +210,7 @@ def verify(
         from harness.trust.certificate import render
         from harness.trust.verify import verify
 
-        load_plugins(plugin, data_root)
-        machine = machine_of(data_root, device, plugin)
+        machine = options.machine()
         with shown() as progress:
             found = verify(
                 run_folders(runs or []),
@@ -258,64 +220,61 @@ def verify(
                 evaluate_only=evaluate_only,
                 progress=progress,
             )
-    answer({str(one.store): one.plain() for one in found}, as_json, lambda: render(found))
+    answer({str(one.store): one.plain() for one in found}, options.as_json, lambda: render(found))
     print_lines([certificate.not_written for certificate in found if certificate.not_written])
     raise typer.Exit(ExitCode.DIFFERS if any(one.differences for one in found) else ExitCode.DONE)
 
 
 @app.command()
+@takes_groups
 def why(
     cell: Annotated[str, typer.Argument(help="A cell's folder, or how the name of one below runs starts.")],
     other: Annotated[
         str | None, typer.Argument(help="Another cell, or a study file; default: the same cell run now.")
     ] = None,
-    data_root: DataRoot = None,
-    device: Device = "auto",
-    plugin: Plugin = None,
-    as_json: Json = False,
+    *,
+    options: AnswerOptions,
 ) -> None:
     """What a cell's identity is made of, and what has changed since it ran."""
     with refusals():
         from harness.trust.why import render, why
 
-        load_plugins(plugin, data_root)
-        explained = why(cell, other, machine_of(data_root, device, plugin))
-    answer(explained.plain(), as_json, lambda: render(explained))
+        explained = why(cell, other, options.machine())
+    answer(explained.plain(), options.as_json, lambda: render(explained))
 
 
 @app.command()
+@takes_groups
 def doctor(
     study: Annotated[Path | None, typer.Argument(metavar="[STUDY]", help="A study to be run here.")] = None,
+    *,
+    data: DataOptions,
     out: Out = None,
-    data_root: DataRoot = None,
-    plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
     """What this machine has, what can run on it, and what repairs the rest. Exits 1 if the demo cannot."""
     with refusals():
         from harness.trust.doctor import as_plain, conclude, diagnose, healthy, render
 
-        load_plugins(plugin, data_root)
-        tell = None if as_json else render
-        findings = diagnose(paths.data_root(data_root), out or paths.RUNS, study, tell)
+        data_root = data.register()
+        on_finding = None if as_json else render
+        findings = diagnose(data_root, out or paths.RUNS, study, on_finding)
     answer(as_plain(findings, out or paths.RUNS), as_json, lambda: conclude(findings))
     raise typer.Exit(ExitCode.DONE if healthy(findings) else ExitCode.ERROR)
 
 
 @app.command()
+@takes_groups
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
     out: Annotated[Path, typer.Argument(help="The open_clip checkpoint to write.")],
-    backbone: Backbone = None,
-    image_size: ImageSize = None,
-    ignore: Ignore = None,
+    options: CheckpointOptions,
 ) -> None:
     """Write a model's dual encoder as a checkpoint that open_clip loads."""
     with refusals():
         from harness.launch.models import export_checkpoint
 
-        size = image_size_of(image_size)
-        print(export_checkpoint(checkpoint, out, backbone=backbone, image_size=size, ignore=ignore or ()))
+        print(export_checkpoint(checkpoint, out, **options.keywords()))
 
 
 def main() -> None:

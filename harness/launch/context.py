@@ -42,11 +42,15 @@ SPLITS_ON_DEVICE = 8
 
 
 def prepare_process(machine: Machine) -> None:
-    """Make this process ready to run cells: plugins registered, deterministic kernels set if asked."""
+    """Make a worker ready to run cells: plugins registered, then as `prepare_arithmetic`."""
+    registry.load_plugins(machine.plugins)
+    prepare_arithmetic(machine)
+
+
+def prepare_arithmetic(machine: Machine) -> None:
+    """Choose how CUDA allocates memory, and deterministic kernels where they are asked for."""
     # Read when CUDA starts: cells of many sizes in one process must not fragment its memory.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    for plugin in machine.plugins:
-        registry.load_plugin(plugin)
     if machine.deterministic:
         from harness.machine.devices import use_deterministic_algorithms
 

@@ -8,13 +8,11 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.registry import errors
 
@@ -25,15 +23,12 @@ from harness.registry.errors import UnknownNameError as UnknownNameError
 from harness.registry.errors import nearest as nearest
 from harness.registry.variables import offline as offline
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel  # slow to import; errors are needed before any settings
+
 T = TypeVar("T")
 DATASET_FILE = ".dataset.yaml"
 """The ending of a file that describes a dataset."""
-
-
-class NoSettings(BaseModel):
-    """The settings of a method that has none of its own."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 def _imported(target: Callable[..., Any] | str) -> Callable[..., Any]:
@@ -52,7 +47,7 @@ class MethodEntry:
     summary: str
     build: Callable[..., Any] | str
     """The method's class, or where it is: `"methods.uit:UIT"`."""
-    settings: type[BaseModel] = NoSettings
+    settings: type[BaseModel]
     """The method's own hyper-parameters, with defaults and bounds."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """The switches that make this variant what it is."""
@@ -120,7 +115,7 @@ def register_method(
     name: str,
     *,
     summary: str,
-    settings: type[BaseModel] = NoSettings,
+    settings: type[BaseModel] | None = None,
     fixed: Mapping[str, Any] | None = None,
     build: Callable[..., Any] | str | None = None,
     trains: bool = True,
@@ -137,11 +132,13 @@ def register_method(
     plugin = _loading_plugin[-1] if _loading_plugin else None
 
     def add(target: Any) -> None:
+        from harness.registry.settings import NoSettings
+
         switches = MappingProxyType(dict(fixed or {}))
         _add(
             "method",
             _methods,
-            MethodEntry(name, summary, target, settings, switches, trains, ablates, plugin),
+            MethodEntry(name, summary, target, settings or NoSettings, switches, trains, ablates, plugin),
         )
 
     def decorate(target: T) -> T:
@@ -326,6 +323,8 @@ def load_plugin(path: Path) -> None:
         raise PluginError(f"{path}: no such plugin file")
     # First, so that a plugin that takes a name of ours is refused.
     methods(), datasets()
+    if path in _plugins:  # one of an installed package, which these two have just imported
+        return
     name = f"harness_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -339,6 +338,12 @@ def load_plugin(path: Path) -> None:
         del sys.modules[name]
         raise
     _plugins[path] = name
+
+
+def load_plugins(paths: Iterable[Path]) -> None:
+    """Import several files, as `load_plugin` does each."""
+    for path in paths:
+        load_plugin(path)
 
 
 def plugin_line(error: BaseException) -> str:

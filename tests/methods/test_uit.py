@@ -10,7 +10,8 @@ import pytest
 import torch
 from toy import IMAGE_SIZE, PERSONS, toy_backbone, toy_batch, toy_method, toy_noise
 
-from harness.registry import MethodEntry, NoSettings, methods
+from harness.registry import MethodEntry, methods
+from harness.registry.settings import NoSettings
 from methods.base import Batch, Noise, learning_rate_factor
 from methods.build import build_method
 from methods.clip import DualEncoder
@@ -335,7 +336,7 @@ def test_a_method_of_ones_own_needs_only_its_losses() -> None:
         ) -> dict[str, torch.Tensor]:
             return {"pull": 1 - torch.cosine_similarity(image_features, text_features).mean()}
 
-    entry = MethodEntry("pull", "pulls pairs together", Pull)
+    entry = MethodEntry("pull", "pulls pairs together", Pull, NoSettings)
     method = build_method(
         entry, NoSettings(), backbone=toy_backbone(), identities=PERSONS, image_size=IMAGE_SIZE, seed=0
     )
