@@ -11,8 +11,9 @@ FOLDER = Path(__file__).resolve().parents[2] / "studies"
 
 
 def shipped_studies() -> dict[str, Path]:
-    """By name, the file of each."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    """By name, the file of each; those of a folder have its name before theirs, like `questions/mining`."""
+    files = (*sorted(FOLDER.glob("*.yaml")), *sorted(FOLDER.glob("questions/*.yaml")))
+    return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in files}
 
 
 def study_path(given: Path) -> Path:
@@ -25,8 +26,9 @@ def study_path(given: Path) -> Path:
         return given
     if str(given) in shipped:
         return shipped[str(given)]
-    if not given.exists() and given.stem in shipped:
-        raise StudyError([f"{given}: no such file; the study that is shipped runs by its name: {given.stem}"])
+    same_file = next((name for name, path in shipped.items() if path.name == f"{given.stem}.yaml"), None)
+    if not given.exists() and same_file:
+        raise StudyError([f"{given}: no such file; the study that is shipped runs by its name: {same_file}"])
     if not given.exists() and not given.suffix and len(given.parts) == 1:
         close = nearest(str(given), shipped)
         hint = f": did you mean {close!r}?" if close else f"; shipped are {', '.join(shipped)}"

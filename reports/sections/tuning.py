@@ -8,7 +8,8 @@ from typing import Any
 from harness.store.run_files import SEARCH
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
-from reports.document import Block, Column, Prose, Section, Table, TableCell
+from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
+from reports.figures import PALETTE, FigureWriter
 from reports.formatting import KINDS, interval, missing, number, p_value, plural, signed, spread
 from reports.sections.search import searches
 from reports.statistics import Finding
@@ -32,7 +33,8 @@ def section(context: ReportContext) -> Section | None:
         arms = arms_in(group, records)
         if arms:
             here = [one for one in records if one["dataset"] == group.evaluation.source]
-            blocks += _tables(group, arms, [one for one in here if one["method"] in arms])
+            tuned = [one for one in here if one["method"] in arms]
+            blocks += [*_tables(group, arms, tuned), *_budget_figure(context.figure_writer, group, tuned)]
     if not blocks:
         return None
     text = (
@@ -184,6 +186,35 @@ def _budgets(group: ComparisonGroup, records: Sequence[SearchRecord]) -> Table:
         "Over complete trials, as if drawn at random; a sampler that learns does better late than this says."
     )
     return Table(f"tuning-budget-{group.evaluation.key}", title, columns, rows, (note,))
+
+
+def _budget_figure(
+    figure_writer: FigureWriter, group: ComparisonGroup, records: Sequence[SearchRecord]
+) -> list[Figure]:
+    """The curves behind the table of budgets, one a search; none without two complete trials."""
+    curves = {
+        _named(one): [expected_best(scores, size) for size in range(1, len(scores) + 1)]
+        for one in records
+        if len(scores := _complete_scores(one)) > 1
+    }
+    if not curves:
+        return []
+    with figure_writer.axes(1, 1, (7.2, 3.0)) as (drawing, grid):
+        axes = grid[0][0]
+        for index, (name, best) in enumerate(curves.items()):
+            style = ("-", "--", ":", "-.")[index // len(PALETTE) % 4]
+            colour, sizes = PALETTE[index % len(PALETTE)], range(1, len(best) + 1)
+            axes.plot(sizes, best, style, color=colour, lw=1.4, label=visible(name))
+        axes.set_xlabel("complete trials")
+        axes.set_ylabel("expected best validation score")
+        axes.grid(visible=True)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        alt = f"Expected best validation score against the number of trials, {group.evaluation.title}"
+        caption = (
+            "What a smaller search would have found on average; the numbers are in the table of budgets."
+        )
+        key = f"tuning-budget-{group.evaluation.key}"
+        return [figure_writer.finish(drawing, key, alt, caption)]
 
 
 def _complete_scores(one: Mapping[str, Any]) -> list[float]:

@@ -12,7 +12,7 @@ import stores
 
 from reports.comparison import ComparisonGroup, ComparisonOptions, comparison_groups
 from reports.context import ReportContext
-from reports.document import Table
+from reports.document import Figure, Table
 from reports.figures import FigureWriter
 from reports.published import published
 from reports.sections import tuning as chapter
@@ -144,5 +144,7 @@ def test_the_chapter_says_gains_luck_budgets_repeats_and_the_share_of_the_space(
     budgets = tables["tuning-budget-rendered-plaza"]
     assert [column.label for column in budgets.columns] == ["Search", "1 trial", "2 trials", "4 trials"]
     assert budgets.rows[0][3].sort == 64.0
+    curves = [block for block in section.blocks if isinstance(block, Figure)]
+    assert [figure.key for figure in curves] == ["tuning-budget-rendered-plaza"]
     (tmp_path / "search.json").unlink()
     assert chapter.section(context) is None

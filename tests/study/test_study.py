@@ -56,9 +56,9 @@ def test_a_shipped_study_is_found_by_its_name_from_any_folder(
         study = load_study(Path(name))
         assert study.source == path
         assert study.claims is None or study.claims.is_file()
-    assert {path.name for path in (ROOT / "studies").glob("*.yaml")} == {
-        path.name for path in shipped_studies().values()
-    }
+    files = {*(ROOT / "studies").glob("*.yaml"), *(ROOT / "studies" / "questions").glob("*.yaml")}
+    assert files == set(shipped_studies().values())
+    assert load_study(Path("questions/mining")).name == "mining"
     (tmp_path / "demo").mkdir()
     assert load_study(Path("demo")).name == "demo"
 
@@ -336,7 +336,7 @@ def test_claims_are_found_from_the_project_and_from_beside_the_study(tmp_path: P
     assert load_study(write_study(tmp_path, claims="claims.yaml")).claims == tmp_path / "claims.yaml"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", shipped_studies().values(), ids=lambda path: path.name)
 def test_every_study_of_the_project_is_valid_and_says_how_to_run_it(path: Path) -> None:
     try:
         cells = load_study(path).cells()
@@ -347,7 +347,7 @@ def test_every_study_of_the_project_is_valid_and_says_how_to_run_it(path: Path) 
     assert question.startswith("# ")
     assert "?" in question
     assert command.startswith("# Run: ")
-    assert f"python -m harness run studies/{path.name}" in command
+    assert f"python -m harness run {path.relative_to(ROOT)}" in command
 
 
 def test_ablate_writes_the_variants_of_the_first_method_itself(tmp_path: Path) -> None:
