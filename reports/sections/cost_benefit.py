@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.store.run_files import OVERHEAD
 from reports.comparison import ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import MUTED, PALETTE
 from reports.formatting import interval, missing, number, signed
-from reports.sections.overhead import FILE, Measurement, measurements
+from reports.sections.overhead import Measurement, measurements
 from reports.statistics import Estimate
 
 METRIC = "R1"
@@ -40,7 +41,7 @@ class _Offer:
 
 def section(context: ReportContext) -> Section | None:
     """A figure and a table per dataset and method measured against; None where nothing was measured."""
-    measured = [one for run in context.stored_runs.runs for one in measurements(run.path / FILE)]
+    measured = [one for run in context.stored_runs.runs for one in measurements(run.path / OVERHEAD)]
     blocks: list[Block] = []
     for group in context.same_dataset:
         for against in dict.fromkeys(one.against for one in measured):

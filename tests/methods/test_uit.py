@@ -228,7 +228,8 @@ class Exchange:
 
 
 def share(batch: Batch, rows: slice) -> Batch:
-    return Batch(**{field.name: getattr(batch, field.name)[rows] for field in fields(Batch)})
+    given = {field.name: getattr(batch, field.name) for field in fields(Batch)}
+    return Batch(**{name: value if value is None else value[rows] for name, value in given.items()})
 
 
 @pytest.mark.parametrize("overrides", [{}, {"mlm": True, "itc": True, "cmpm": True}])
