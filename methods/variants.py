@@ -12,6 +12,9 @@ from methods.settings import UITSettings
 
 _SDM_AND_IDENTITY = {"tir": False, "cmt": False, "text_pruning": False}
 
+_PUBLISHED_BY_IRRA = ("irra", "baseline", "clip-itc")
+"""Trained by IRRA's authors, with IRRA's recipe; the others of the table by UIT's."""
+
 # name, what it is, the switches that make it, how it differs from UIT.
 _VARIANTS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("uit", "UIT: SDM, identity, text-guided restoration, triplets, text pruning", {}, ""),
@@ -37,6 +40,7 @@ for _name, _summary, _switches, _ablates in _VARIANTS:
         fixed=_switches,
         build="methods.uit:UIT",
         ablates=_ablates,
+        recipe="irra" if _name in _PUBLISHED_BY_IRRA else "uit",
     )
 register_method(
     "clip-zero-shot",

@@ -190,7 +190,8 @@ def _remarks(context: ReportContext) -> list[str]:
     remarks += summary.ambiguities(context)
     if len(context.stored_runs.presets) > 1:
         remarks.append(
-            "These runs used different presets; they are shown in separate tables and never compared."
+            "These runs were made under different protocols (one recipe for all methods, each its own, the "
+            "released code); they are shown in separate tables and never compared."
         )
     return [remark for remark in remarks if remark]
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.machine.errors import StoreError
+from harness.machine.terms import OWN_RECIPES
 from harness.store.cell_run import HISTORY, CellRun
 from reports.estimates import Floats, Integers
 
@@ -19,11 +20,17 @@ ALTERED = "altered"
 """Status of a finished cell that is left out: what it left is not what it wrote."""
 
 
+def protocol_in_words(protocol: str) -> str:
+    """What the cells of a group have in common beside their data."""
+    return "each method with its own recipe" if protocol == OWN_RECIPES else f"preset {protocol}"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a group's numbers have in common."""
 
     preset: str
+    """`clean`, `own` (each method by its own recipe) or `released`."""
     source: str
     target: str
     direction: str = "t2i"
@@ -46,7 +53,7 @@ class Evaluation:
     def title(self) -> str:
         """The evaluation in words."""
         where = self.source if self.same_dataset else f"{self.source} → {self.target}"
-        remarks = [] if self.preset == "clean" else [f"preset {self.preset}"]
+        remarks = [] if self.preset == "clean" else [protocol_in_words(self.preset)]
         remarks += [self.population] if self.population else []
         return f"{where} ({', '.join(remarks)})" if remarks else where
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.machine.errors import HarnessError, StoreError
+from harness.machine.terms import protocol_of
 from harness.store import checksums
 from harness.store.cell_run import RECORDS, RESULTS, CellRun, evaluation_key
 from harness.store.run_files import (
@@ -129,7 +130,7 @@ def _view(run: Run, stored: CellRun) -> CellView | None:
             base=str(asked["base"]),
             dataset=str(asked["dataset"]),
             seed=int(asked["seed"]),
-            preset=str(asked["preset"]),
+            preset=protocol_of(str(asked["preset"]), str(asked.get("recipe", "shared"))),
             status=ALTERED if wrong else status.state,
             reason=status.reason,
             detail=wrong or status.detail,
@@ -181,7 +182,7 @@ def _planned(run: Run) -> list[CellView]:
             base=str(entry.get("base", entry.get("name"))),
             dataset=str(dataset),
             seed=int(seed),
-            preset=str(run.study.get("preset", "clean")),
+            preset=protocol_of(str(run.study.get("preset", "clean")), str(run.study.get("recipe", "shared"))),
             status="queued",
             reason="not started",
         )

@@ -51,6 +51,7 @@ class Truth:
     untrained: frozenset[str] = frozenset()
     epochs: int = 6
     preset: str = "clean"
+    recipe: str = "shared"
     name: str = "planted"
     official: bool = True
     """Whether the data count as the official ones."""
@@ -92,6 +93,7 @@ def _study(truth: Truth) -> dict[str, Any]:
         "name": truth.name,
         "description": "Simulated scores with planted differences; nothing was trained.",
         "preset": truth.preset,
+        "recipe": truth.recipe,
         "methods": [
             {
                 "name": name,
@@ -122,6 +124,7 @@ def _cell(truth: Truth, method: str, dataset: str, seed: int) -> Cell:
         dataset=dataset,
         seed=seed,
         preset=truth.preset,
+        recipe=truth.recipe,
         train=_train(truth),
         method_settings=own,
         overrides=own,

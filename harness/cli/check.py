@@ -68,6 +68,7 @@ class CheckResult:
         return {
             "study": study.name,
             "preset": study.preset,
+            "recipe": study.recipe,
             "ok": not self.problems,
             "problems": self.problems,
             "notes": self.notes,
@@ -302,7 +303,8 @@ def _earlier_arenas(
 def _but_for_the_seed(parts: Mapping[str, Any]) -> str:
     """What cells have in common whose scores differ by luck alone: of the code it does not ask."""
     named = {name: parts.get(name) for name in ("method", "dataset", "settings")}
-    return json.dumps([named, parts.get("protocol", {}).get("preset")], sort_keys=True)
+    protocol = parts.get("protocol", {})
+    return json.dumps([named, protocol.get("preset"), protocol.get("recipe", "shared")], sort_keys=True)
 
 
 def _states(cells: list[Cell], context: Context, out: Path) -> dict[str, str]:
@@ -338,7 +340,7 @@ def render(found: CheckResult, study: Study) -> None:
         )
     console.print(table)
     costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until what is missing is there"
-    console.print(f"{study.name} ({study.preset}): {costs}")
+    console.print(f"{study.name} ({study.preset}, recipe {study.recipe}): {costs}")
     for line in reach_lines(study):
         console.print(line, markup=False, highlight=False)
     for line in (*_power(found), *outlook_lines(found.claims)):

@@ -1,4 +1,4 @@
-"""The values that settings and results may have, each list defined once. Imports nothing."""
+"""The values that settings and results may have, each defined once. Imports nothing."""
 
 from __future__ import annotations
 
@@ -18,3 +18,15 @@ Selection = Literal["val", "last", "test"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 METRICS: tuple[Metric, ...] = get_args(Metric)
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)
+
+OWN_RECIPES = "own"
+"""The value of a study's `recipe` by which every method is trained as it was published."""
+
+
+def protocol_of(preset: str, recipe: str) -> str:
+    """What methods must have in common to be compared.
+
+    The released code's habits (`released`), each method its own recipe (`own`), or one recipe for all,
+    whichever that is (`clean`).
+    """
+    return OWN_RECIPES if preset == "clean" and recipe == OWN_RECIPES else preset

@@ -54,6 +54,8 @@ class MethodEntry:
     trains: bool = True
     ablates: str = ""
     """The one switch in which it differs from `uit`, in words."""
+    recipe: str = ""
+    """The recipe it was published with, a file of `methods/recipes`; empty for none."""
     plugin: Path | None = None
     """The user's file it came from, when it is not one of ours."""
 
@@ -120,6 +122,7 @@ def register_method(
     build: Callable[..., Any] | str | None = None,
     trains: bool = True,
     ablates: str = "",
+    recipe: str = "",
 ) -> Callable[[T], T]:
     """Make a method known under `name`: as a decorator of its class, or at once when `build` is given.
 
@@ -138,7 +141,9 @@ def register_method(
         _add(
             "method",
             _methods,
-            MethodEntry(name, summary, target, settings or NoSettings, switches, trains, ablates, plugin),
+            MethodEntry(
+                name, summary, target, settings or NoSettings, switches, trains, ablates, recipe, plugin
+            ),
         )
 
     def decorate(target: T) -> T:

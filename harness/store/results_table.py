@@ -64,7 +64,7 @@ def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
         "method": cell.method,
         "dataset": cell.dataset,
         "seed": cell.seed,
-        "preset": cell.preset,
+        "preset": cell.protocol,
         "status": status.state,
         "reason": status.reason,
         "cell": run.name,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from harness.machine.terms import TieOrder
+from harness.machine.terms import OWN_RECIPES, TieOrder, protocol_of
 from harness.study.schema import Select, TrainSettings
 
 _BY_CONTENT = "sha256:"
@@ -42,6 +42,13 @@ class Cell:
     select: Select
     tie_order: TieOrder
     timeout_minutes: float | None = None
+    recipe: str = "shared"
+    """What the study says of recipes: `shared`, `own`, or the name of the one that all methods share."""
+
+    @property
+    def protocol(self) -> str:
+        """`clean`, `own` or `released`: cells of different ones are never compared."""
+        return protocol_of(self.preset, self.recipe)
 
     @property
     def key(self) -> str:
@@ -71,6 +78,7 @@ class Cell:
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
         """The cell that `to_dict` wrote. Raises ValueError for anything else."""
         known = {field.name for field in fields(cls)}
+        values = {"recipe": "shared", **values} if isinstance(values, Mapping) else values
         if not isinstance(values, Mapping) or values.keys() != known:
             raise ValueError(f"not a cell of this version: its names are not {', '.join(sorted(known))}")
         try:
@@ -110,6 +118,7 @@ class Cell:
             "settings": settings,
             "protocol": {
                 "preset": self.preset,
+                "recipe": OWN_RECIPES if self.recipe == OWN_RECIPES else "shared",
                 "metric": self.select.metric,
                 "tie_order": self.tie_order,
                 "tagger": tagger if self.trains else "",

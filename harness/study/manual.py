@@ -24,6 +24,7 @@ from harness.study.schema import (
     StudyFile,
     TrainSettings,
 )
+from methods.recipe_files import recipe, recipe_names
 
 PATH = Path(__file__).parents[2] / "studies" / "README.md"
 
@@ -52,11 +53,22 @@ Rules that hold for every key:
 * `--set train.epochs=2` on the command line changes any key; the run then gets a folder of its own.
 """
 
+_RECIPES = """\
+## `recipe:` one for all, or each its own
+
+`recipe: shared` (the default) trains every method with the defaults below and the study's `train:`; the name
+of a recipe does so with its values instead: the controlled comparison. `recipe: own` trains each method as it
+was published. `train:` overrides either, a method's own entry overrides both. Runs under `own` never share a
+table or a verdict with runs under one recipe, nor either with `preset: released`. Every value of a recipe
+stands with its source in a file of `methods/recipes`.
+"""
+
 _EXAMPLES = {
     "study": """\
 name: mine
 description: UIT beside its ablations.
 preset: clean
+recipe: shared             # or own, or the name of one: rendered
 methods:
   - uit
   - {name: gentle, base: uit, mask_ratio: 0.4, lr: 5.0e-6}   # a method with settings of its own
@@ -106,6 +118,7 @@ def examples() -> dict[str, str]:
 
 def _sections() -> Iterator[str]:
     yield _section("The study", "", StudyFile, "study")
+    yield _recipes()
     yield _section(
         "`train:` the recipe",
         "Every method of the study is trained with these. Any setting of the methods may stand beside them;\n"
@@ -129,6 +142,18 @@ def _sections() -> Iterator[str]:
     yield "A choice of `search.space`:\n"
     yield _table(Choices)
     yield _section("`overhead:` what methods cost", "", Overhead, "overhead")
+
+
+def _recipes() -> str:
+    """The recipes that ship, and whose they are."""
+    rows = [f"| {_recipe_row(name)} |" for name in recipe_names()]
+    return "\n".join([_RECIPES, "| recipe | what it is | `own` recipe of |", "|---|---|---|", *rows, ""])
+
+
+def _recipe_row(name: str) -> str:
+    entries = [entry for entry in registry.methods().values() if entry.plugin is None]
+    owners = ", ".join(f"`{entry.name}`" for entry in entries if entry.recipe == name)
+    return f"`{name}` | {recipe(name).summary} | {owners}"
 
 
 def _settings_of_methods() -> dict[type[BaseModel], list[str]]:

@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from harness import registry
+from harness.machine.terms import OWN_RECIPES
 from harness.registry import MethodEntry, UnknownNameError
 from harness.study.document import Key, StudyDocument, shown, unknown_key
 from harness.study.method_plan import MethodPlan, resolved_settings, strictly
 from harness.study.schema import Preset, StudyFile, TrainSettings
+from methods.recipe_files import recipe, recipe_names
 
+SHARED = "shared"
+"""The value of a study's `recipe` by which `train:`, over the defaults, is the recipe of all methods."""
 LABEL = r"letters, digits, '.', '_' and '-'"
 RECIPE = TrainSettings.model_fields
 
@@ -39,12 +43,13 @@ class MethodChecks:
 
     def plans(self, file: StudyFile) -> list[MethodPlan]:
         """Each method resolved with the preset, the study's `train` and its own entry, in that order."""
+        self._check_recipe(file)
         drafts = list(self._drafts())
         shared = self._shared(drafts)
         self._settings(TrainSettings, ("train",), {}, {n: v for n, v in shared.items() if n in RECIPE}, {})
         plans: list[MethodPlan] = []
         for draft in drafts:
-            plan = self._plan(file, draft, shared)
+            plan = self._plan(file, draft, shared, self._recipe_of(file, draft))
             self._refuse_twin(draft.key, plan, plans)
             plans.append(plan)
         self._refuse_unused(plans)
@@ -110,19 +115,50 @@ class MethodChecks:
             self.document.complain(("train", name), message)
         return {name: value for name, value in written.items() if name in RECIPE or name in had}
 
-    def _plan(self, file: StudyFile, draft: _Draft, shared: dict[str, Any]) -> MethodPlan:
+    def _check_recipe(self, file: StudyFile) -> None:
+        """Note a recipe that does not exist, or that the preset rules out."""
+        if file.recipe == OWN_RECIPES and file.preset == "released":
+            message = (
+                "preset: released already trains each method as its released code does; leave recipe out"
+            )
+            self.document.complain(("recipe",), message)
+        elif file.recipe not in (OWN_RECIPES, SHARED, *recipe_names()):
+            error = UnknownNameError("recipe", file.recipe, (SHARED, OWN_RECIPES, *recipe_names()))
+            self.document.complain(("recipe",), str(error))
+
+    def _recipe_of(self, file: StudyFile, draft: _Draft) -> Mapping[str, Any]:
+        """What the study's recipe sets for a method: those of its values that the method has."""
+        name = draft.entry.recipe if file.recipe == OWN_RECIPES else file.recipe
+        if file.recipe == OWN_RECIPES and not name and draft.entry.trains:
+            message = f"{draft.label!r} has no published recipe of its own; leave it out, or name one recipe"
+            self.document.complain(draft.key, message)
+        if name not in recipe_names():
+            return {}
+        kept = {*RECIPE, *draft.entry.settings.model_fields}
+        return {key: value for key, value in recipe(name).values.items() if key in kept}
+
+    def _plan(
+        self, file: StudyFile, draft: _Draft, shared: dict[str, Any], values: Mapping[str, Any]
+    ) -> MethodPlan:
+        """The method under the preset, the recipe's `values`, the study's `train` and its own entry."""
         key, label, entry, written = draft
         fields = entry.settings.model_fields
         self._refuse_names(draft)
         train = self._settings(
             TrainSettings,
             key,
-            _released_recipe(entry.fixed) if file.preset == "released" else {},
+            {
+                **(_released_recipe(entry.fixed) if file.preset == "released" else {}),
+                **{name: value for name, value in values.items() if name in RECIPE},
+            },
             {name: value for name, value in shared.items() if name in RECIPE},
             {name: value for name, value in written.items() if name in RECIPE},
         )
         switches = {name: value for name, value in written.items() if name in fields}
-        preset = _preset_settings(file.preset, {**entry.fixed, **switches}, fields)
+        preset = {
+            **_preset_settings(file.preset, {**entry.fixed, **switches}, fields),
+            **{n: v for n, v in values.items() if n in fields and n not in entry.fixed},
+        }
         # What makes a variant that variant is changed in its own entry only, never by `train`.
         common = {n: v for n, v in shared.items() if n in fields and n not in entry.fixed}
         sound = self._settings(entry.settings, key, {**entry.fixed, **preset}, common, switches)

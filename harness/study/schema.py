@@ -239,6 +239,9 @@ class StudyFile(StudySection):
     """A sentence for the report."""
     preset: Preset = "clean"
     """The clean protocol, or `released`: as the authors' code does it, bugs included."""
+    recipe: str = "shared"
+    """What methods are trained with: one recipe for all (`shared`, or the name of a file of
+    `methods/recipes`), or each with the one it was published with (`own`). `train:` overrides either."""
     methods: tuple[Any, ...] = Field(min_length=1)
     """Names, or mappings `{name: label, base: registered name, any setting: value}`."""
     ablate: tuple[str, ...] = ()

@@ -61,6 +61,11 @@ class Study:
         return self.file.preset
 
     @property
+    def recipe(self) -> str:
+        """`shared`, `own`, or the name of the recipe that all methods share."""
+        return self.file.recipe
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """Labels of the methods, in the order of the file."""
         return tuple(plan.label for plan in self.plans)
@@ -193,6 +198,7 @@ class Study:
             select=self.select,
             tie_order=evaluate.tie_order,
             timeout_minutes=self.file.timeout_minutes,
+            recipe=self.file.recipe,
         )
 
     def cells(self, tuned: Tuned | None = None) -> list[Cell]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from reports.cell_views import ALTERED
+from harness.machine.terms import OWN_RECIPES, protocol_of
+from reports.cell_views import ALTERED, protocol_in_words
 from reports.comparison import ComparisonGroup
 from reports.context import ReportContext, state
 from reports.document import Block, Column, Section, Table, TableCell, TemplateBlock
@@ -57,9 +58,11 @@ def headline(context: ReportContext) -> str:
 
 def _compared(context: ReportContext) -> list[str]:
     stored_runs = context.stored_runs
+    presets = list(dict.fromkeys(str(run.study.get("preset", "clean")) for run in stored_runs.runs))
     lines = [
         f"{plural(len(stored_runs.methods), 'method')}: {listed(stored_runs.methods)}; "
-        f"trained on {listed(stored_runs.datasets)}, preset {listed(stored_runs.presets)}."
+        f"trained on {listed(stored_runs.datasets)}, preset {listed(presets)}.",
+        *_recipes_in_words(context),
     ]
     counts = Counter(state(cell) for cell in stored_runs.cells)
     done = counts.pop("done", 0)
@@ -68,6 +71,22 @@ def _compared(context: ReportContext) -> list[str]:
         f"{done} of {plural(len(stored_runs.cells), 'training run')} finished{rest}. {_recipe(context)}"
     )
     return [*lines, *unlike_recipes(context)]
+
+
+def _recipes_in_words(context: ReportContext) -> list[str]:
+    """Whether methods share a recipe, a line for each kind: what a difference between them is of."""
+    lines = []
+    for run in context.stored_runs.runs:
+        name, preset = str(run.study.get("recipe", "shared")), str(run.study.get("preset", "clean"))
+        protocol = protocol_of(preset, name)
+        if protocol == OWN_RECIPES:
+            lines.append(
+                "Recipe: own. Each method is trained as it was published, so a difference is of method and "
+                "recipe together."
+            )
+        elif protocol == "clean":
+            lines.append(f"Recipe: {name}, one for all methods.")
+    return list(dict.fromkeys(lines))
 
 
 def left_out(context: ReportContext) -> list[str]:
@@ -228,7 +247,7 @@ def _overview(context: ReportContext, preset: str) -> Table:
         kind = "strong" if method == context.stored_runs.reference else ""
         cells = [value for group in homes for value in _places(context, group, method, len(homes) > 1)]
         rows.append((TableCell(method, method, context.link(homes[0], method), kind=kind), *cells))
-    title = "R1, chosen on validation" + ("" if preset == "clean" else f", preset {preset}")
+    title = "R1, chosen on validation" + ("" if preset == "clean" else f", {protocol_in_words(preset)}")
     notes = ("▲ better, ▼ worse, = tied, ? cannot tell.",) if len(homes) > 1 else ()
     return Table(f"overview-{preset}", title, tuple(columns), tuple(rows), notes)
 

@@ -9,7 +9,12 @@ import pytest
 import stores
 from stores import Truth
 
+from harness.store.results_table import results_rows
+from harness.store.runs import RunStore
 from reports.comparison import ComparisonGroup, ComparisonOptions, comparison_groups
+from reports.context import ReportContext
+from reports.published import published
+from reports.sections.summary import _compared
 from reports.stored_runs import read
 from reports.verdicts import VERDICT_COLUMNS, verdicts_csv
 
@@ -91,6 +96,41 @@ def test_two_datasets_and_two_presets_never_share_a_table(tmp_path: Path) -> Non
         assert {(cell.preset, cell.dataset) for cell in cells} == {
             (group.evaluation.preset, group.evaluation.source)
         }
+
+
+def test_methods_with_their_own_recipes_meet_neither_those_that_share_one_nor_released_ones(
+    tmp_path: Path,
+) -> None:
+    common = {"r1": {"uit": 60.0, "baseline": 55.0}, "people": 40, "seeds": 2, "directions": ("t2i",)}
+    folders = [tmp_path / name for name in ("shared", "named", "own", "released")]
+    for folder, recipe in zip(folders, ("shared", "rendered", "own", "shared"), strict=True):
+        preset = "released" if folder.name == "released" else "clean"
+        stores.write(folder, Truth(**common, recipe=recipe, preset=preset, name=folder.name))
+    found = comparison_groups(read(folders), ComparisonOptions(resamples=200))
+    assert [one.evaluation.preset for one in found] == ["clean", "own", "released"]
+    for group in found:
+        run_names = {cell.run.name for one in group.methods.values() for cell in one.cells}
+        assert run_names <= {"clean": {"shared", "named"}}.get(
+            group.evaluation.preset, {group.evaluation.preset}
+        )
+    written = {row["preset"] for row in results_rows(RunStore(tmp_path / "own"))}
+    assert written == {"own"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("own", "Recipe: own. Each method is trained as it was published"),
+        ("rendered", "Recipe: rendered, one for all methods."),
+        ("shared", "Recipe: shared, one for all methods."),
+    ],
+)
+def test_the_page_says_whether_methods_share_a_recipe(tmp_path: Path, recipe: str, said: str) -> None:
+    truth = Truth(r1={"uit": 60.0, "baseline": 55.0}, people=40, seeds=2, recipe=recipe, directions=("t2i",))
+    stores.write(tmp_path / "run", truth)
+    stored, options = read([tmp_path / "run"]), ComparisonOptions(resamples=200)
+    context = ReportContext(stored, tuple(comparison_groups(stored, options)), options, published())
+    assert said in " ".join(_compared(context))
 
 
 def test_a_method_that_ran_in_another_folder_joins_the_table(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ OTHERWISE: dict[str, Any] = {
     "base": "irra",
     "dataset": "rstpreid",
     "seed": 7,
+    "recipe": "own",
     "preset": "released",
     "trains": False,
     "subset": 9,
