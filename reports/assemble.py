@@ -94,7 +94,8 @@ def build(
     _write_files(context, title, page, run_dirs, now or datetime.now())
     ruled = context.rulings
     verdicts = {
-        f"{one.claim.id} ({one.preset})" if one.preset else one.claim.id: one.judgement for one in ruled
+        f"{ruling.claim.id} ({ruling.preset})" if ruling.preset else ruling.claim.id: ruling.judgement
+        for ruling in ruled
     }
     judgements = [ruling.judgement for ruling in ruled]
     code = ledger.exit_code(judgements, allow_undecided=allow_undecided) if check else ExitCode.DONE

@@ -43,7 +43,7 @@ def shapley_weights(runs: Sequence[Levels]) -> list[dict[Levels, float]]:
         runs: a full grid, or the half that `runs_of` gives.
     """
     switches = len(runs[0])
-    found: list[dict[Levels, float]] = [dict.fromkeys(runs, 0.0) for _ in range(switches)]
+    weights: list[dict[Levels, float]] = [dict.fromkeys(runs, 0.0) for _ in range(switches)]
     for terms in _alias_classes(runs):
         if len(terms[0]) % 2 == 0:
             continue
@@ -51,8 +51,8 @@ def shapley_weights(runs: Sequence[Levels]) -> list[dict[Levels, float]]:
             for switch in term:
                 for run in runs:
                     share = 2 * _sign(terms[0], run) / (len(runs) * len(terms) * len(term))
-                    found[switch][run] += share
-    return found
+                    weights[switch][run] += share
+    return weights
 
 
 def shapley(scores: Mapping[Levels, float]) -> list[float]:

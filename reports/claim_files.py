@@ -67,8 +67,8 @@ def load_claims(path: Path) -> list[Claim]:
     if not _is_finite(margin) or margin <= 0:
         errors.append(f"{path}: margin: must be more than 0, got {margin!r}")
     errors += [
-        f"{path}: claim {place}: {text}"
-        for place, entry in enumerate(entries, 1)
+        f"{path}: claim {number}: {text}"
+        for number, entry in enumerate(entries, 1)
         for text in _mistakes(entry)
     ]
     ids = Counter(

@@ -83,7 +83,7 @@ class ComparisonGroup:
     @property
     def common_seeds(self) -> int | None:
         """How many seeds every method that trains has; None where they differ."""
-        counts = {len(one.cells) for one in self.methods.values() if not one.untrained}
+        counts = {len(method.cells) for method in self.methods.values() if not method.untrained}
         return counts.pop() if len(counts) == 1 else None
 
     @cached_property
@@ -92,15 +92,17 @@ class ComparisonGroup:
         return {metric: self._block(metric) for metric in METRICS}
 
     def _block(self, metric: str) -> ScoreBlock:
-        still = frozenset(name for name, one in self.methods.items() if one.untrained)
-        seeds = sorted({cell.seed for one in self.methods.values() for cell in one.cells if cell.trains})
+        still = frozenset(name for name, method in self.methods.items() if method.untrained)
+        seeds = sorted(
+            {cell.seed for method in self.methods.values() for cell in method.cells if cell.trains}
+        )
         scores = {}
-        for name, one in self.methods.items():
+        for name, method in self.methods.items():
             if name in still:
-                scores[name] = one.scores[metric].mean(axis=0, keepdims=True)
+                scores[name] = method.scores[metric].mean(axis=0, keepdims=True)
                 continue
             scores[name] = np.full((len(seeds), self.queries), np.nan)
-            scores[name][[seeds.index(cell.seed) for cell in one.cells]] = one.scores[metric]
+            scores[name][[seeds.index(cell.seed) for cell in method.cells]] = method.scores[metric]
         return statistics.score_block(scores, self.person, still)
 
     def mean(self, method: str, metric: str, scope: Scope = "people") -> Estimate:
@@ -144,23 +146,23 @@ class ComparisonGroup:
         """Every method against the reference, by (method, metric); a family for each metric."""
         others = [name for name in self.methods if name != self.reference]
         pairs = [(name, self.reference) for name in others if self.reference in self.methods]
-        found = {metric: self._compare(pairs, metric, scope) for metric in METRICS}
-        return {(item.one, metric): item for metric in METRICS for item in found[metric]}
+        by_metric = {metric: self._compare(pairs, metric, scope) for metric in METRICS}
+        return {(item.one, metric): item for metric in METRICS for item in by_metric[metric]}
 
     @cached_property
     def other_pairs(self) -> Mapping[tuple[str, str, str], Comparison]:
         """The pairs without the reference, by (one, other, metric); a second family for each metric."""
         pairs = list(combinations([name for name in self.methods if name != self.reference], 2))
-        found = {metric: self._compare(pairs, metric) for metric in METRICS}
-        return {(item.one, item.other, metric): item for metric in METRICS for item in found[metric]}
+        by_metric = {metric: self._compare(pairs, metric) for metric in METRICS}
+        return {(item.one, item.other, metric): item for metric in METRICS for item in by_metric[metric]}
 
     def _compare(
         self, pairs: Sequence[tuple[str, str]], metric: str, scope: Scope = "people"
     ) -> list[Comparison]:
-        found = self.find([{one: 1.0, other: -1.0} for one, other in pairs], metric, scope=scope)
+        findings = self.find([{one: 1.0, other: -1.0} for one, other in pairs], metric, scope=scope)
         return [
             Comparison(**vars(each), one=one, other=other)
-            for (one, other), each in zip(pairs, found, strict=True)
+            for (one, other), each in zip(pairs, findings, strict=True)
         ]
 
     def optimism(self, method: str, metric: str) -> list[float]:
@@ -168,15 +170,15 @@ class ComparisonGroup:
 
         No interval is given: it cannot be negative, and its mean over few runs is far from normal.
         """
-        found = []
+        gains = []
         for cell in self.methods[method].cells:
             best, chosen = (
                 cell.score(self.evaluation, selection, metric)
                 for selection in (SELECTED_ON_TEST, SELECTED_ON_VAL)
             )
             if best is not None and chosen is not None:
-                found.append(best - chosen)
-        return found
+                gains.append(best - chosen)
+        return gains
 
     def means(self, method: str, metric: str, selection: str = SELECTED_ON_VAL) -> list[float]:
         """A metric of every seed, in percent, as the run itself recorded it; missing ones are left out."""
@@ -191,7 +193,7 @@ def comparison_groups(
 
     Without `transfer`, only those tested on their training dataset are read.
     """
-    places = {
+    evaluations = {
         evaluation
         for cell in stored_runs.cells
         for target in cell.targets(DIRECTION)
@@ -206,8 +208,10 @@ def comparison_groups(
         where = _position(order, evaluation.source), _position(order, evaluation.target)
         return (evaluation.preset, not evaluation.same_dataset, *where, evaluation.population)
 
-    found = (_comparison_group(stored_runs, evaluation, options) for evaluation in sorted(places, key=rank))
-    return [group for group in found if group is not None]
+    groups = (
+        _comparison_group(stored_runs, evaluation, options) for evaluation in sorted(evaluations, key=rank)
+    )
+    return [group for group in groups if group is not None]
 
 
 def _position(order: Sequence[str], name: str) -> tuple[int, str]:
@@ -275,6 +279,6 @@ def _method_scores(
 def _matrices(runs: Sequence[QueryScores]) -> dict[str, Floats]:
     """By metric, scores of 0 to 1, `[seeds, queries]`."""
     return {
-        "R1": np.stack([(one.rank == 1).astype(np.float64) for one in runs]),
-        "mAP": np.stack([one.ap for one in runs]),
+        "R1": np.stack([(run.rank == 1).astype(np.float64) for run in runs]),
+        "mAP": np.stack([run.ap for run in runs]),
     }

@@ -58,7 +58,7 @@ class _Evidence:
 
     claim: Claim
     group: ComparisonGroup
-    found: Mapping[Scope, Finding]
+    findings: Mapping[Scope, Finding]
 
 
 def rulings(stored_runs: StoredRuns, groups: Sequence[ComparisonGroup]) -> list[Ruling]:
@@ -101,20 +101,22 @@ def _of_group(group: ComparisonGroup, claim: Claim) -> _Evidence | Ruling:
         why = f"ran with {', '.join(sorted(backbones))}, the claim is about {claim.backbone}"
         return Ruling(claim, "not run", why)
     weights = [{claim.better: 1.0, claim.than: -1.0}]
-    found = {
+    findings = {
         scope: group.find(weights, claim.metric, margin=claim.margin, scope=scope)[0]
         for scope in get_args(Scope)
     }
-    return _Evidence(claim, group, found)
+    return _Evidence(claim, group, findings)
 
 
 def _judged(listed: Sequence[_Evidence | Ruling]) -> list[Ruling]:
     """Judge all claims together: directions by Holm's p, single runs by a level divided by their number."""
     evidence = [entry for entry in listed if isinstance(entry, _Evidence)]
-    directions = [one for one in evidence if needs_direction(one.claim.size, one.claim.margin)]
-    sized = sum(one.claim.size is not None for one in evidence)
+    directions = [each for each in evidence if needs_direction(each.claim.size, each.claim.margin)]
+    sized = sum(each.claim.size is not None for each in evidence)
     corrected = {
-        scope: dict(zip(map(id, directions), holm([one.found[scope].p for one in directions]), strict=True))
+        scope: dict(
+            zip(map(id, directions), holm([each.findings[scope].p for each in directions]), strict=True)
+        )
         for scope in get_args(Scope)
     }
     return [
@@ -125,11 +127,11 @@ def _judged(listed: Sequence[_Evidence | Ruling]) -> list[Ruling]:
     ]
 
 
-def _rule(one: _Evidence, p: Mapping[Scope, float], sized: int) -> Ruling:
-    claim, alpha = one.claim, one.group.options.alpha
+def _rule(evidence: _Evidence, p: Mapping[Scope, float], sized: int) -> Ruling:
+    claim, alpha = evidence.claim, evidence.group.options.alpha
     scopes = {}
-    for scope, finding in one.found.items():
-        runs = single_runs(finding.estimate, one.found["benchmark"].estimate, alpha / max(1, sized))
+    for scope, finding in evidence.findings.items():
+        runs = single_runs(finding.estimate, evidence.findings["benchmark"].estimate, alpha / max(1, sized))
         judgement, why = judge_claim(
             finding.estimate, claim.size, claim.margin, p=p[scope], runs=runs, alpha=alpha
         )
@@ -137,7 +139,7 @@ def _rule(one: _Evidence, p: Mapping[Scope, float], sized: int) -> Ruling:
             judgement, why = "underpowered", finding.note
         scopes[scope] = ScopedJudgement(judgement, why, finding.estimate, runs)
     first = scopes["benchmark"]
-    return Ruling(claim, first.judgement, first.why, one.group, scopes)
+    return Ruling(claim, first.judgement, first.why, evidence.group, scopes)
 
 
 def exit_code(judgements: Collection[Judgement], *, allow_undecided: bool = False) -> ExitCode:

@@ -133,19 +133,19 @@ def detectable(
     `seeds` and `people` ask for another design than the study's own, `comparisons` for a correction. None
     when no two methods have two seeds.
     """
-    found = [
+    sizes = [
         parts.detectable(seeds or own, people or group.people, group.options.alpha / comparisons)
         for own, parts in measured(group)
     ]
-    return float(np.median(found)) if found else None
+    return float(np.median(sizes)) if sizes else None
 
 
 def sentence(alone: float, corrected: float, count: int, where: str = "") -> str:
     """What a study can find, in the words that `check`, the summary and the page share."""
     among = f" ({number(corrected)} when corrected for {plural(count, 'comparison')})" if count > 1 else ""
-    place = f" on {where}" if where else ""
+    on = f" on {where}" if where else ""
     return (
-        f"This study finds a true difference of {number(alone)} points of R1{among}{place} four times out of "
+        f"This study finds a true difference of {number(alone)} points of R1{among}{on} four times out of "
         "five."
     )
 
@@ -153,7 +153,7 @@ def sentence(alone: float, corrected: float, count: int, where: str = "") -> str
 def measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
     """Seeds and variances of every comparison with the reference that has seeds to tell them by."""
     block, reference = group.blocks["R1"], group.reference
-    found = []
+    measurements = []
     if reference not in block.trained or group.people < 2:
         return []
     for method in block.trained:
@@ -164,8 +164,8 @@ def measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
             continue
         run, whole = group.people * single.noise, group.people * block.over_people(weights)
         seed = max(0.0, single.variance - single.noise)
-        found.append((seeds, Components(max(0.0, whole - run / seeds), run, seed, len(block.trained))))
-    return found
+        measurements.append((seeds, Components(max(0.0, whole - run / seeds), run, seed, len(block.trained))))
+    return measurements
 
 
 def comparisons(group: ComparisonGroup) -> int:

@@ -10,10 +10,10 @@ from reports.html import rendered
 from reports.sections.retrieval import picture
 
 
-def page(found: Any, thumbnail: Callable[[Path], bytes | None]) -> str:
+def page(result: Any, thumbnail: Callable[[Path], bytes | None]) -> str:
     """One HTML file that needs nothing else.
 
-    `found` is a `harness.cli.query.QueryAnswers`; `thumbnail` makes a WebP of a picture's file, or
+    `result` is a `harness.cli.query.QueryAnswers`; `thumbnail` makes a WebP of a picture's file, or
     None where it cannot be read.
     """
     answers = [
@@ -22,6 +22,6 @@ def page(found: Any, thumbnail: Callable[[Path], bytes | None]) -> str:
             "picture": picture(thumbnail(answer.picture)) if answer.picture else "",
             "hits": [{**vars(hit), "source": picture(thumbnail(hit.picture))} for hit in answer.hits],
         }
-        for answer in found.answers
+        for answer in result.answers
     ]
-    return rendered("query.html", found=found, answers=answers)
+    return rendered("query.html", result=result, answers=answers)

@@ -108,12 +108,12 @@ class ScoreBlock:
             seeds, parts = FEW_SEEDS, []
         else:
             of = self.variances
-            found = (
+            variances = (
                 of.pooled(vector, seeds),
                 of.lower_bound(vector, seeds),
                 of.of_unequal(vector, seeds) if own_seeds else None,
             )
-            parts = [part for part in found if part is not None]
+            parts = [part for part in variances if part is not None]
         people, df = self._over_people(weights, profile), float(max(self.people - 1, 1))
         if scope == "benchmark":
             options = [(part.variance, part.df) for part in parts]
@@ -121,7 +121,7 @@ class ScoreBlock:
         else:
             options = [part.with_people(people, df) for part in parts] or [(people, df)]
         estimates = [Estimate.of(value, variance, df, seeds, alpha) for variance, df in options]
-        return max(estimates, key=lambda one: one.high - one.low)
+        return max(estimates, key=lambda estimate: estimate.high - estimate.low)
 
     def gains(self, weights: Mapping[str, float]) -> Floats:
         """Each person's part in the total of a contrast, `[people]`.

@@ -209,12 +209,12 @@ def compare(
 ) -> list[Comparison]:
     """Compare `pairs` of methods, the first minus the second; see `find`."""
     contrasts = [{one: 1.0, other: -1.0} for one, other in pairs]
-    found = find(
+    findings = find(
         block, contrasts, permutations=permutations, seed=seed, margin=margin, alpha=alpha, scope=scope
     )
     return [
         Comparison(**vars(finding), one=one, other=other)
-        for (one, other), finding in zip(pairs, found, strict=True)
+        for (one, other), finding in zip(pairs, findings, strict=True)
     ]
 
 
@@ -233,10 +233,10 @@ def find(
 
     `level` is the chance of any false verdict where it is not `alpha` (a look at a growing study).
     """
-    found = measure(
+    findings = measure(
         block, contrasts, permutations=permutations, seed=seed, margin=margin, alpha=alpha, scope=scope
     )
-    return corrected(found, alpha if level is None else level)
+    return corrected(findings, alpha if level is None else level)
 
 
 def measure(
@@ -293,25 +293,25 @@ def corrected(findings: Sequence[AnyFinding], level: float = ALPHA) -> list[AnyF
 
     `level` bounds the chance of any false difference in the family, and of any false *tied*.
     """
-    differ, within = holm([one.p for one in findings]), holm([one.p_tost for one in findings])
+    differ, within = holm([finding.p for finding in findings]), holm([finding.p_tost for finding in findings])
     return [
-        replace(one, p_holm=p, verdict=judge(one.estimate, p, tost, alpha=level))
-        for one, p, tost in zip(findings, differ, within, strict=True)
+        replace(finding, p_holm=p, verdict=judge(finding.estimate, p, tost, alpha=level))
+        for finding, p, tost in zip(findings, differ, within, strict=True)
     ]
 
 
-def _obstacle(block: ScoreBlock, weights: Mapping[str, float], found: Estimate) -> str:
+def _obstacle(block: ScoreBlock, weights: Mapping[str, float], estimate: Estimate) -> str:
     """Why a contrast allows no verdict; empty where it may."""
     named = [name for name, weight in weights.items() if weight]
-    if not np.isfinite(found.value):
+    if not np.isfinite(estimate.value):
         return "no seed that all of its methods ran with"
-    if found.seeds < 2:
+    if estimate.seeds < 2:
         return "a single seed cannot separate method from luck"
     if block.people < 2:
         return "a single person says nothing about people"
     if all(block.averages[name] in (0.0, 100.0) for name in named):
         return "every query is a hit, or none is"
-    return "" if np.isfinite(found.se) and found.se > 0 else "nothing varies"
+    return "" if np.isfinite(estimate.se) and estimate.se > 0 else "nothing varies"
 
 
 def _caution(block: ScoreBlock, weights: Mapping[str, float]) -> str:

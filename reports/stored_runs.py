@@ -74,12 +74,12 @@ class StoredRuns:
         for cell in self.cells:
             if cell.method != cell.label:
                 names.setdefault(cell.label, {})[cell.method] = None
-        return {label: tuple(sorted(found)) for label, found in names.items()}
+        return {label: tuple(sorted(methods)) for label, methods in names.items()}
 
     def of(self, method: str, dataset: str, preset: str) -> tuple[CellView, ...]:
         """A method's cells on a dataset, by seed."""
-        found = (c for c in self.cells if (c.method, c.dataset, c.preset) == (method, dataset, preset))
-        return tuple(sorted(found, key=lambda cell: cell.seed))
+        matching = (c for c in self.cells if (c.method, c.dataset, c.preset) == (method, dataset, preset))
+        return tuple(sorted(matching, key=lambda cell: cell.seed))
 
 
 def _ordered(listed: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ def _populations(cells: Sequence[CellView]) -> list[CellView]:
     for cell in cells:
         if cell.parts:
             versions.setdefault(cell.dataset, set()).add(_version(cell))
-    several = {name for name, found in versions.items() if len(found) > 1}
+    several = {name for name, kinds in versions.items() if len(kinds) > 1}
     return [
         replace(cell, population=_version_text(cell)) if cell.dataset in several and cell.parts else cell
         for cell in cells

@@ -82,8 +82,8 @@ def _latex_row(table: Table, row: Sequence[TableCell]) -> str:
 
 def _latex(text: str) -> str:
     """Text that pdfLaTeX sets without further packages; letters it does not know are named by their code."""
-    found = (_LATEX.get(char, char) for char in visible(text).replace("\n", " "))
-    return "".join(part if max(part, default="") < "\u0180" else f"U+{ord(part):04X}" for part in found)
+    characters = (_LATEX.get(char, char) for char in visible(text).replace("\n", " "))
+    return "".join(part if max(part, default="") < "\u0180" else f"U+{ord(part):04X}" for part in characters)
 
 
 def comma_separated(table: Table) -> str:

@@ -23,7 +23,7 @@ def arms_in(group: ComparisonGroup, searches: Sequence[SearchRecord]) -> Arms:
         trained_as = record.get("trained_as")
         if trained_as and trained_as != record["method"] and record["dataset"] == group.evaluation.source:
             labels.setdefault(str(record["method"]), []).append((int(record["repeat"]), str(trained_as)))
-    arms = {method: tuple(label for _, label in sorted(found)) for method, found in labels.items()}
+    arms = {method: tuple(label for _, label in sorted(repeats)) for method, repeats in labels.items()}
     return {
         method: tuned
         for method, tuned in arms.items()
@@ -91,7 +91,7 @@ def lead_noise(record: SearchRecord) -> LeadNoise | None:
 
     The standard error is that of a share of hits; for mAP and mINP it is an upper bound.
     """
-    complete = {one["number"]: one["value"] for one in record["trials"] if one["state"] == "complete"}
+    complete = {trial["number"]: trial["value"] for trial in record["trials"] if trial["state"] == "complete"}
     counts, winner = record.get("validation", {}), record["winner"]
     if winner not in complete or not counts.get("queries") or not counts.get("people"):
         return None
@@ -99,7 +99,9 @@ def lead_noise(record: SearchRecord) -> LeadNoise | None:
     variance = max(0.0, score * (100 - score))
     least, most = (sqrt(variance / counts[name]) for name in ("queries", "people"))
     behind = [score - value for number, value in complete.items() if number != winner]
-    recipes = [one["value"] for one in record["trials"] if one["recipe"] and one["number"] in complete]
+    recipes = [
+        trial["value"] for trial in record["trials"] if trial["recipe"] and trial["number"] in complete
+    ]
     return LeadNoise(
         score,
         score - recipes[-1] if recipes else None,

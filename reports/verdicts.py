@@ -25,19 +25,19 @@ def verdict_rows(groups: Sequence[ComparisonGroup]) -> list[dict[str, object]]:
     """
     rows = []
     for group in groups:
-        place = group.evaluation
+        evaluation = group.evaluation
         for scope in get_args(Scope):
             for (_, metric), item in group.judged(scope).items():
-                first = metric == "R1" and place.same_dataset and scope == "people"
+                first = metric == "R1" and evaluation.same_dataset and scope == "people"
                 numbers = {
                     name: getattr(item, name)
                     for name in ("value", "low", "high", "se", "df", "p", "p_holm", "p_tost")
                 }
                 rows.append(
                     {
-                        "dataset": place.source,
-                        "target": place.target,
-                        "direction": place.direction,
+                        "dataset": evaluation.source,
+                        "target": evaluation.target,
+                        "direction": evaluation.direction,
                         "metric": metric,
                         "scope": scope,
                         "family": "primary" if first else "exploratory",

@@ -93,7 +93,11 @@ def quoted_column(quoted: Sequence[TableCell]) -> tuple[Sequence[TableCell], tup
 
 def _notes(group: ComparisonGroup) -> tuple[str, ...]:
     few = sorted(
-        {len(one.cells) for one in group.methods.values() if not one.untrained and len(one.cells) < 3}
+        {
+            len(method.cells)
+            for method in group.methods.values()
+            if not method.untrained and len(method.cells) < 3
+        }
     )
     notes = ["± is the standard deviation over seeds."]
     if group.against_reference:

@@ -32,18 +32,18 @@ def section(context: ReportContext) -> Section | None:
 
 def runs_in(group: ComparisonGroup, switches: Sequence[str]) -> dict[Levels, str] | None:
     """The methods that attribute the score to the switches, by what they have on; None if one is missing."""
-    found: dict[Levels, str] = {}
-    for method, one in group.methods.items():
-        settings = one.cells[0].settings
+    methods: dict[Levels, str] = {}
+    for method, scores in group.methods.items():
+        settings = scores.cells[0].settings
         if switches and all(isinstance(settings.get(name), bool) for name in switches):
-            found.setdefault(tuple(settings[name] for name in switches), method)
-    runs = design(list(found))
-    return {run: found[run] for run in runs} if runs else None
+            methods.setdefault(tuple(settings[name] for name in switches), method)
+    runs = design(list(methods))
+    return {run: methods[run] for run in runs} if runs else None
 
 
 def _table(group: ComparisonGroup, switches: Sequence[str], runs: Mapping[Levels, str], metric: str) -> Table:
     means = {run: 100 * float(group.methods[name].scores[metric].mean()) for run, name in runs.items()}
-    path = {step.switch: (place, step) for place, step in enumerate(ablation_path(means), 1)}
+    path = {step.switch: (number, step) for number, step in enumerate(ablation_path(means), 1)}
     rows = [
         (
             TableCell(name, name),

@@ -21,9 +21,9 @@ def section(context: ReportContext) -> Section | None:
         (cell.preset, cell.dataset, cell.population) for cell in context.stored_runs.cells if cell.parts
     )
     figures = [
-        one
+        figure
         for setting in settings
-        if (one := _figure(context, Evaluation(setting[0], setting[1], setting[1], "t2i", setting[2])))
+        if (figure := _figure(context, Evaluation(setting[0], setting[1], setting[1], "t2i", setting[2])))
     ]
     if not figures:
         return None
@@ -37,13 +37,13 @@ def section(context: ReportContext) -> Section | None:
 def _figure(context: ReportContext, evaluation: Evaluation) -> Figure | None:
     cells: dict[str, list[CellView]] = {}
     for name in context.stored_runs.methods:
-        found = [
+        of_method = [
             cell
             for cell in context.stored_runs.cells
             if cell.method == name and evaluation.holds(cell) and curve(cell.history)
         ]
-        if found:
-            cells[name] = found
+        if of_method:
+            cells[name] = of_method
     if not cells:
         return None
     from matplotlib.ticker import MaxNLocator

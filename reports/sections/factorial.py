@@ -50,8 +50,8 @@ def section(context: ReportContext) -> Section | None:
 def complete_grid(group: ComparisonGroup) -> Grid | None:
     """The methods of the grid, or None when a combination has no finished run."""
     grid: dict[tuple[bool, ...], str] = {}
-    for method, one in group.methods.items():
-        settings = one.cells[0].settings
+    for method, scores in group.methods.items():
+        settings = scores.cells[0].settings
         if not all(name in settings for name in FACTORS):
             continue
         if any(settings.get(name, value) != value for name, value in _ELSEWHERE.items()):
@@ -70,8 +70,8 @@ def effects(group: ComparisonGroup, grid: Grid, metric: str) -> dict[str, Findin
                 grid[levels]: prod(1.0 if levels[factor] else -1.0 for factor in chosen) / 4
                 for levels in product((False, True), repeat=len(names))
             }
-    found = group.find(list(weights.values()), metric)
-    return dict(zip(weights, found, strict=True))
+    findings = group.find(list(weights.values()), metric)
+    return dict(zip(weights, findings, strict=True))
 
 
 _WORDS: Mapping[Verdict, str] = {
@@ -94,14 +94,17 @@ def _effects_table(group: ComparisonGroup, grid: Grid, metric: str) -> Table:
     rows = tuple(
         (
             TableCell(name, name),
-            TableCell(signed(one.estimate.value, 2), one.estimate.value, link),
-            TableCell(interval(one.estimate, 2), one.estimate.low, link),
-            TableCell(p_value(one.p_holm), one.p_holm, link),
+            TableCell(signed(effect.estimate.value, 2), effect.estimate.value, link),
+            TableCell(interval(effect.estimate, 2), effect.estimate.low, link),
+            TableCell(p_value(effect.p_holm), effect.p_holm, link),
             TableCell(
-                _WORDS[one.verdict], _WORDS[one.verdict], flag=_flag(one.estimate), kind=KINDS[one.verdict]
+                _WORDS[effect.verdict],
+                _WORDS[effect.verdict],
+                flag=_flag(effect.estimate),
+                kind=KINDS[effect.verdict],
             ),
         )
-        for name, one in effects(group, grid, metric).items()
+        for name, effect in effects(group, grid, metric).items()
     )
     margin = group.options.margin
     note = f"Negligible: the interval lies within ±{margin:g} points. Holm over these {len(rows)} effects."
@@ -117,9 +120,9 @@ def _figure(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Figur
         axes_grid,
     ):
         for axes, metric in zip(axes_grid[0], METRICS, strict=True):
-            estimates = [one.estimate for one in rows[metric].values()]
+            estimates = [effect.estimate for effect in rows[metric].values()]
             values = [(estimate.value, estimate.low, estimate.high) for estimate in estimates]
-            verdicts = [one.verdict for one in rows[metric].values()]
+            verdicts = [effect.verdict for effect in rows[metric].values()]
             forest(axes, names, values, verdicts, margin=group.options.margin, xlabel=f"{metric}, points")
         return context.figure_writer.finish(
             drawing,
@@ -141,9 +144,9 @@ def _ladder(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Table
         ),
     )
     rows = []
-    for place, name in enumerate(FACTORS.values()):
-        alone = tuple(position == place for position in range(count))
-        without = tuple(position != place for position in range(count))
+    for index, name in enumerate(FACTORS.values()):
+        alone = tuple(position == index for position in range(count))
+        without = tuple(position != index for position in range(count))
         steps = ((grid[alone], grid[(False,) * count]), (grid[(True,) * count], grid[without]))
         values = [_step(context, group, step, metric) for metric in METRICS for step in steps]
         rows.append((TableCell(name, name), *values))

@@ -40,11 +40,11 @@ def blocks(context: ReportContext, outcome: str) -> list[Block]:
 def _plots(context: ReportContext) -> list[list[ComparisonGroup]]:
     """The groups that share a plot: those of a preset with the same methods, a few at a time."""
     with_rows = [group for group in context.same_dataset if _rows(group)]
-    found: dict[tuple[object, ...], list[ComparisonGroup]] = {}
+    by_rows: dict[tuple[object, ...], list[ComparisonGroup]] = {}
     for group in with_rows:
-        found.setdefault((group.evaluation.preset, group.reference, *_rows(group)), []).append(group)
+        by_rows.setdefault((group.evaluation.preset, group.reference, *_rows(group)), []).append(group)
     return [
-        alike[start : start + PANELS] for alike in found.values() for start in range(0, len(alike), PANELS)
+        alike[start : start + PANELS] for alike in by_rows.values() for start in range(0, len(alike), PANELS)
     ]
 
 

@@ -56,12 +56,12 @@ def importances(
             draws.append(drawn)
     if not draws:
         return []
-    found = []
+    estimated = []
     for name in space:
         # The median, not the share in the trials as they are: with few of those it may lie outside.
         low, share, high = np.quantile([draw[name] for draw in draws], [0.05, 0.5, 0.95])
-        found.append(Importance(name, float(share), float(low), float(high)))
-    return sorted(found, key=lambda one: -one.share)
+        estimated.append(Importance(name, float(share), float(low), float(high)))
+    return sorted(estimated, key=lambda item: -item.share)
 
 
 def _shares(

@@ -68,12 +68,12 @@ def _number(value: Any) -> float | None:
 
 def section(context: ReportContext) -> Section | None:
     """One table and figure for each method that others are measured against."""
-    found = [
-        replace(one, link=_link(context, run, one.method))
+    entries = [
+        replace(entry, link=_link(context, run, entry.method))
         for run in context.stored_runs.runs
-        for one in measurements(run.path / FILE)
+        for entry in measurements(run.path / FILE)
     ]
-    if not found:
+    if not entries:
         return None
     blocks: list[Block] = [
         Prose(
@@ -82,12 +82,12 @@ def section(context: ReportContext) -> Section | None:
             "is measured once, and has none."
         )
     ]
-    order = list(dict.fromkeys(one.quantity for one in found))
-    for against in dict.fromkeys(one.against for one in found):
-        here = [one for one in found if one.against == against]
-        here.sort(key=lambda one: order.index(one.quantity))  # methods side by side, in their order
+    order = list(dict.fromkeys(entry.quantity for entry in entries))
+    for against in dict.fromkeys(entry.against for entry in entries):
+        here = [entry for entry in entries if entry.against == against]
+        here.sort(key=lambda entry: order.index(entry.quantity))  # methods side by side, in their order
         blocks.append(_table(against, here))
-        if any(one.ratio is not None for one in here):
+        if any(entry.ratio is not None for entry in here):
             blocks.append(_figure(context, against, here))
     return Section("overhead", "What it costs", tuple(blocks))
 
@@ -99,8 +99,8 @@ def _link(context: ReportContext, run: Run, method: str) -> str:
     return ""
 
 
-def _table(against: str, found: Sequence[Measurement]) -> Table:
-    devices = list(dict.fromkeys(one.device for one in found if one.device))
+def _table(against: str, entries: Sequence[Measurement]) -> Table:
+    devices = list(dict.fromkeys(entry.device for entry in entries if entry.device))
     columns = (
         Column("Quantity", "left"),
         Column("Method", "left"),
@@ -108,30 +108,32 @@ def _table(against: str, found: Sequence[Measurement]) -> Table:
         Column(f"÷ {against}" if against else "Ratio"),
         Column("95 % interval"),
         *([Column("Device", "text")] if len(devices) > 1 else []),
-        *([Column("Note", "text")] if any(one.note for one in found) else []),
+        *([Column("Note", "text")] if any(entry.note for entry in entries) else []),
     )
-    rows = tuple(_row(one, len(devices) > 1, any(other.note for other in found)) for one in found)
+    rows = tuple(_row(entry, len(devices) > 1, any(other.note for other in entries)) for entry in entries)
     title = f"Cost against {against}" if against else "Cost"
     notes = (f"Measured on {devices[0]}.",) if len(devices) == 1 else ()
     return Table(f"overhead-{against or 'alone'}", title, columns, rows, notes)
 
 
-def _row(one: Measurement, with_device: bool, with_note: bool) -> tuple[TableCell, ...]:
-    none = missing("not measured", one.link)
-    span = none if one.ratio is None else missing("measured once", one.link)
-    if one.low is not None and one.high is not None:
-        span = TableCell(f"[{number(one.low, 3)}, {number(one.high, 3)}]", one.low, one.link)
+def _row(entry: Measurement, with_device: bool, with_note: bool) -> tuple[TableCell, ...]:
+    none = missing("not measured", entry.link)
+    span = none if entry.ratio is None else missing("measured once", entry.link)
+    if entry.low is not None and entry.high is not None:
+        span = TableCell(f"[{number(entry.low, 3)}, {number(entry.high, 3)}]", entry.low, entry.link)
     value = none
-    if one.value is not None:
-        value = TableCell(f"{number(one.value, _digits(one.value))} {one.unit}".strip(), one.value, one.link)
+    if entry.value is not None:
+        value = TableCell(
+            f"{number(entry.value, _digits(entry.value))} {entry.unit}".strip(), entry.value, entry.link
+        )
     return (
-        TableCell(one.quantity, one.quantity),
-        TableCell(one.method, one.method, one.link),
+        TableCell(entry.quantity, entry.quantity),
+        TableCell(entry.method, entry.method, entry.link),
         value,
-        none if one.ratio is None else TableCell(f"{number(one.ratio, 3)}×", one.ratio, one.link),
+        none if entry.ratio is None else TableCell(f"{number(entry.ratio, 3)}×", entry.ratio, entry.link),
         span,
-        *([TableCell(one.device or NOTHING, one.device or None)] if with_device else []),
-        *([TableCell(one.note, one.note or None, kind="quiet")] if with_note else []),
+        *([TableCell(entry.device or NOTHING, entry.device or None)] if with_device else []),
+        *([TableCell(entry.note, entry.note or None, kind="quiet")] if with_note else []),
     )
 
 
@@ -140,23 +142,25 @@ def _digits(value: float) -> int:
     return 0 if value == 0 or abs(value) >= 100 else max(0, 2 - math.floor(math.log10(abs(value))))
 
 
-def _figure(context: ReportContext, against: str, found: Sequence[Measurement]) -> Figure:
-    shown = [one for one in found if one.ratio is not None]
-    names = list(dict.fromkeys(one.method for one in shown))
-    quantities = list(dict.fromkeys(one.quantity for one in shown))
+def _figure(context: ReportContext, against: str, entries: Sequence[Measurement]) -> Figure:
+    shown = [entry for entry in entries if entry.ratio is not None]
+    names = list(dict.fromkeys(entry.method for entry in shown))
+    quantities = list(dict.fromkeys(entry.quantity for entry in shown))
     height = 0.9 + 0.3 * len(quantities) * max(1.0, 0.6 * len(names))
     with context.figure_writer.axes(1, 1, (7.2, height)) as (drawing, grid):
         axes = grid[0][0]
-        for place, name in enumerate(names):
-            colour, marker = PALETTE[place % len(PALETTE)], "os^vDPX*"[place % 8]
-            shift = (place - (len(names) - 1) / 2) * 0.7 / max(1, len(names))
-            for one in (one for one in shown if one.method == name):
-                row = quantities.index(one.quantity) + shift
-                axes.plot([one.low or one.ratio, one.high or one.ratio], [row, row], color=colour, lw=1.4)
-                axes.plot([one.ratio], [row], marker, color=colour, ms=5)
+        for index, name in enumerate(names):
+            colour, marker = PALETTE[index % len(PALETTE)], "os^vDPX*"[index % 8]
+            shift = (index - (len(names) - 1) / 2) * 0.7 / max(1, len(names))
+            for entry in (entry for entry in shown if entry.method == name):
+                row = quantities.index(entry.quantity) + shift
+                axes.plot(
+                    [entry.low or entry.ratio, entry.high or entry.ratio], [row, row], color=colour, lw=1.4
+                )
+                axes.plot([entry.ratio], [row], marker, color=colour, ms=5)
             axes.plot([], [], marker, color=colour, label=visible(name))
         axes.axvline(1, color=MUTED, lw=0.8)
-        _scale(axes, [one.ratio for one in shown if one.ratio])
+        _scale(axes, [entry.ratio for entry in shown if entry.ratio])
         axes.set_yticks(range(len(quantities)), [visible(name) for name in quantities])
         axes.set_ylim(len(quantities) - 0.4, -0.6)
         axes.set_xlabel(f"ratio to {visible(against)}")

@@ -92,16 +92,16 @@ def _machine(environment: Mapping[str, Any]) -> str:
 def certificate(directory: Path) -> list[Block]:
     """What the last `verify` of a run found; says so when there was none, or results changed since."""
     try:
-        found = json.loads((directory / CERTIFICATE).read_text("utf-8"))
-        cells, differences = found["cells"], [str(text) for text in found["differences"]]
+        verified = json.loads((directory / CERTIFICATE).read_text("utf-8"))
+        cells, differences = verified["cells"], [str(text) for text in verified["differences"]]
         exact = sum(bool(cell["bit_for_bit"]) for cell in cells)
         how = f" ({exact} of {len(cells)} compared bit for bit)" if cells else ""
         text = (
-            f"Verified {found['when'][:10]}: {found['coverage']}{how}; the stored records of all "
-            f"{plural(found['finished'], 'finished cell')} checked: "
+            f"Verified {verified['when'][:10]}: {verified['coverage']}{how}; the stored records of all "
+            f"{plural(verified['finished'], 'finished cell')} checked: "
             f"{'something differs' if differences else 'no difference was found'}."
         )
-        stale = found["results_sha256"] != results_sha256(RunStore(directory))
+        stale = verified["results_sha256"] != results_sha256(RunStore(directory))
     except FileNotFoundError:
         return [Prose(f"{directory.name} has not been verified: no cell of it was run again by `verify`.")]
     except (OSError, ValueError, KeyError, TypeError, StoreError):

@@ -16,9 +16,11 @@ _METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 def section(context: ReportContext) -> Section | None:
     """Where the published numbers of these datasets were read; None for datasets nobody published on."""
     here = {*context.stored_runs.datasets, *(group.evaluation.target for group in context.groups)}
-    entries = [one for one in context.published.in_domain if one["dataset"] in here]
+    entries = [entry for entry in context.published.in_domain if entry["dataset"] in here]
     entries += [
-        one for one in context.published.transfer if {one["source_dataset"], one["target_dataset"]} <= here
+        entry
+        for entry in context.published.transfer
+        if {entry["source_dataset"], entry["target_dataset"]} <= here
     ]
     if not entries:
         return None

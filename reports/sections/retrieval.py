@@ -105,8 +105,8 @@ def first_query(group: ComparisonGroup) -> list[Block]:
     retrieved = retrieval(group.evaluation, reference_cell(group))
     if retrieved is None or not retrieved.chosen:
         return []
-    found = [query for query in retrieved.chosen if retrieved.answers[query]["rank"] <= FOUND_WITHIN]
-    query = (found or retrieved.chosen)[0]
+    answered = [query for query in retrieved.chosen if retrieved.answers[query]["rank"] <= FOUND_WITHIN]
+    query = (answered or retrieved.chosen)[0]
     title = f"What {retrieved.cell.method} retrieves"
     return [TemplateBlock("first_query.html", {"title": title, "query": retrieved.shown(query)})]
 
@@ -141,20 +141,23 @@ def side_by_side(group: ComparisonGroup) -> list[Block]:
     other = _most_different(group)
     if not other:
         return []
-    one, two = (
+    reference, compared = (
         retrieval(group.evaluation, group.methods[name].cells[0]) for name in (group.reference, other)
     )
-    if one is None or two is None:
+    if reference is None or compared is None:
         return []
     parts = [
         {
             "title": f"Only {a.cell.method} finds",
             "queries": [
-                {"caption": a.gallery.queries[query]["caption"], "rows": [_row(one, query), _row(two, query)]}
+                {
+                    "caption": a.gallery.queries[query]["caption"],
+                    "rows": [_row(reference, query), _row(compared, query)],
+                }
                 for query in _only(a, b)
             ],
         }
-        for a, b in ((one, two), (two, one))
+        for a, b in ((reference, compared), (compared, reference))
     ]
     shown = [part for part in parts if part["queries"]]
     if not shown:
@@ -178,12 +181,12 @@ def _most_different(group: ComparisonGroup) -> str:
 def _who_finds(group: ComparisonGroup, other: str) -> str:
     """How many captions both first runs find at rank 1, and how many only one of them."""
     pair = [group.methods[name] for name in (group.reference, other)]
-    one, two = (scores.scores["R1"][0] == 1 for scores in pair)
+    first, second = (scores.scores["R1"][0] == 1 for scores in pair)
     seeds = [scores.cells[0].seed for scores in pair]
     names = [f"{scores.label} (seed {seed})" for scores, seed in zip(pair, seeds, strict=True)]
     return (
-        f"Of {plural(group.queries, 'caption')}, only {names[0]} finds {int((one & ~two).sum()):,} at "
-        f"rank 1, only {names[1]} {int((two & ~one).sum()):,}, both {int((one & two).sum()):,}."
+        f"Of {plural(group.queries, 'caption')}, only {names[0]} finds {int((first & ~second).sum()):,} at "
+        f"rank 1, only {names[1]} {int((second & ~first).sum()):,}, both {int((first & second).sum()):,}."
     )
 
 

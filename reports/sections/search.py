@@ -35,20 +35,20 @@ def searches(path: Path) -> list[Search]:
 
 def section(context: ReportContext) -> Section | None:
     """Budgets first, then each search with its figures and all its trials; None when nothing was searched."""
-    found = [one for run in context.stored_runs.runs for one in searches(run.path / SEARCH)]
-    if not found:
+    records = [search for run in context.stored_runs.runs for search in searches(run.path / SEARCH)]
+    if not records:
         return None
-    blocks: list[Block] = [Prose(budget_statement(found)), _budgets(found)]
-    for one in found:
-        blocks += _chapter(context, one)
+    blocks: list[Block] = [Prose(budget_statement(records)), _budgets(records)]
+    for search in records:
+        blocks += _chapter(context, search)
     return Section("search", "Search of hyper-parameters", tuple(blocks))
 
 
-def budget_statement(found: Sequence[Search]) -> str:
+def budget_statement(records: Sequence[Search]) -> str:
     """Whether every method got the same budget, what was spent of it, and what the scores here are for."""
-    finished = {one["finished"] for one in found}
-    epochs = {one["epochs_allotted"] for one in found}
-    promised = {one["trials_allotted"] for one in found}
+    finished = {search["finished"] for search in records}
+    epochs = {search["epochs_allotted"] for search in records}
+    promised = {search["trials_allotted"] for search in records}
     if len(finished) == len(epochs) == 1 and finished == promised:
         budget = (
             f"Equal budgets: {plural(finished.pop(), 'finished trial')} of at most "
@@ -56,40 +56,40 @@ def budget_statement(found: Sequence[Search]) -> str:
         )
     else:
         lines = (
-            f"{_name(one)} {one['finished']} of {one['trials_allotted']} trials of "
-            f"{plural(one['epochs_allotted'], 'epoch')}"
-            for one in found
+            f"{_name(search)} {search['finished']} of {search['trials_allotted']} trials of "
+            f"{plural(search['epochs_allotted'], 'epoch')}"
+            for search in records
         )
         budget = f"Budgets are not equal yet ({'; '.join(lines)}), so no winner is compared."
     return (
         f"{budget} A trial counts when it is complete or pruned; a failed one is shown and replaced. "
-        f"{_cost(found)} Trials are scored on validation only, at the best epoch of one seed, so their "
+        f"{_cost(records)} Trials are scored on validation only, at the best epoch of one seed, so their "
         "scores are optimistic: winners are trained again on fresh seeds before they enter a table."
     )
 
 
-def _cost(found: Sequence[Search]) -> str:
+def _cost(records: Sequence[Search]) -> str:
     """What was really spent: pruning and failures make methods differ here, and a reader must know it."""
-    hours = sum(one["seconds"] for one in found) / 3600
-    epochs = [one["epochs_trained"] for one in found]
+    hours = sum(search["seconds"] for search in records) / 3600
+    epochs = [search["epochs_trained"] for search in records]
     spent = plural(sum(epochs), "epoch")
-    if len(found) > 1:
+    if len(records) > 1:
         least, most = min(epochs), max(epochs)
         spent += f" ({least} each)" if least == most else f" (from {least} to {most} a search)"
     return f"Trained in all: {spent} in {number(hours, 2)} hours of all workers together."
 
 
-def _name(one: Search) -> str:
-    again = f", search {one['repeat']}" if one.get("repeat", 1) > 1 else ""
-    return f"{one['method']} on {one['dataset']}{again}"
+def _name(search: Search) -> str:
+    again = f", search {search['repeat']}" if search.get("repeat", 1) > 1 else ""
+    return f"{search['method']} on {search['dataset']}{again}"
 
 
-def _key(one: Search) -> str:
-    again = f"-{one['repeat']}" if one.get("repeat", 1) > 1 else ""
-    return slug(f"{one['method']}-{one['dataset']}{again}")
+def _key(search: Search) -> str:
+    again = f"-{search['repeat']}" if search.get("repeat", 1) > 1 else ""
+    return slug(f"{search['method']}-{search['dataset']}{again}")
 
 
-def _budgets(found: Sequence[Search]) -> Table:
+def _budgets(records: Sequence[Search]) -> Table:
     columns = (
         Column("Method", "left"),
         Column("Dataset", "left"),
@@ -100,34 +100,34 @@ def _budgets(found: Sequence[Search]) -> Table:
         Column("Winner", help="Validation score of the best complete trial"),
     )
     return Table(
-        "search-budgets", "What every search was given and what it cost", columns, tuple(map(_row, found))
+        "search-budgets", "What every search was given and what it cost", columns, tuple(map(_row, records))
     )
 
 
-def _row(one: Search) -> tuple[TableCell, ...]:
-    trials = one["trials"]
+def _row(search: Search) -> tuple[TableCell, ...]:
+    trials = search["trials"]
     counts = (
-        one["finished"],
+        search["finished"],
         sum(trial["state"] == "pruned" for trial in trials),
-        one["failed"],
-        one["epochs_trained"],
+        search["failed"],
+        search["epochs_trained"],
     )
     return (
-        *(TableCell(one[name], one[name]) for name in ("method", "dataset")),
+        *(TableCell(search[name], search[name]) for name in ("method", "dataset")),
         *(TableCell(number(count, 0), count) for count in counts),
-        TableCell(number(one["seconds"] / 3600, 2), one["seconds"]),
-        _score(_recipe(one)),
-        _score(_winner(one)) if _winner(one) else missing("no complete trial"),
+        TableCell(number(search["seconds"] / 3600, 2), search["seconds"]),
+        _score(_recipe(search)),
+        _score(_winner(search)) if _winner(search) else missing("no complete trial"),
     )
 
 
-def _winner(one: Search) -> Mapping[str, Any] | None:
-    return next((trial for trial in one["trials"] if trial["number"] == one["winner"]), None)
+def _winner(search: Search) -> Mapping[str, Any] | None:
+    return next((trial for trial in search["trials"] if trial["number"] == search["winner"]), None)
 
 
-def _recipe(one: Search) -> Mapping[str, Any] | None:
+def _recipe(search: Search) -> Mapping[str, Any] | None:
     """The trial of the recipe's own values: the last one, as one that failed is tried again."""
-    return next((trial for trial in reversed(one["trials"]) if trial["recipe"]), None)
+    return next((trial for trial in reversed(search["trials"]) if trial["recipe"]), None)
 
 
 def _score(trial: Mapping[str, Any] | None) -> TableCell:
@@ -144,30 +144,30 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _chapter(context: ReportContext, one: Search) -> list[Block]:
-    how = f"Sampler {one['sampler']}, pruner {one['pruner']}."
-    blocks: list[Block] = [Prose(f"{_name(one)}: {_verdict(one)} {how}", "lead")]
-    complete = [trial for trial in one["trials"] if trial["state"] == "complete"]
+def _chapter(context: ReportContext, search: Search) -> list[Block]:
+    how = f"Sampler {search['sampler']}, pruner {search['pruner']}."
+    blocks: list[Block] = [Prose(f"{_name(search)}: {_verdict(search)} {how}", "lead")]
+    complete = [trial for trial in search["trials"] if trial["state"] == "complete"]
     if complete:
         shares = importances(
-            one["space"], [trial["params"] for trial in complete], [trial["value"] for trial in complete]
+            search["space"], [trial["params"] for trial in complete], [trial["value"] for trial in complete]
         )
         drawn = [
-            history(context.figure_writer, one, _key(one)),
-            slices(context.figure_writer, one, _key(one)),
-            importance(context.figure_writer, one, _key(one), shares),
-            interaction(context.figure_writer, one, _key(one), shares),
-            parallel(context.figure_writer, one, _key(one)),
+            history(context.figure_writer, search, _key(search)),
+            slices(context.figure_writer, search, _key(search)),
+            importance(context.figure_writer, search, _key(search), shares),
+            interaction(context.figure_writer, search, _key(search), shares),
+            parallel(context.figure_writer, search, _key(search)),
         ]
         blocks += [figure for figure in drawn if figure is not None]
         if not shares:
             reason = f"fewer than {FEW_TRIALS} complete trials, or all with one score"
             blocks.append(Prose(f"Which setting mattered cannot be decided: {reason}.", "note"))
-    return [*blocks, _trials(one)]
+    return [*blocks, _trials(search)]
 
 
-def _verdict(one: Search) -> str:
-    winner, recipe = _winner(one), _recipe(one)
+def _verdict(search: Search) -> str:
+    winner, recipe = _winner(search), _recipe(search)
     if winner is None:
         return "no trial is complete."
     if winner["recipe"]:
@@ -180,22 +180,22 @@ def _verdict(one: Search) -> str:
                 f"no trial scores above the recipe's own values; trial {winner['number']} is as good, "
                 f"with {_settings(winner['params'])}."
             )
-        text += f", {number(gain, 2)} points of validation {one.get('metric', 'R1')} above the recipe"
+        text += f", {number(gain, 2)} points of validation {search.get('metric', 'R1')} above the recipe"
     return f"{text}."
 
 
-def _trials(one: Search) -> Table:
-    names = list(one["space"])
+def _trials(search: Search) -> Table:
+    names = list(search["space"])
     columns = (
         Column("Trial"),
         Column("How it ended", "left"),
         *(Column(_breakable(name)) for name in names),
-        Column(f"Validation {one.get('metric', 'R1')}"),
+        Column(f"Validation {search.get('metric', 'R1')}"),
         Column("Epochs"),
         Column("Seconds"),
     )
-    rows = tuple(_trial(trial, names, one["winner"]) for trial in one["trials"])
-    return Table(f"search-trials-{_key(one)}", f"All trials: {_name(one)}", columns, rows)
+    rows = tuple(_trial(trial, names, search["winner"]) for trial in search["trials"])
+    return Table(f"search-trials-{_key(search)}", f"All trials: {_name(search)}", columns, rows)
 
 
 def _breakable(name: str) -> str:

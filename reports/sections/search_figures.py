@@ -104,12 +104,12 @@ def _short(value: Any) -> str:
 
 def _slice(axes: Any, search: Search, name: str) -> None:
     terms = search["space"][name]
-    place = _places(terms)
+    position = _places(terms)
     for state, fill in (("complete", PALETTE[0]), ("pruned", "none")):
         trials = [trial for trial in _scored(search) if trial["state"] == state and name in trial["params"]]
-        at = [place(trial["params"][name]) for trial in trials]
+        at = [position(trial["params"][name]) for trial in trials]
         axes.plot(at, [trial["value"] for trial in trials], "o", ms=4.5, mfc=fill, mec=PALETTE[0])
-    axes.axvline(place(terms["recipe"]), color=PALETTE[1], lw=1.1, ls="--")
+    axes.axvline(position(terms["recipe"]), color=PALETTE[1], lw=1.1, ls="--")
     _scale(axes, "x", terms)
     axes.set_xlabel(visible(name))
     axes.grid(axis="y")
@@ -152,15 +152,17 @@ def importance(
         return None
     with figure_writer.axes(1, 1, (5.6, 0.7 + 0.4 * len(shares))) as (drawing, grid):
         axes = grid[0, 0]
-        for row, one in enumerate(shares):
-            axes.plot([one.low, one.high], [row, row], color=PALETTE[0], lw=1.6, solid_capstyle="butt")
-            axes.plot([one.share], [row], "o", color=PALETTE[0], ms=6)
-        axes.set_yticks(range(len(shares)), [visible(one.name) for one in shares])
+        for row, item in enumerate(shares):
+            axes.plot([item.low, item.high], [row, row], color=PALETTE[0], lw=1.6, solid_capstyle="butt")
+            axes.plot([item.share], [row], "o", color=PALETTE[0], ms=6)
+        axes.set_yticks(range(len(shares)), [visible(item.name) for item in shares])
         axes.set_ylim(len(shares) - 0.5, -0.5)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel(f"share of the variance of {_metric(search)}")
         axes.grid(axis="x")
-        listed = ", ".join(f"{one.name} {one.share:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in shares)
+        listed = ", ".join(
+            f"{item.name} {item.share:.2f} [{item.low:.2f}, {item.high:.2f}]" for item in shares
+        )
         caption = "Functional ANOVA of resampled complete trials: the median, and the bar that holds 90 %."
         alt = f"Importance of the settings of {_named(search)}: {listed}"
         return figure_writer.finish(
@@ -180,17 +182,19 @@ def interaction(
     terms = search["space"]
     with figure_writer.axes(1, 1, (5.2, 3.8)) as (drawing, grid):
         axes = grid[0, 0]
-        place = [_places(terms[name]) for name in pair]
+        positions = [_places(terms[name]) for name in pair]
         for trial in _scored(search):
             if trial["state"] == "pruned":
-                at = [[at(trial["params"][name])] for at, name in zip(place, pair, strict=True)]
+                at = [[at(trial["params"][name])] for at, name in zip(positions, pair, strict=True)]
                 axes.plot(*at, "o", ms=5, mfc="none", mec=MUTED, zorder=1)
-        x, y = ([at(trial["params"][name]) for trial in trials] for at, name in zip(place, pair, strict=True))
+        x, y = (
+            [at(trial["params"][name]) for trial in trials] for at, name in zip(positions, pair, strict=True)
+        )
         scores = [trial["value"] for trial in trials]
         dots = axes.scatter(x, y, c=scores, cmap=_colours(), s=46, edgecolors=INK, linewidths=0.6)
         axes.plot(
-            [place[0](terms[across]["recipe"])],
-            [place[1](terms[up]["recipe"])],
+            [positions[0](terms[across]["recipe"])],
+            [positions[1](terms[up]["recipe"])],
             "+",
             color=PALETTE[1],
             ms=18,
@@ -211,7 +215,7 @@ def _pair(search: Search, shares: Sequence[Importance]) -> tuple[str, str] | Non
     names = list(search["space"])
     if {"mask_ratio", "temperature"} <= set(names):
         return "mask_ratio", "temperature"
-    ranked = [one.name for one in shares] or names
+    ranked = [item.name for item in shares] or names
     return (ranked[0], ranked[1]) if len(ranked) > 1 else None
 
 

@@ -81,7 +81,7 @@ def _pruned(context: ReportContext) -> list[Block]:
             if cell.dataset == dataset and cell.parts
         }
         kept = (read_pruned(directory, dataset, data) for directory, data in drawn_from)
-        for tagger, examples in (found for found in kept if found is not None):
+        for tagger, examples in (pair for pair in kept if pair is not None):
             title = f"Captions of {dataset} before and after pruning, tagged by {tagger}"
             blocks.append(TemplateBlock("pruned.html", {"title": title, "examples": examples[:PRUNED]}))
             break

@@ -111,14 +111,14 @@ def unlike_recipes(context: ReportContext) -> list[str]:
     """A line for every setting of the recipe in which trained methods differ: such a comparison is of more
     than the methods (a part of a study was run again with `--set`).
     """
-    found: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    by_table: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for cell in context.stored_runs.cells:
         if "epochs" in cell.settings:  # it trains
             for name in cell.recipe_names:
                 table = (name, cell.preset, cell.dataset, cell.population)
-                found.setdefault(table, {}).setdefault(str(cell.settings.get(name)), []).append(cell.label)
+                by_table.setdefault(table, {}).setdefault(str(cell.settings.get(name)), []).append(cell.label)
     lines = []
-    for (name, *_), by in found.items():
+    for (name, *_), by in by_table.items():
         if len(by) > 1:
             parts = [f"{value} for {listed(list(dict.fromkeys(who)))}" for value, who in by.items()]
             lines.append(f"Not alike: {name} is {listed(parts)}.")
@@ -129,9 +129,9 @@ def _recipe(context: ReportContext) -> str:
     """The recipe in a few words where all cells share it."""
     words = []
     for name, text in (("backbone", "backbone {}"), ("image_size", "images {}"), ("epochs", "{} epochs")):
-        found = {str(cell.settings[name]) for cell in context.stored_runs.cells if name in cell.settings}
-        if len(found) == 1:
-            words.append(text.format(found.pop().strip("[]()").replace(", ", "×")))
+        values = {str(cell.settings[name]) for cell in context.stored_runs.cells if name in cell.settings}
+        if len(values) == 1:
+            words.append(text.format(values.pop().strip("[]()").replace(", ", "×")))
     text = ", ".join(words)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
@@ -186,8 +186,8 @@ def _winner(judged: Sequence[Comparison], reference: str) -> str:
 
 
 def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
-    found = [f"{item.one} ({signed(item.estimate.value)})" for item in items if item.verdict == verdict]
-    return f"{title}: {listed(found)}." if found else ""
+    named = [f"{item.one} ({signed(item.estimate.value)})" for item in items if item.verdict == verdict]
+    return f"{title}: {listed(named)}." if named else ""
 
 
 def _certainty(context: ReportContext) -> list[str]:
@@ -204,10 +204,12 @@ def _certainty(context: ReportContext) -> list[str]:
     ]
     if sizes:
         lines.append("Smaller differences may be real and go unseen.")
-    trained = [one for group in context.same_dataset for one in group.methods.values() if not one.untrained]
-    fewest = min((len(one.cells) for one in trained), default=FEW_SEEDS)
+    trained = [
+        method for group in context.same_dataset for method in group.methods.values() if not method.untrained
+    ]
+    fewest = min((len(method.cells) for method in trained), default=FEW_SEEDS)
     if fewest < FEW_SEEDS:
-        all_few = all(len(one.cells) < FEW_SEEDS for one in trained)
+        all_few = all(len(method.cells) < FEW_SEEDS for method in trained)
         who = "All" if all_few else "Some"
         lines.append(
             f"{who} methods have fewer than {FEW_SEEDS} seeds, as few as {fewest}; that says little of luck"
@@ -227,7 +229,9 @@ def _tables(context: ReportContext) -> list[Table]:
     """
     return [
         _overview(context, preset)
-        for preset, count in sorted(Counter(one.evaluation.preset for one in context.same_dataset).items())
+        for preset, count in sorted(
+            Counter(group.evaluation.preset for group in context.same_dataset).items()
+        )
         if count > 1
     ]
 
@@ -235,7 +239,9 @@ def _tables(context: ReportContext) -> list[Table]:
 def _overview(context: ReportContext, preset: str) -> Table:
     homes = [group for group in context.same_dataset if group.evaluation.preset == preset]
     methods = [
-        name for name in context.stored_runs.methods if any(name in context.methods_of(one) for one in homes)
+        name
+        for name in context.stored_runs.methods
+        if any(name in context.methods_of(group) for group in homes)
     ]
     columns = [Column("Method", "left")]
     for group in homes:

@@ -37,10 +37,10 @@ def section(context: ReportContext) -> Section | None:
 
 def _leakage(context: ReportContext) -> Block:
     """Pictures that a model has seen in its own training set and meets again in a target's test split."""
-    found: list[Mapping[str, Any]] = []
+    entries: list[Mapping[str, Any]] = []
     for run in context.stored_runs.runs:
-        found += read_entries(run.path / LEAKAGE_FILE)
-    if not found:
+        entries += read_entries(run.path / LEAKAGE_FILE)
+    if not entries:
         return Prose(
             "Whether training and test sets share pictures was not checked in these runs, so a transfer "
             "number may "
@@ -51,7 +51,7 @@ def _leakage(context: ReportContext) -> Block:
         *(Column(name, "left") for name in ("Trained on", "Tested on")),
         *(Column(name) for name in ("Test images", "Same file", "Same pixels", "Nearly the same", "Shared")),
     )
-    rows = tuple(_leakage_row(entry) for entry in found)
+    rows = tuple(_leakage_row(entry) for entry in entries)
     return Table(
         "leakage",
         "Test images that the training set holds too",
@@ -79,8 +79,8 @@ def _leakage_row(entry: Mapping[str, Any]) -> tuple[TableCell, ...]:
 
 def _home_of(context: ReportContext, evaluation: Evaluation) -> ComparisonGroup | None:
     for group in context.same_dataset:
-        one = group.evaluation
-        if (one.preset, one.source, one.population) == (
+        candidate = group.evaluation
+        if (candidate.preset, candidate.source, candidate.population) == (
             evaluation.preset,
             evaluation.source,
             evaluation.population,
@@ -186,9 +186,9 @@ def _heat_map(context: ReportContext, groups: Sequence[ComparisonGroup], metric:
             _draw_panel(axes, *panels[name], low, top)
             axes.set_title(visible(name))
             axes.set_xticks(
-                np.arange(len(targets)) + 0.5, [visible(one) for one in targets], rotation=30, ha="right"
+                np.arange(len(targets)) + 0.5, [visible(name) for name in targets], rotation=30, ha="right"
             )
-            axes.set_yticks(np.arange(len(sources)) + 0.5, [visible(one) for one in sources])
+            axes.set_yticks(np.arange(len(sources)) + 0.5, [visible(name) for name in sources])
         for axes in grid.flat[max(0, len(methods) - columns) : len(methods)]:
             axes.tick_params(labelbottom=True)  # also above an empty place of the last row
         for axes in grid.flat[len(methods) :]:

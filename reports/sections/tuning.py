@@ -27,13 +27,13 @@ from reports.tuning import (
 
 def section(context: ReportContext) -> Section | None:
     """One set of tables for every dataset that was searched; None when no method has both arms."""
-    records = [one for run in context.stored_runs.runs for one in searches(run.path / SEARCH)]
+    records = [record for run in context.stored_runs.runs for record in searches(run.path / SEARCH)]
     blocks: list[Block] = []
     for group in context.same_dataset:
         arms = arms_in(group, records)
         if arms:
-            here = [one for one in records if one["dataset"] == group.evaluation.source]
-            tuned = [one for one in here if one["method"] in arms]
+            here = [record for record in records if record["dataset"] == group.evaluation.source]
+            tuned = [record for record in here if record["method"] in arms]
             blocks += [*_tables(group, arms, tuned), *_budget_figure(context.figure_writer, group, tuned)]
     if not blocks:
         return None
@@ -129,19 +129,22 @@ def _luck(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -
         Column("Lead on fresh seeds", help="Of the same settings over the recipe, on the same split"),
         Column("Luck", help="The part of the lead that fresh seeds do not show"),
     )
-    rows = tuple(_luck_row(group, arms, one) for one in records)
+    rows = tuple(_luck_row(group, arms, record) for record in records)
     title = f"What is noise in a trial's lead, {group.evaluation.title}"
     return Table(f"tuning-luck-{group.evaluation.key}", title, columns, rows)
 
 
-def _luck_row(group: ComparisonGroup, arms: Arms, one: SearchRecord) -> tuple[TableCell, ...]:
-    has, lacks = len(one["space"]), one.get("settings_it_lacks", [])
+def _luck_row(group: ComparisonGroup, arms: Arms, record: SearchRecord) -> tuple[TableCell, ...]:
+    has, lacks = len(record["space"]), record.get("settings_it_lacks", [])
     said = f"no {', '.join(lacks)}" if lacks else ""
-    first = (TableCell(_named(one), _named(one)), TableCell(f"{has} of {has + len(lacks)}", has, note=said))
-    noise = lead_noise(one)
+    first = (
+        TableCell(_named(record), _named(record)),
+        TableCell(f"{has} of {has + len(lacks)}", has, note=said),
+    )
+    noise = lead_noise(record)
     if noise is None:
         return (*first, *[missing("no complete trial, or the size of its split is unknown")] * 6)
-    fresh = fresh_lead(group, one["method"], one["trained_as"], one.get("metric", "R1"))
+    fresh = fresh_lead(group, record["method"], record["trained_as"], record.get("metric", "R1"))
     known = noise.lead is not None and fresh is not None
     luck = noise.lead - fresh if noise.lead is not None and fresh is not None else None
     within = f"{noise.within_least} to {noise.within_most} of {noise.complete - 1}"
@@ -160,12 +163,16 @@ def _points(value: float | None) -> TableCell:
     return missing("not known") if value is None else TableCell(signed(value, 2), value)
 
 
-def _named(one: SearchRecord) -> str:
-    return f"{one['method']}, search {one['repeat']}" if one.get("repeat", 1) > 1 else str(one["method"])
+def _named(record: SearchRecord) -> str:
+    return (
+        f"{record['method']}, search {record['repeat']}"
+        if record.get("repeat", 1) > 1
+        else str(record["method"])
+    )
 
 
 def _budgets(group: ComparisonGroup, records: Sequence[SearchRecord]) -> Table:
-    scores = {_named(one): _complete_scores(one) for one in records}
+    scores = {_named(record): _complete_scores(record) for record in records}
     most = max((len(values) for values in scores.values()), default=0)
     budgets = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256) if size < most] + ([most] if most else [])
     columns = (Column("Search", "left"), *(Column(plural(size, "trial")) for size in budgets))
@@ -217,8 +224,8 @@ def _budget_figure(
         return [figure_writer.finish(drawing, key, alt, caption)]
 
 
-def _complete_scores(one: Mapping[str, Any]) -> list[float]:
-    return [float(trial["value"]) for trial in one["trials"] if trial["state"] == "complete"]
+def _complete_scores(record: Mapping[str, Any]) -> list[float]:
+    return [float(trial["value"]) for trial in record["trials"] if trial["state"] == "complete"]
 
 
 def _repeats(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -> Table | None:
@@ -227,7 +234,9 @@ def _repeats(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]
     for method, labels in arms.items():
         if len(labels) < 2:
             continue
-        won = [noise.score for one in records if one["method"] == method and (noise := lead_noise(one))]
+        won = [
+            noise.score for record in records if record["method"] == method and (noise := lead_noise(record))
+        ]
         tested = [100 * float(group.methods[label].scores["R1"].mean()) for label in labels]
         rows.append(
             (
@@ -252,5 +261,7 @@ def _repeats(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]
 
 
 def _deviation(values: Sequence[float]) -> TableCell:
-    found = spread(values)
-    return missing("fewer than two winners") if found is None else TableCell(number(found, 2), found)
+    deviation = spread(values)
+    return (
+        missing("fewer than two winners") if deviation is None else TableCell(number(deviation, 2), deviation)
+    )
