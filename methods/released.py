@@ -103,8 +103,8 @@ def infer_sizes(
 
 
 def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
-    found = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in state)
-    return 1 + max(int(match[1]) for match in found if match)
+    matches = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in state)
+    return 1 + max(int(match[1]) for match in matches if match)
 
 
 def _require_transformers(base: Mapping[str, Tensor]) -> None:

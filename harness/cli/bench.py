@@ -65,10 +65,10 @@ def bench_step(
         size = asked.pop("size")
         wanted = StepBench(**asked, image_size=None if size is None else height_and_width(size, "--size"))
         with shown() as progress:
-            found = measured(wanted, Context(machine, progress))
+            measurement = measured(wanted, Context(machine, progress))
         if out is not None:
-            atomic_json(out, found)
-    answer(found, options.as_json, lambda: render(found))
+            atomic_json(out, measurement)
+    answer(measurement, options.as_json, lambda: render(measurement))
 
 
 @bench_app.command("table")

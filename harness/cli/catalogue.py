@@ -49,11 +49,11 @@ def _methods(cost: bool) -> list[dict[str, Any]]:
 
 def _studies() -> list[dict[str, Any]]:
     """The shipped studies, with the first sentence of the comment each opens with."""
-    found = []
+    studies = []
     for name, path in shipped_studies().items():
         first = path.read_text(errors="replace").split("\n", 1)[0]
-        found.append({"name": name, "summary": first.removeprefix("#").strip(), "file": str(path)})
-    return found
+        studies.append({"name": name, "summary": first.removeprefix("#").strip(), "file": str(path)})
+    return studies
 
 
 def render(entries: Sequence[dict[str, Any]]) -> None:

@@ -91,11 +91,13 @@ def _outlook(
     seeds, why = len(study.seeds), _untested(study, claim)
     if why:
         return ClaimOutlook(claim.id, seeds, None, why)
-    one = known.get(claim.dataset)
-    if one is None:
+    variances = known.get(claim.dataset)
+    if variances is None:
         return ClaimOutlook(claim.id, seeds, None, f"{claim.dataset} has no test captions")
-    people = one.design.people
-    needed = [seeds_needed(parts, people, claim.size, claim.margin, directions) for parts in _components(one)]
+    people = variances.design.people
+    needed = [
+        seeds_needed(parts, people, claim.size, claim.margin, directions) for parts in _components(variances)
+    ]
     counts = [count for count in needed if count is not None]
     if len(counts) <= len(needed) / 2:
         return ClaimOutlook(claim.id, seeds, None, "no number of seeds decides it")

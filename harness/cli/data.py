@@ -31,10 +31,10 @@ def data_check(
     with refusals():
         from harness.data.checks import check_dataset
 
-        found = check_dataset(name, data.register())
-    answer(found, as_json, lambda: render(found))
-    if found["damaged"]:
-        print_lines(found["problems"])
+        facts = check_dataset(name, data.register())
+    answer(facts, as_json, lambda: render(facts))
+    if facts["damaged"]:
+        print_lines(facts["problems"])
         raise typer.Exit(ExitCode.BAD_INPUT)
 
 
@@ -69,25 +69,25 @@ def data_cache(
     print("\n".join(lines))
 
 
-def render(found: dict[str, Any]) -> None:
+def render(facts: dict[str, Any]) -> None:
     """Print the counts and what is odd about them; of data that could not be read there are none."""
-    if found["damaged"] and not any(sum(counts.values()) for counts in found["splits"].values()):
-        print(f"{found['dataset']}: cannot be read")
+    if facts["damaged"] and not any(sum(counts.values()) for counts in facts["splits"].values()):
+        print(f"{facts['dataset']}: cannot be read")
         return
     print(
-        f"{found['dataset']}: {'the published counts' if found['official'] else 'not the published counts'}"
+        f"{facts['dataset']}: {'the published counts' if facts['official'] else 'not the published counts'}"
     )
-    for split, counts in found["splits"].items():
+    for split, counts in facts["splits"].items():
         shown = (
             f"{counts[kind]:>8,} {kind.replace('_', ' ')}" for kind in ("person_ids", "images", "captions")
         )
         print(f"  {split:<6}{'  '.join(shown)}{_odd(counts)}")
-    modes = ", ".join(f"{number:,} {mode}" for mode, number in found["modes"].items())
+    modes = ", ".join(f"{number:,} {mode}" for mode, number in facts["modes"].items())
     if modes:
         print(f"  image modes: {modes}")
-    for note in found["notes"]:
+    for note in facts["notes"]:
         print(f"  note: {note}")
-    for problem in () if found["damaged"] else found["problems"]:
+    for problem in () if facts["damaged"] else facts["problems"]:
         print(f"  {problem}")
 
 

@@ -285,8 +285,8 @@ class MachineOptions(DeviceOptions):
             deterministic=self.deterministic,
             skip_broken=self.skip_broken,
         )
-        per_device, found = self.trials_per_device, accelerators(self.device, self.devices)
-        return LaunchOptions(machine, self.workers, self.launcher, per_device, found, self.gpus_per_cell)
+        per_device, gpus = self.trials_per_device, accelerators(self.device, self.devices)
+        return LaunchOptions(machine, self.workers, self.launcher, per_device, gpus, self.gpus_per_cell)
 
 
 def height_and_width(text: str, option: str) -> tuple[int, int]:

@@ -182,11 +182,11 @@ def ask(
     records = context.dataset(dataset, subset)
     encoded = _key(model, [records.fingerprint, split, subset, len(data.split.image_paths), str(device)])
     with evaluation_mode(model.method, model.precision):
-        found = [
+        answers = [
             *_people(model, data, question.sentences, top, encoded),
             *_captions(model, data, question, top, encoded),
         ]
-    return QueryAnswers(model.origin, dataset, split, tuple(found))
+    return QueryAnswers(model.origin, dataset, split, tuple(answers))
 
 
 def _people(
@@ -283,53 +283,53 @@ def query_pixels(path: Path, size: tuple[int, int]) -> Tensor:
 _MARGIN, _CELL, _LINE = 12, 120, 18
 
 
-def _sheet(found: QueryAnswers) -> Image.Image:
+def _sheet(answers: QueryAnswers) -> Image.Image:
     """All answers as one picture: a line of text each, under it the pictures with their scores."""
     from PIL import Image, ImageDraw, ImageFont
 
-    widest = max((len(answer.hits) for answer in found.answers), default=1)
+    widest = max((len(answer.hits) for answer in answers.answers), default=1)
     tall = HEIGHT + 4 * _LINE + _MARGIN
-    size = (2 * _MARGIN + max(5, widest) * _CELL, 2 * _MARGIN + max(1, len(found.answers)) * tall)
+    size = (2 * _MARGIN + max(5, widest) * _CELL, 2 * _MARGIN + max(1, len(answers.answers)) * tall)
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for row, answer in enumerate(found.answers):
+    for row, answer in enumerate(answers.answers):
         top = _MARGIN + row * tall
         title = visible(answer.sentence or f"captions for {answer.picture}")
         pen.text((_MARGIN, top), "\n".join(textwrap.wrap(title, size[0] // 8)[:2]), "black", font)
-        for place, hit in enumerate(answer.hits):
-            left = _MARGIN + place * _CELL
+        for column, hit in enumerate(answer.hits):
+            left = _MARGIN + column * _CELL
             image = thumbnail(hit.picture, HEIGHT)
             if image is not None:
                 image.thumbnail((_CELL - 8, HEIGHT))
                 sheet.paste(image, (left, top + 2 * _LINE))
-            pen.text((left, top + HEIGHT + 2 * _LINE), f"{place + 1}  {hit.score:.3f}", "black", font)
+            pen.text((left, top + HEIGHT + 2 * _LINE), f"{column + 1}  {hit.score:.3f}", "black", font)
             pen.text((left, top + HEIGHT + 3 * _LINE), f"id {hit.person}"[:16], "grey", font)
     return sheet
 
 
-def plain(found: QueryAnswers) -> dict[str, Any]:
+def plain(answers: QueryAnswers) -> dict[str, Any]:
     """The JSON object of `query --json`."""
     return {
-        "model": found.origin,
-        "dataset": found.dataset,
-        "split": found.split,
+        "model": answers.origin,
+        "dataset": answers.dataset,
+        "split": answers.split,
         "answers": [
             {
                 "sentence": answer.sentence,
                 "image": str(answer.picture or ""),
                 "hits": [{**vars(hit), "picture": str(hit.picture)} for hit in answer.hits],
             }
-            for answer in found.answers
+            for answer in answers.answers
         ],
     }
 
 
-def render(found: QueryAnswers, out: Path) -> None:
+def render(answers: QueryAnswers, out: Path) -> None:
     """Print the answers for a person."""
-    print(f"{found.origin}, on {found.dataset} ({found.split})")
-    for answer in found.answers:
+    print(f"{answers.origin}, on {answers.dataset} ({answers.split})")
+    for answer in answers.answers:
         print(visible(answer.sentence or str(answer.picture)))
-        for place, hit in enumerate(answer.hits, 1):
+        for rank, hit in enumerate(answer.hits, 1):
             shown = visible(hit.caption or str(hit.picture))
-            print(f"  {place:>3}  {hit.score:6.3f}  id {hit.person}  {shown}")
+            print(f"  {rank:>3}  {hit.score:6.3f}  id {hit.person}  {shown}")
     print(f"sheet: {out}")

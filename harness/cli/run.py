@@ -33,10 +33,10 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
     Raises `StudyError` with everything that is wrong before anything is written.
     """
     context = Context(options.machine, progress)
-    found = check.examine(study, context, options, out)
-    if found.problems:
-        raise StudyError(found.problems)
-    for line in (*check.reach_lines(study), *found.notes):
+    checked = check.examine(study, context, options, out)
+    if checked.problems:
+        raise StudyError(checked.problems)
+    for line in (*check.reach_lines(study), *checked.notes):
         progress.say(line)
     store = RunStore(out)
     try:

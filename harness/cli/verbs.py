@@ -95,10 +95,10 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
         launch = machine.launch_options()
         with shown() as progress:
             context = Context(launch.machine, progress)
-            found = examine(study, context, launch, options.folder(study))
-    answer(found.plain(study), as_json, lambda: render(found, study))
-    print_lines(found.problems)
-    raise typer.Exit(ExitCode.BAD_INPUT if found.problems else ExitCode.DONE)
+            result = examine(study, context, launch, options.folder(study))
+    answer(result.plain(study), as_json, lambda: render(result, study))
+    print_lines(result.problems)
+    raise typer.Exit(ExitCode.BAD_INPUT if result.problems else ExitCode.DONE)
 
 
 @app.command("list")
@@ -155,8 +155,8 @@ def evaluate(
     with refusals():
         from harness.launch.models import evaluate_checkpoint, render
 
-        found = evaluate_checkpoint(checkpoint, dataset, options.machine(), **searched.keywords())
-    answer(found, options.as_json, lambda: render(found))
+        evaluation = evaluate_checkpoint(checkpoint, dataset, options.machine(), **searched.keywords())
+    answer(evaluation, options.as_json, lambda: render(evaluation))
 
 
 @app.command()
@@ -212,7 +212,7 @@ def verify(
 
         machine = options.machine()
         with shown() as progress:
-            found = verify(
+            certificates = verify(
                 run_folders(runs or []),
                 machine,
                 cells=cells,
@@ -220,9 +220,13 @@ def verify(
                 evaluate_only=evaluate_only,
                 progress=progress,
             )
-    answer({str(one.store): one.plain() for one in found}, options.as_json, lambda: render(found))
-    print_lines([certificate.not_written for certificate in found if certificate.not_written])
-    raise typer.Exit(ExitCode.DIFFERS if any(one.differences for one in found) else ExitCode.DONE)
+    answer(
+        {str(each.store): each.plain() for each in certificates},
+        options.as_json,
+        lambda: render(certificates),
+    )
+    print_lines([each.not_written for each in certificates if each.not_written])
+    raise typer.Exit(ExitCode.DIFFERS if any(each.differences for each in certificates) else ExitCode.DONE)
 
 
 @app.command()

@@ -206,10 +206,10 @@ def _rank_by_sorting(
     for rows in _spans(len(queries), chunk[0]):
         cosines = torch.nn.functional.normalize(queries[rows].float(), dim=1) @ columns.T
         ordered, order = cosines.sort(dim=1, descending=True)
-        place = torch.empty_like(order).scatter_(
+        position = torch.empty_like(order).scatter_(
             1, order, torch.arange(order.shape[1], device=device).expand_as(order)
         )
-        matrix[rows] = place.gather(1, positives.index[rows]) + 1
+        matrix[rows] = position.gather(1, positives.index[rows]) + 1
         tops.append(order[:, :TOP])
         scores.append(ordered[:, :TOP])
     return matrix, torch.cat(tops), torch.cat(scores)

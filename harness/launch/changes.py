@@ -68,8 +68,8 @@ def _changed_values(then: Mapping[str, Any], now: Mapping[str, Any], words: Word
 
 def mapping_in(parts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A mapping by its name in an identity's parts; empty where it is missing or of another kind."""
-    found = parts.get(name)
-    return found if isinstance(found, Mapping) else {}
+    value = parts.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def value_change(
@@ -181,8 +181,8 @@ def reproduced(left: Iterable[tuple[Cell, CellRun]], context: Context) -> list[s
     reasons: dict[str, list[str]] = {}
     for cell, run in left:
         if run.was_finished:
-            found = [*changed_targets(run, cell, context), *unfinished_work(run)]
-            reasons.setdefault(first_of(found), []).append(run.name)
+            changes = [*changed_targets(run, cell, context), *unfinished_work(run)]
+            reasons.setdefault(first_of(changes), []).append(run.name)
     return [_sentence("made again", names, reason) for reason, names in reasons.items() if reason]
 
 
@@ -197,8 +197,8 @@ def _in_one_line(store: RunStore, then: CellRun, now: CellRun) -> str:
     except StoreError as error:
         return str(error)
     files = store.files_of(data_fingerprint_of(before)), store.files_of(data_fingerprint_of(after))
-    found = [change.text for change in changes_between(before, after, files)]
-    return first_of(found)
+    changes = [change.text for change in changes_between(before, after, files)]
+    return first_of(changes)
 
 
 def first_of(texts: Sequence[str]) -> str:

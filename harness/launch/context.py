@@ -115,11 +115,11 @@ class Context:
 
     def data_fingerprint(self, name: str, cell: Cell) -> str:
         """The fingerprint of a dataset as this cell would use it, less the images that cannot be decoded."""
-        found = self.dataset(name, cell.subset)
+        dataset = self.dataset(name, cell.subset)
         if not self.machine.skip_broken:
-            return found.fingerprint
-        broken = {split: self.images(name, InputSpec.of(cell), split).broken for split in found.splits}
-        return fingerprint([found.fingerprint, broken]) if any(broken.values()) else found.fingerprint
+            return dataset.fingerprint
+        broken = {split: self.images(name, InputSpec.of(cell), split).broken for split in dataset.splits}
+        return fingerprint([dataset.fingerprint, broken]) if any(broken.values()) else dataset.fingerprint
 
     def parts(self, cell: Cell) -> dict[str, Any]:
         """What the identity of a cell is made of, on this machine's data, code and weights.
@@ -153,15 +153,15 @@ class Context:
 
     def images(self, name: str, input_spec: InputSpec, split: str) -> ImageCache:
         """The decoded images of a split at the input spec's size, built at first use."""
-        found = self.dataset(name, input_spec.subset)
+        dataset = self.dataset(name, input_spec.subset)
         key = (name, input_spec.subset, split, input_spec.image_size)
         if key not in self._caches:
             self._caches[key] = image_cache(
-                found.splits[split],
+                dataset.splits[split],
                 input_spec.image_size,
                 paths.cache_dir(),
-                fingerprint=found.fingerprint,
-                digests=found.digests[split],
+                fingerprint=dataset.fingerprint,
+                digests=dataset.digests[split],
                 skip_broken=self.machine.skip_broken,
                 progress=self._watch(f"decoding {name} {split}"),
             )

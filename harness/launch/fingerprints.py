@@ -87,12 +87,12 @@ def package_folder(package: str) -> Path:
 
 def component_files(name: str) -> list[Path]:
     """The imported files of a component, sorted, without those that `NOT_COUNTED` names."""
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for pattern in COMPONENTS[name]:
         package, _, below = pattern.partition("/")
         folder = package_folder(package)
-        found |= {f"{package}/{path.relative_to(folder).as_posix()}": path for path in folder.glob(below)}
-    return [found[name] for name in sorted(found) if name not in NOT_COUNTED]
+        by_name |= {f"{package}/{path.relative_to(folder).as_posix()}": path for path in folder.glob(below)}
+    return [by_name[name] for name in sorted(by_name) if name not in NOT_COUNTED]
 
 
 def _digest(paths: list[Path]) -> str:

@@ -137,13 +137,12 @@ def _released(checkpoint: Path, image_size: tuple[int, int] | None, ignore: Sequ
                 f"{checkpoint}: neither a model of a run nor a released UIT/SEN or IRRA checkpoint; "
                 "for a file of open_clip or OpenAI weights name its --backbone"
             )
-        found = from_state(state, image_size, ignore, source=str(checkpoint))
+        released = from_state(state, image_size, ignore, source=str(checkpoint))
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    origin = f"{found.layout}, images of {found.image_size[0]}x{found.image_size[1]}"
-    return OpenedModel(
-        found.encoder, found.encoder.clip, found.image_size, "fp32", "index", origin, found.skipped
-    )
+    origin = f"{released.layout}, images of {released.image_size[0]}x{released.image_size[1]}"
+    size, skipped = released.image_size, released.skipped
+    return OpenedModel(released.encoder, released.encoder.clip, size, "fp32", "index", origin, skipped)
 
 
 def _is_model_of_a_run(checkpoint: Path) -> bool:
@@ -217,7 +216,7 @@ def evaluate_checkpoint(
     device = make_fabric(model.precision, device=machine.device).device
     data = context.split(dataset, model.input_spec(subset), split, device)
     to_precision(model.method.to(device), model.precision)
-    found = evaluate(model.method, data, precision=model.precision, tie_order=model.tie_order)
+    by_direction = evaluate(model.method, data, precision=model.precision, tie_order=model.tie_order)
     return {
         "checkpoint": str(checkpoint),
         "origin": model.origin,
@@ -226,19 +225,20 @@ def evaluate_checkpoint(
         "split": split,
         "official": loaded.official,
         "image_size": list(model.image_size),
-        "scores": {direction: summarise(records) for direction, records in found.items()},
+        "scores": {direction: summarise(records) for direction, records in by_direction.items()},
     }
 
 
-def render(found: dict[str, Any]) -> None:
+def render(evaluation: dict[str, Any]) -> None:
     """Print an evaluation for a person."""
-    height, width = found["image_size"]
-    print(f"{found['origin']} on {found['dataset']} ({found['split']}), images read at {height}x{width}")
-    for direction, scores in found["scores"].items():
+    height, width = evaluation["image_size"]
+    searched = f"{evaluation['dataset']} ({evaluation['split']})"
+    print(f"{evaluation['origin']} on {searched}, images read at {height}x{width}")
+    for direction, scores in evaluation["scores"].items():
         words = {"t2i": "text → image", "i2t": "image → text"}[direction]
         shown = "  ".join(f"{name} {scores[name]:6.2f}" for name in METRICS)
         print(f"  {words}  {shown}  ({scores['queries']} queries, {scores['gallery']} in the gallery)")
-    for line in found["skipped"]:
+    for line in evaluation["skipped"]:
         print(f"  left out: {line}")
 
 

@@ -25,14 +25,14 @@ def plugin_files(plugin: Path) -> list[Path]:
     which counts by itself. An import whose name is computed while the program runs is not seen.
     """
     plugin = plugin.expanduser().resolve()
-    found, waiting = {plugin}, [plugin]
+    imported_files, waiting = {plugin}, [plugin]
     while waiting:
         file = waiting.pop()
         for imported in _imported_files(file, plugin.parent):
-            if imported not in found:
-                found.add(imported)
+            if imported not in imported_files:
+                imported_files.add(imported)
                 waiting.append(imported)
-    return [plugin, *sorted(found - {plugin})]
+    return [plugin, *sorted(imported_files - {plugin})]
 
 
 def _imported_files(file: Path, folder: Path) -> Iterator[Path]:

@@ -36,13 +36,13 @@ def describe() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that a number may depend on."""
-    found = {}
+    installed = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 def arithmetic(device: Any) -> dict[str, Any]:

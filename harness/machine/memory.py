@@ -69,20 +69,20 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, operation: Any, types: Any, arguments: Any = (), keywords: Any = None
     ) -> Any:
-        known = {place for place, _ in _storages(_tensors((arguments, keywords)))}
+        known = {address for address, _ in _storages(_tensors((arguments, keywords)))}
         result = operation(*arguments, **(keywords or {}))
         for tensor in _tensors(result):
             storage = tensor.untyped_storage()
-            place = storage._cdata
-            if place not in known and place not in self._alive:
-                self._alive.add(place)
+            address = storage._cdata
+            if address not in known and address not in self._alive:
+                self._alive.add(address)
                 self.now += storage.nbytes()
-                weakref.finalize(storage, self._died, place, storage.nbytes())
+                weakref.finalize(storage, self._died, address, storage.nbytes())
         self.peak = max(self.peak, self.now)
         return result
 
-    def _died(self, place: int, size: int) -> None:
-        self._alive.discard(place)
+    def _died(self, address: int, size: int) -> None:
+        self._alive.discard(address)
         self.now -= size
 
 
@@ -92,5 +92,5 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _storages(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
     """Address and size of every storage, each once."""
-    found = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}
-    yield from found.items()
+    sizes = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}
+    yield from sizes.items()

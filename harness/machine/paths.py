@@ -67,13 +67,13 @@ def ensure_home() -> str:
 
 def foreign_packages() -> list[str]:
     """Packages called like ours that Python would import from elsewhere; one sentence each."""
-    found = []
+    foreign = []
     for name in ("harness", "methods", "reports"):
         spec = importlib.util.find_spec(name)
         origin = spec.origin if spec is not None else None
         if origin is None or not Path(origin).resolve().is_relative_to(_SOURCE / name):
-            found.append(
+            foreign.append(
                 f"{name}: Python imports {origin or 'another folder'} instead of {_SOURCE / name}; start "
                 f"from another folder, or give the other {name} another name"
             )
-    return found
+    return foreign

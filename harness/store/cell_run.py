@@ -174,10 +174,10 @@ class CellRun:
     def _written_status(self) -> Status:
         """What `status.json` says, read again only when it was replaced."""
         try:
-            found = (self.directory / "status.json").stat()
+            written = (self.directory / "status.json").stat()
         except OSError:
             return Status()
-        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        version = (written.st_ino, written.st_mtime_ns, written.st_size)
         if self._read is None or self._read[0] != version:
             self._read = version, self._read_status()
         return self._read[1]

@@ -46,8 +46,8 @@ def altered(folder: Path, kept: Checksums, *, thorough: bool) -> dict[str, str]:
     Unless `thorough`, one of the same size and time is taken for the same. Of another time, earlier or later
     (it was copied; a clock was wrong), it is read.
     """
-    found = {name: _what_is_wrong(folder / name, checksum, thorough) for name, checksum in kept.items()}
-    return {name: wrong for name, wrong in found.items() if wrong}
+    wrongs = {name: _what_is_wrong(folder / name, checksum, thorough) for name, checksum in kept.items()}
+    return {name: wrong for name, wrong in wrongs.items() if wrong}
 
 
 @lru_cache(maxsize=100_000)

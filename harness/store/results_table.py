@@ -72,8 +72,8 @@ def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
     scored = run.results if status.state == "done" else []
     for result in scored:
         scores = {name: f"{result[name]:.4f}" for name in METRICS}
-        places = {name: result[name] for name in ("target", "selection", "direction", *COUNTS)}
-        yield common | places | scores
+        evaluated = {name: result[name] for name in ("target", "selection", "direction", *COUNTS)}
+        yield common | evaluated | scores
     if not scored:
         blank = dict.fromkeys(("target", "selection", "direction", *METRICS, *COUNTS), "")
         yield common | blank | {"target": cell.dataset}

@@ -69,11 +69,11 @@ class RunStore:
 
     def cell(self, name: str) -> CellRun:
         """The cell whose folder starts with `name`. Raises `StoreError` unless there is exactly one."""
-        found = [run for run in self.cells() if run.name.startswith(name)]
-        if len(found) != 1:
-            what = "no cell" if not found else f"{len(found)} cells"
+        matching = [run for run in self.cells() if run.name.startswith(name)]
+        if len(matching) != 1:
+            what = "no cell" if not matching else f"{len(matching)} cells"
             raise StoreError(f"{self.directory}: {what} called {name!r}")
-        return found[0]
+        return matching[0]
 
     def path_of(self, cell: Cell, identity: str) -> Path:
         """Where a cell lies, whether it is there or not."""

@@ -68,11 +68,11 @@ def find_cell(name: str) -> CellRun:
     if (folder / "cell.json").is_file():
         return CellRun(folder.absolute())
     stores = [RunStore(path.parent) for path in sorted(RUNS.glob("*/study.yaml"))]
-    found = [run for store in stores for run in store.all_cells() if run.name.startswith(name)]
-    if len(found) == 1:
-        return CellRun(found[0].directory.absolute())
-    if not found:
+    matching = [run for store in stores for run in store.all_cells() if run.name.startswith(name)]
+    if len(matching) == 1:
+        return CellRun(matching[0].directory.absolute())
+    if not matching:
         raise StudyError([f"{name}: no such cell; give its folder, as in runs/demo/cells/CELL"])
-    listed = [f"  {run.directory}" for run in found[:NAMED]]
-    more = [f"  and {len(found) - NAMED} more"] if len(found) > NAMED else []
-    raise StudyError([f"{name}: {len(found)} cells start like this; give one's folder:", *listed, *more])
+    listed = [f"  {run.directory}" for run in matching[:NAMED]]
+    more = [f"  and {len(matching) - NAMED} more"] if len(matching) > NAMED else []
+    raise StudyError([f"{name}: {len(matching)} cells start like this; give one's folder:", *listed, *more])

@@ -50,11 +50,11 @@ def searched_settings(plan: MethodPlan, search: Search) -> tuple[str, ...]:
 
 def space_notes(plans: tuple[MethodPlan, ...], search: Search | None) -> list[str]:
     """Which methods have fewer of the searched settings than others, one sentence each."""
-    found = []
+    notes = []
     for plan in plans if search is not None else ():
         has = searched_settings(plan, search) if search is not None else ()
         lacking = [name for name in (search.space if search is not None else ()) if name not in has]
         if plan.entry.trains and lacking:
             count = f"{len(has)} of the {len(has) + len(lacking)} searched settings"
-            found.append(f"search.space: {plan.label} has {count}: no {', '.join(lacking)}")
-    return found
+            notes.append(f"search.space: {plan.label} has {count}: no {', '.join(lacking)}")
+    return notes

@@ -158,11 +158,11 @@ def _recipe_row(name: str) -> str:
 
 def _settings_of_methods() -> dict[type[BaseModel], list[str]]:
     """The settings of the methods of this project, each with the methods that have them."""
-    found: dict[type[BaseModel], list[str]] = {}
+    methods: dict[type[BaseModel], list[str]] = {}
     for name, entry in registry.methods().items():
         if entry.plugin is None and entry.settings.model_fields:
-            found.setdefault(entry.settings, []).append(name)
-    return found
+            methods.setdefault(entry.settings, []).append(name)
+    return methods
 
 
 def _section(title: str, lead: str, model: type[BaseModel], example: str) -> str:

@@ -130,23 +130,23 @@ class Study:
     def notes(self) -> tuple[str, ...]:
         """What a reader should know though nothing is refused: a key of two meanings, a swapped size."""
         labels = {plan.label: plan for plan in self.plans}
-        found = space_notes(self.plans, self.search)
+        notes = space_notes(self.plans, self.search)
         for name, reached in self.reach().items():
             owners: dict[str, list[str]] = {}
             for label in reached if name not in TrainSettings.model_fields else ():
                 owners.setdefault(_owner(labels[label].entry, name), []).append(label)
             if len(owners) > 1:
                 named = "; ".join(f"{', '.join(group)} (of {owner})" for owner, group in owners.items())
-                found.append(
+                notes.append(
                     f"train.{name} sets the {name} of methods that mean different things by it: {named}; "
                     f"give each its own, like {{name: {reached[-1]}, {name}: …}}"
                 )
         for size, group in self._wider_than_high().items():
-            found.append(
+            notes.append(
                 f"image_size {list(size)} is height, then width: wider than high, where people stand upright "
                 f"({', '.join(group)}); swapped?"
             )
-        return tuple(found)
+        return tuple(notes)
 
     def _wider_than_high(self) -> dict[tuple[int, int], list[str]]:
         groups: dict[tuple[int, int], list[str]] = {}
@@ -292,8 +292,8 @@ def _name_datasets(parsed: StudyDocument, study: Path) -> None:
             place = (section, key, index) if section else (key, index)
             several = isinstance(entry, list) and entry and all(isinstance(name, str) for name in entry)
             joint = entry if several else [entry]
-            found = [_dataset_name(parsed, place, name, study) for name in joint]
-            names.append("+".join(found) if several else found[0])
+            registered = [_dataset_name(parsed, place, name, study) for name in joint]
+            names.append("+".join(registered) if several else registered[0])
         part[key] = names
 
 

@@ -22,13 +22,13 @@ def audit(run: CellRun) -> Iterator[str]:
     yield from _lacking(run)
     yield from _misnamed(run)
     for row in run.results:
-        place = evaluation_key(row)
+        key = evaluation_key(row)
         try:
-            yield from run_comparison.contradictions(run.records(*place), row)
+            yield from run_comparison.contradictions(run.records(*key), row)
         except StoreError as error:
-            yield f"{run_comparison.named(place)}: its per-query records cannot be read: {error}"
-        if row.get("epoch") != run.model_epoch(place[1]):
-            yield f"{run_comparison.named(place)}: epoch {row.get('epoch')} is not the one of its model"
+            yield f"{run_comparison.named(key)}: its per-query records cannot be read: {error}"
+        if row.get("epoch") != run.model_epoch(key[1]):
+            yield f"{run_comparison.named(key)}: epoch {row.get('epoch')} is not the one of its model"
 
 
 def _lacking(run: CellRun) -> Iterator[str]:

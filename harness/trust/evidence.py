@@ -54,8 +54,8 @@ def collected(out: Path) -> dict[str, Any]:
 
 def imported_from() -> dict[str, str]:
     """By package of this project, the folder that it was imported from."""
-    found = {name: importlib.import_module(name).__file__ for name in ("harness", "methods", "reports")}
-    return {name: str(Path(file).resolve().parent) if file else "?" for name, file in found.items()}
+    files = {name: importlib.import_module(name).__file__ for name in ("harness", "methods", "reports")}
+    return {name: str(Path(file).resolve().parent) if file else "?" for name, file in files.items()}
 
 
 def variables() -> dict[str, str]:
@@ -88,7 +88,7 @@ def _failed(out: Path) -> Iterator[CellRun]:
 
 def _described(run: CellRun) -> dict[str, Any]:
     status = run.status
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "cell": str(run.directory),
         "reason": status.reason,
         "detail": masked_text(status.detail),
@@ -97,9 +97,9 @@ def _described(run: CellRun) -> dict[str, Any]:
         "traceback": _traceback(run),
     }
     try:
-        return {**found, "settings": run.cell.all_settings(), "recorded": run.recorded}
+        return {**described, "settings": run.cell.all_settings(), "recorded": run.recorded}
     except StoreError as error:
-        return {**found, "description": str(error)}
+        return {**described, "description": str(error)}
 
 
 def _traceback(run: CellRun) -> str:

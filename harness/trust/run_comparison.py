@@ -66,9 +66,9 @@ def expectation(run: CellRun, context: Context, cell: Cell, *, evaluate_only: bo
     return Expectation(False, f"{why}: scores within {CLEAR:g} standard errors of what seeds differ by")
 
 
-def named(place: EvaluationKey) -> str:
+def named(evaluation: EvaluationKey) -> str:
     """An evaluation in words."""
-    target, selection, direction = place
+    target, selection, direction = evaluation
     return f"{target} {direction}, selected on {selection}"
 
 
@@ -132,16 +132,18 @@ def cells_closely(then: CellRun, now: CellRun, expected: Expectation) -> Iterato
     """Every score and every per-query record: equal to the bit, or within the expectation's tolerance."""
     results = {evaluation_key(row): row for row in now.results}
     for row in then.results:
-        place = evaluation_key(row)
-        if place not in results:
-            yield f"{named(place)}: was evaluated then and is not now"
+        evaluation = evaluation_key(row)
+        if evaluation not in results:
+            yield f"{named(evaluation)}: was evaluated then and is not now"
             continue
         if expected.exact:
-            yield from _rows(row, results[place])
+            yield from _rows(row, results[evaluation])
         try:
-            yield from records(then.records(*place), now.records(*place), named(place), expected)
+            yield from records(
+                then.records(*evaluation), now.records(*evaluation), named(evaluation), expected
+            )
         except StoreError as error:
-            yield f"{named(place)}: {error}"
+            yield f"{named(evaluation)}: {error}"
 
 
 def _rows(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -212,19 +214,19 @@ def scores_loosely(store: RunStore, then: CellRun, now: CellRun, cell: Cell) -> 
     """
     results = {evaluation_key(row): row for row in now.results}
     for row in then.results:
-        place = evaluation_key(row)
-        if place not in results:
-            yield f"{named(place)}: was evaluated then and is not now"
+        evaluation = evaluation_key(row)
+        if evaluation not in results:
+            yield f"{named(evaluation)}: was evaluated then and is not now"
             continue
         for score in METRICS:
-            allowed = CLEAR * math.sqrt(2) * spread(store, cell, place, score)
-            before, after = float(row[score]), float(results[place][score])
+            allowed = CLEAR * math.sqrt(2) * spread(store, cell, evaluation, score)
+            before, after = float(row[score]), float(results[evaluation][score])
             if abs(before - after) > allowed:
                 moved = f"{score} was {before:.2f}, is {after:.2f}"
-                yield f"{named(place)}: {moved}, more than {allowed:.2f} apart"
+                yield f"{named(evaluation)}: {moved}, more than {allowed:.2f} apart"
 
 
-def spread(store: RunStore, cell: Cell, place: EvaluationKey, score: str) -> float:
+def spread(store: RunStore, cell: Cell, evaluation: EvaluationKey, score: str) -> float:
     """Standard deviation of a score between seeds, pooled over the methods of a store; at least 0.5 points.
 
     Without two seeds of any method it is what a draw of the queries' persons would give.
@@ -236,7 +238,7 @@ def spread(store: RunStore, cell: Cell, place: EvaluationKey, score: str) -> flo
             continue
         other = run.cell
         if other.dataset == cell.dataset and other.trains:
-            rows = [row for row in run.results if evaluation_key(row) == place]
+            rows = [row for row in run.results if evaluation_key(row) == evaluation]
             by_method.setdefault(other.method, []).extend(float(row[score]) for row in rows)
             people = max([people, *(int(row["queries"]) for row in rows)])
     several = [values for values in by_method.values() if len(values) > 1]

@@ -95,13 +95,13 @@ def _verified(
 
 def _described(finished: Sequence[CellRun]) -> list[tuple[CellRun, Cell]]:
     """The runs whose description can be read, each with its cell; `audit` names the others."""
-    found = []
+    described = []
     for run in finished:
         try:
-            found.append((run, run.cell))
+            described.append((run, run.cell))
         except StoreError:
             continue
-    return found
+    return described
 
 
 def pick(finished: Sequence[tuple[CellRun, Cell]], cells: int, seed: int) -> list[CellRun]:
