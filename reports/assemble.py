@@ -27,6 +27,7 @@ from reports.sections import (
     claims,
     cost_benefit,
     curves,
+    elsewhere,
     factorial,
     overhead,
     power,
@@ -138,6 +139,7 @@ def _write_files(
 
 
 CHAPTERS: tuple[Chapter, ...] = (
+    elsewhere.section,
     claims.section,
     factorial.section,
     attribution.section,
@@ -188,7 +190,7 @@ def _description(stored_runs: StoredRuns) -> str:
 def _remarks(context: ReportContext) -> list[str]:
     """What a reader must know before any number."""
     remarks = [provenance.broken_images(context), *summary.left_out(context)]
-    remarks += summary.ambiguities(context)
+    remarks += [*elsewhere.remarks(context), *summary.ambiguities(context)]
     if len(context.stored_runs.presets) > 1:
         remarks.append(
             "These runs were made under different protocols (one recipe for all methods, each its own, the "
@@ -206,7 +208,7 @@ def _write_tables(folder: Path, everything: Sequence[Table]) -> None:
 
 def _markdown(title: str, context: ReportContext, everything: Sequence[Table]) -> str:
     """All tables in one Markdown file, for a repository or an issue."""
-    said = (summary.headline(context), *summary.left_out(context))
+    said = (summary.headline(context), *elsewhere.remarks(context), *summary.left_out(context))
     parts = [f"# {tables.escaped(title)}", *map(tables.escaped, said)]
     return "\n\n".join([*parts, *(tables.markdown(table) for table in everything)])
 
@@ -230,6 +232,7 @@ def _terminal(context: ReportContext, width: int) -> str:
         console.print()
     console.width = width
     remarks = (
+        *elsewhere.remarks(context),
         *summary.left_out(context),
         *summary.ambiguities(context),
         *summary.unlike_recipes(context),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.machine.errors import StoreError
-from harness.machine.terms import OWN_RECIPES
+from harness.machine.terms import NOT_KNOWN, OWN_RECIPES
 from harness.store.cell_run import HISTORY, CellRun
 from reports.estimates import Floats, Integers
 
@@ -117,6 +117,8 @@ class CellView:
     parts: Mapping[str, Any] = field(default_factory=dict)
     recorded: Mapping[str, Any] = field(default_factory=dict)
     stored: CellRun | None = field(default=None, compare=False, repr=False)
+    imported: bool = False
+    """Whether another code base made its results, and `import` only judged them."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -197,7 +199,11 @@ class CellView:
         return {str(row["target"]) for row in self.results if row["direction"] == direction}
 
     def row(self, evaluation: Evaluation, selection: str) -> Mapping[str, Any] | None:
-        """The result for a evaluation, or None."""
+        """The result for an evaluation, or None.
+
+        How an imported cell's epoch was chosen is not known; its result stands where the quoted ones stand.
+        """
+        selection = self._kept_as(selection)
         for row in self.results:
             if (row["target"], row["direction"], row["selection"]) == (
                 evaluation.target,
@@ -237,6 +243,10 @@ class CellView:
         if self.stored is None or self.row(evaluation, selection) is None:
             return None
         try:
-            return self.stored.record_columns(evaluation.target, selection, evaluation.direction, columns)
+            kept = self._kept_as(selection)
+            return self.stored.record_columns(evaluation.target, kept, evaluation.direction, columns)
         except StoreError:
             return None
+
+    def _kept_as(self, selection: str) -> str:
+        return NOT_KNOWN if self.imported and selection == "val" else selection

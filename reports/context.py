@@ -57,6 +57,17 @@ class ReportContext:
         """What these runs say of every claim."""
         return rulings(self.stored_runs, self.groups)
 
+    @cached_property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Methods that another code base trained, in the order of all methods."""
+        imported = {cell.method for cell in self.stored_runs.cells if cell.imported}
+        return tuple(name for name in self.stored_runs.methods if name in imported)
+
+    @property
+    def chosen(self) -> str:
+        """How the epoch behind quoted numbers was chosen, as a part of a title."""
+        return "chosen on validation" + (" where trained here" if self.elsewhere else "")
+
     def methods_of(self, group: ComparisonGroup) -> tuple[str, ...]:
         """Every method meant for a group's training set, finished or not, in the study's order."""
         meant = {

@@ -139,6 +139,7 @@ def _view(run: Run, stored: CellRun) -> CellView | None:
             parts=described["parts"],
             recorded=described.get("recorded", {}),
             stored=stored,
+            imported=stored.is_imported,
         )
     except (StoreError, KeyError, TypeError, ValueError):
         return None

@@ -13,15 +13,18 @@ from harness.cli.answers import answer, print_lines, refusals
 from harness.cli.bench import bench_app
 from harness.cli.command import StrictTyper
 from harness.cli.data import data_app
+from harness.cli.exchange import exchange_app
 from harness.cli.options import (
     AnswerOptions,
     CheckpointOptions,
     DataOptions,
+    DeviceOptions,
     Json,
     MachineOptions,
     Out,
     SearchedOptions,
     StudyOptions,
+    Subset,
     takes_groups,
 )
 from harness.machine import paths
@@ -37,6 +40,7 @@ app = StrictTyper(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
+app.registered_commands += exchange_app.registered_commands
 
 
 def _version(asked: bool) -> None:
@@ -271,14 +275,32 @@ def doctor(
 @takes_groups
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
-    out: Annotated[Path, typer.Argument(help="The open_clip checkpoint to write.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write; with --features, the file.")],
     options: CheckpointOptions,
+    computed: DeviceOptions,
+    trec: Annotated[bool, typer.Option("--trec", help="A run file and qrels of --dataset instead.")] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="Features of --dataset's test split instead, as .npz.")
+    ] = False,
+    dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")] = "",
+    subset: Subset = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="With --trec: documents of each query; default: all.")
+    ] = None,
 ) -> None:
-    """Write a model's dual encoder as a checkpoint that open_clip loads."""
+    """Write a model's dual encoder for open_clip, or what it gives on a test split for other tools."""
     with refusals():
-        from harness.launch.models import export_checkpoint
+        from harness.launch.models import export_checkpoint, open_model
 
-        print(export_checkpoint(checkpoint, out, **options.keywords()))
+        if not trec and not features:
+            print(export_checkpoint(checkpoint, out, **options.keywords()))
+            return
+        from harness.exchange.exporting import Export, write_export
+
+        Export.refuse(trec, features, dataset)
+        machine = computed.machine()
+        export = Export(open_model(checkpoint, **options.keywords()), dataset, subset, depth)
+        print(write_export(export, machine, out, trec=trec))
 
 
 def main() -> None:

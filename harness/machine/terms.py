@@ -15,6 +15,9 @@ Metric = Literal["R1", "R5", "R10", "mAP", "mINP"]
 Selection = Literal["val", "last", "test"]
 """Which epoch's model: the best on validation, the last, or the best on the test split (as released)."""
 
+NOT_KNOWN = "unknown"
+"""In the place of a selection, of results of another code base: how their epoch was chosen is not known."""
+
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 METRICS: tuple[Metric, ...] = get_args(Metric)
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)

@@ -112,6 +112,14 @@ class CellRun:
             raise StoreError(f"{self.directory / 'cell.json'}: {error}") from error
 
     @property
+    def is_imported(self) -> bool:
+        """Whether its records were computed from results of another code base; not where nothing says so."""
+        try:
+            return bool(self.description["cell"].get("imported"))
+        except (StoreError, KeyError, TypeError, AttributeError):
+            return False
+
+    @property
     def parts(self) -> dict[str, Any]:
         """What the identity is made of. Raises `StoreError` when the description does not say."""
         parts = self.description.get("parts")

@@ -39,6 +39,8 @@ def refuse_unregistered(run: CellRun) -> None:
 
     A damaged description is left for its readers to report.
     """
+    if run.is_imported:
+        return
     try:
         cell, kept = run.cell, run.recorded.get("plugins")
     except StoreError:

@@ -44,6 +44,9 @@ class Cell:
     timeout_minutes: float | None = None
     recipe: str = "shared"
     """What the study says of recipes: `shared`, `own`, or the name of the one that all methods share."""
+    imported: str = ""
+    """SHA-256 of what its records were computed from by `import`; empty where it ran here. Of an imported
+    cell no setting is known: `train` is a placeholder and is neither shown nor kept."""
 
     @property
     def protocol(self) -> str:
@@ -56,7 +59,12 @@ class Cell:
         return f"{self.dataset}/{self.method}/{self.seed}"
 
     def all_settings(self) -> dict[str, Any]:
-        """Every setting that can change a number, the recipe's and the method's, by its flat name."""
+        """Every setting that can change a number, the recipe's and the method's, by its flat name.
+
+        None of an imported cell, whose settings are not known.
+        """
+        if self.imported:
+            return {}
         recipe = self.train.model_dump(mode="json")
         if not self.trains:
             recipe = {name: recipe[name] for name in UNTRAINED_SETTINGS}
@@ -65,11 +73,13 @@ class Cell:
     def to_dict(self) -> dict[str, Any]:
         """The cell as plain values for a JSON file; `from_dict` reads it back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if not self.imported:
+            values.pop("imported")
         return {
             **values,
             "targets": list(self.targets),
             "select": self.select.model_dump(mode="json"),
-            "train": self.train.model_dump(mode="json"),
+            "train": {} if self.imported else self.train.model_dump(mode="json"),
             "method_settings": dict(self.method_settings),
             "overrides": dict(self.overrides),
         }
@@ -77,9 +87,9 @@ class Cell:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
         """The cell that `to_dict` wrote. Raises ValueError for anything else."""
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - {"imported"}
         values = {"recipe": "shared", **values} if isinstance(values, Mapping) else values
-        if not isinstance(values, Mapping) or values.keys() != known:
+        if not isinstance(values, Mapping) or values.keys() - {"imported"} != known:
             raise ValueError(f"not a cell of this version: its names are not {', '.join(sorted(known))}")
         try:
             return cls(
@@ -113,6 +123,7 @@ class Cell:
         if weights:
             settings["pretrained"] = _BY_CONTENT + weights
         return {
+            **({"imported": self.imported} if self.imported else {}),
             "method": {"label": self.method, "base": self.base},
             "dataset": {"name": self.dataset, "subset": self.subset, "fingerprint": data},
             "settings": settings,

@@ -35,7 +35,8 @@ def _lacking(run: CellRun) -> Iterator[str]:
     """Files that every finished cell has, which are gone together with their checksums, or lack theirs."""
     trained = run.model_epoch("last") != 0
     models = [run.model_path(selection).name for selection in SELECTIONS]
-    for name in (RESULTS, *models, *([HISTORY] if trained else [])):
+    left = (RESULTS,) if run.is_imported else (RESULTS, *models, *([HISTORY] if trained else []))
+    for name in left:
         if name not in run.checksums:
             if not (run.directory / name).exists():
                 yield f"{name} is gone"

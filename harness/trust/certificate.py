@@ -61,6 +61,8 @@ class Certificate:
     """Finished cells that were trained; all their records were checked against checksums and scores."""
     untrained: int
     """Finished cells of methods that are not trained; their records likewise."""
+    imported: int = 0
+    """Cells that were trained elsewhere and cannot be run here; their records likewise."""
     checked: list[CheckedCell] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     """What is not as it was written, whichever cell it is in."""
@@ -96,6 +98,8 @@ class Certificate:
             again = self._count(False, "evaluated again")
             counted = _counted(self.untrained, "untrained cell")
             yield f"{again} of {counted} evaluated again, {self.untrained - again} not"
+        if self.imported:
+            yield f"{_counted(self.imported, 'imported cell')}, trained elsewhere, not run again"
 
     def _count(self, trains: bool, repetition: Repetition) -> int:
         return sum((each.trains, each.repetition) == (trains, repetition) for each in self.checked)
@@ -107,9 +111,10 @@ class Certificate:
             "verdict": self.verdict,
             "coverage": self.coverage(),
             "seed": self.seed,
-            "finished": self.trained + self.untrained,
+            "finished": self.trained + self.untrained + self.imported,
             "trained": self.trained,
             "untrained": self.untrained,
+            "imported": self.imported,
             "cells": [each.plain() for each in self.checked],
             "differences": differences[:KEPT_DIFFERENCES],
             "results_sha256": results_sha256(RunStore(self.store)),

@@ -67,7 +67,8 @@ def _verified(
     finished = [run for run in store.cells() if run.was_finished]
     if not finished:
         raise StudyError([f"{store.directory}: no finished cell, so nothing can be verified yet"])
-    described = _described(finished)
+    imported = [run for run in finished if run.is_imported]
+    described = _described([run for run in finished if not run.is_imported])
     # Without checksums, only evaluating a cell's models again tells whether its records are theirs.
     work = {run.name: (run, evaluate_only) for run in pick(described, cells, seed)}
     for run, _ in described:
@@ -78,7 +79,8 @@ def _verified(
     trained = sum(cell.trains for _, cell in described)
     # A cell whose description is damaged is counted with the trained ones: it is among the differences.
     untrained = len(described) - trained
-    certificate = Certificate(store.directory, seed, len(finished) - untrained, untrained)
+    here = len(finished) - len(imported)
+    certificate = Certificate(store.directory, seed, here - untrained, untrained, len(imported))
     for number, run in enumerate(finished, 1):
         certificate.damaged += [f"{run.name}: {text}" for text in audit(run)]
         progress.working("checking stored records", number, len(finished))

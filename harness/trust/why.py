@@ -37,6 +37,8 @@ from harness.study.cell import Cell
 from harness.study.study import load_study
 
 NOW = "the present"
+ELSEWHERE = "nothing"
+"""What an imported cell is compared with."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def why(name: str, other: str | None, machine: Machine) -> IdentityComparison:
     Raises `StudyError` and `StoreError` for a cell that is not there or damaged.
     """
     run = find_cell(name)
+    if run.is_imported and other is None:
+        return IdentityComparison(run.name, list(_made_of(run)), [], [], [], ELSEWHERE)
     refuse_unregistered(run)
     if other is None:
         return against_present(run, machine)
@@ -117,6 +121,8 @@ def _made_of(run: CellRun) -> Iterator[str]:
     parts = run.parts
     method, dataset = mapping_in(parts, "method"), mapping_in(parts, "dataset")
     yield f"identity  {run.description.get('identity')}"
+    if run.is_imported:
+        yield f"imported  {run.recorded.get('file')}, SHA-256 {str(parts.get('imported'))[:12]}"
     yield f"method    {method.get('label')} (registered as {method.get('base')})"
     subset = f", {dataset['subset']} identities per split" if dataset.get("subset") else ""
     yield f"dataset   {dataset.get('name')}{subset}, fingerprint {str(dataset.get('fingerprint'))[:12]}"
@@ -181,6 +187,8 @@ def render(answer: IdentityComparison) -> None:
 
 
 def _verdict(answer: IdentityComparison) -> str:
+    if answer.compared_with == ELSEWHERE:
+        return "Trained elsewhere: it cannot be run here, so it is compared with nothing."
     if answer.compared_with == NOW:
         if answer.changes:
             return "Run now, it would be another cell, because:"

@@ -12,6 +12,7 @@ from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import (
     difference_value,
     flags_as_note,
+    listed,
     mean_of,
     missing,
     number,
@@ -21,6 +22,7 @@ from reports.formatting import (
     signed,
     verdict_value,
 )
+from reports.sections.elsewhere import marked
 
 SHOWN = ("R1", "R5", "R10", "mAP", "mINP")
 
@@ -31,7 +33,7 @@ def sections(context: ReportContext) -> list[Section]:
 
 
 def _section(context: ReportContext, group: ComparisonGroup) -> Section:
-    blocks: list[Block] = [Prose(_setting(group)), *(Prose(note, "note") for note in group.notes)]
+    blocks: list[Block] = [Prose(_setting(context, group)), *(Prose(note, "note") for note in group.notes)]
     blocks.append(result_table(context, group, "R1"))
     blocks.append(result_table(context, group, "mAP"))
     blocks.append(_metrics_table(context, group))
@@ -40,7 +42,9 @@ def _section(context: ReportContext, group: ComparisonGroup) -> Section:
     return Section(f"results-{group.evaluation.key}", f"Results on {group.evaluation.title}", tuple(blocks))
 
 
-def _setting(group: ComparisonGroup) -> str:
+def _setting(context: ReportContext, group: ComparisonGroup) -> str:
+    others = [name for name in group.methods if name in context.elsewhere]
+    but = f" How the epoch of {listed(others)} was chosen is not known." if others else ""
     return (
         f"Text to image: {plural(group.queries, 'caption')} of {plural(group.people, 'person', 'people')}, "
         "each "
@@ -48,7 +52,7 @@ def _setting(group: ComparisonGroup) -> str:
         "validation; the "
         "last epoch and the epoch chosen on the test split stand beside it, only to show what choosing on "
         "the test "
-        "split would add."
+        f"split would add.{but}"
     )
 
 
@@ -118,6 +122,7 @@ def _notes(group: ComparisonGroup) -> tuple[str, ...]:
 def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:
     link = context.link(group, method)
     name = TableCell(method, method, link, kind="strong" if method == group.reference else "")
+    name = marked(context, method, name)
     if method not in group.methods:
         gap = context.gap(group, method)
         return (
@@ -190,8 +195,8 @@ def _metrics_table(context: ReportContext, group: ComparisonGroup) -> Table:
                     score for cell in cells if (score := cell.score(evaluation, "val", metric)) is not None
                 ]
                 values.append(_plain_mean(scores, link))
-        rows.append((TableCell(method, method, link), *values))
-    title = f"Every metric on {group.evaluation.title}, chosen on validation"
+        rows.append((marked(context, method, TableCell(method, method, link)), *values))
+    title = f"Every metric on {group.evaluation.title}, {context.chosen}"
     return Table(
         f"metrics-{group.evaluation.key}",
         title,

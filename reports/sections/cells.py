@@ -121,6 +121,8 @@ def _recorded(cell: CellView) -> dict[str, Any]:
 
 def again(cell: CellView) -> str:
     """The exact command that trains this one cell again, from the resolved study in its run folder."""
+    if cell.imported:
+        return "not possible here: it was trained elsewhere"
     words = ["python", "-m", "harness", "run", str(cell.run.path / "study.yaml")]
     words += ["--methods", cell.label, "--datasets", cell.dataset, "--set", f"seeds=[{cell.seed}]"]
     return shlex.join([*words, "--out", str(cell.run.path) + "-again"])

@@ -166,18 +166,27 @@ def _no_seeds_decide(group: ComparisonGroup) -> tuple[str, str]:
 
 
 def _decide_line(group: ComparisonGroup, seeds: int, then: float, now: float) -> tuple[str, str]:
-    """So many seeds with what they cost and show, and the command that runs them."""
-    cells = [cell for scores in group.methods.values() for cell in scores.cells if cell.trains]
+    """So many seeds with what they cost and show, and the command that runs them, where any runs here."""
+    cells = [
+        cell
+        for scores in group.methods.values()
+        for cell in scores.cells
+        if cell.trains and not cell.imported
+    ]
     missing = sum(
-        max(0, seeds - len(scores.cells)) for scores in group.methods.values() if not scores.untrained
+        max(0, seeds - len(scores.cells))
+        for scores in group.methods.values()
+        if not scores.untrained and not any(cell.imported for cell in scores.cells)
     )
     seconds = missing * mean(cell.seconds for cell in cells) if cells else 0.0
     cost = f", about {duration(seconds)} of training," if seconds else ""
-    run = cells[0].run.path if cells else next(iter(group.methods.values())).cells[0].run.path
+    shown = (
+        f"{plural(seeds, 'seed')}{cost} find a difference of {number(then)} points of R1 four times out of "
+        f"five (now {number(now)})"
+    )
+    if not cells:
+        return f"{shown}.", ""
+    run = cells[0].run.path
     words = ["python", "-m", "harness", "run", str(run / "study.yaml"), "--seeds", str(seeds)]
     words += ["--datasets", group.evaluation.source, "--out", str(run)]
-    return (
-        f"{plural(seeds, 'seed')}{cost} find a difference of {number(then)} points of R1 four times out of "
-        f"five (now {number(now)}):",
-        shlex.join(words),
-    )
+    return f"{shown}:", shlex.join(words)

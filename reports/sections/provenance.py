@@ -133,7 +133,7 @@ def method_section(context: ReportContext) -> Section:
                 "A caption counts as found when the first image in the ranking shows the right person: R1, "
                 "also called Rank-1; "
                 "mAP is "
-                "the mean average precision. The epoch of every headline number was chosen on the "
+                "the mean average precision. The epoch of every headline number of a method trained here was chosen on the "
                 "validation split."
             ),
             Prose(

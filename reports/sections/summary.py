@@ -22,7 +22,7 @@ from reports.formatting import (
     verdict_value,
 )
 from reports.power import comparisons, detectable, sentence
-from reports.sections import first_screen
+from reports.sections import elsewhere, first_screen
 from reports.statistics import FEW_SEEDS, Comparison
 
 NAMED = 5
@@ -217,7 +217,12 @@ def _certainty(context: ReportContext) -> list[str]:
         )
     lines.append(
         "Intervals are 95 % (those of claims 90 %), over test people and seeds; verdicts are corrected for "
-        "the number of comparisons. Every epoch was chosen on validation."
+        "the number of comparisons. "
+        + (
+            f"Every epoch was chosen on validation, but for {listed(context.elsewhere)}, trained elsewhere."
+            if context.elsewhere
+            else "Every epoch was chosen on validation."
+        )
     )
     return lines
 
@@ -252,8 +257,9 @@ def _overview(context: ReportContext, preset: str) -> Table:
     for method in methods:
         kind = "strong" if method == context.stored_runs.reference else ""
         cells = [value for group in homes for value in _places(context, group, method, len(homes) > 1)]
-        rows.append((TableCell(method, method, context.link(homes[0], method), kind=kind), *cells))
-    title = "R1, chosen on validation" + ("" if preset == "clean" else f", {protocol_in_words(preset)}")
+        name = TableCell(method, method, context.link(homes[0], method), kind=kind)
+        rows.append((elsewhere.marked(context, method, name), *cells))
+    title = f"R1, {context.chosen}" + ("" if preset == "clean" else f", {protocol_in_words(preset)}")
     notes = ("▲ better, ▼ worse, = tied, ? cannot tell.",) if len(homes) > 1 else ()
     return Table(f"overview-{preset}", title, tuple(columns), tuple(rows), notes)
 

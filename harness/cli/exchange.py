@@ -1,0 +1,42 @@
+"""The verbs by which results enter and leave: `import` and `compare`. None of them needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.answers import answer, refusals
+from harness.cli.command import StrictTyper
+from harness.cli.options import DataOptions, Json, takes_groups
+
+exchange_app = StrictTyper()
+
+Qrels = Annotated[Path | None, typer.Option(help="The judgements of a TREC run: query 0 document relevance.")]
+
+
+@exchange_app.command("import")
+@takes_groups
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="Features or similarities (.npz, .safetensors, .pt), or a TREC run.")
+    ],
+    method: Annotated[str, typer.Option(help="What the method is called in tables.")],
+    dataset: Annotated[str, typer.Option(help="The dataset whose test split was searched.")],
+    seed: Annotated[int, typer.Option(help="The seed that the model was trained with.")],
+    data: DataOptions,
+    into: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/imported"),
+    qrels: Qrels = None,
+    as_json: Json = False,
+) -> None:
+    """Judge results of another code base and keep them in a run, marked as trained elsewhere."""
+    with refusals():
+        from harness.exchange.importing import import_scores, render
+        from harness.exchange.score_files import read_scores
+        from harness.exchange.trec import read_trec
+
+        root = data.register()
+        scores = read_scores(file) if qrels is None else read_trec(file, qrels)
+        made = import_scores(scores, method, dataset, seed, into, root)
+    answer(made.plain(), as_json, lambda: render(made))

@@ -1,0 +1,1 @@
+"""What enters and leaves: results of other code, comparisons of files, evidence, plans, exports."""
