@@ -133,8 +133,8 @@ def method_section(context: ReportContext) -> Section:
                 "A caption counts as found when the first image in the ranking shows the right person: R1, "
                 "also called Rank-1; "
                 "mAP is "
-                "the mean average precision. The epoch of every headline number of a method trained here was chosen on the "
-                "validation split."
+                "the mean average precision. The epoch of every headline number of a method trained here "
+                "was chosen on the validation split."
             ),
             Prose(
                 "Intervals are 95 %, those of claims 90 %, for new people and new runs. Methods and seeds "
