@@ -43,7 +43,7 @@ class Batch:
 
 
 def keep_local(tensor: Tensor) -> Tensor:
-    """Return `tensor` as it is: the gather of a single process, whose batch is already whole."""
+    """Return `tensor` [batch, ...] as it is: the gather of a single process, whose batch is whole."""
     return tensor
 
 

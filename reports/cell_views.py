@@ -72,7 +72,7 @@ class QueryScores:
     positives: Integers
 
     def only(self, queries: Integers) -> QueryScores:
-        """The answers to `queries` alone."""
+        """The answers to `queries` [kept] alone, as indices of captions or images."""
         if len(queries) == len(self.query):
             return self
         kept = np.isin(self.query, queries)

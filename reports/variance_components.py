@@ -89,7 +89,8 @@ class BlockVariances:
     def lower_bound(self, weights: Floats, seeds: int) -> SeedVariance | None:
         """What the seeds add at least to a difference when variances differ between methods (Grubbs 1948).
 
-        None for other contrasts, for fewer than four methods and where a run is missing.
+        `weights` [methods] sum to zero. None for other contrasts, for fewer than four methods and where a run
+        is missing.
         """
         if abs(weights.sum()) > 1e-12 or self.methods < 4 or not self.complete or self.df < FEW_DF:
             return None
@@ -105,7 +106,8 @@ class BlockVariances:
     def of_unequal(self, weights: Floats, seeds: int) -> SeedVariance | None:
         """Variance from the methods' own seeds alone, where one of the contrast varies more than the others.
 
-        None when none does. With two seeds even this covers the truth in 90 % of studies only.
+        `weights` [methods] are those of the contrast. None when none does. With two seeds even this covers
+        the truth in 90 % of studies only.
         """
         involved = weights != 0
         if not (involved & self.unequal).any() or (self.own_df[involved] < 1).any():

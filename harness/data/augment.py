@@ -64,7 +64,7 @@ def draw_augmentation(
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Copy `tensor` to `device` without waiting: only copies from pinned memory are asynchronous."""
+    """Copy `tensor` [...] to `device` without waiting: only copies from pinned memory are asynchronous."""
     device = torch.device(device)
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)

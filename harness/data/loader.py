@@ -146,7 +146,7 @@ class DeviceData:
 
 
 def fits(pixels: Tensor, device: torch.device) -> bool:
-    """Whether `pixels` may stay on `device` beside a model in training."""
+    """Whether `pixels` [images, 3, height, width] may stay on `device` beside a model in training."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

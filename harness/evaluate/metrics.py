@@ -123,7 +123,7 @@ def ranks(
 
 
 def query_records(ranking: Ranking, query_person: Tensor) -> QueryRecords:
-    """First rank, AP and INP of every query, in float64."""
+    """First rank, AP and INP [queries] in float64; `query_person` [queries] is each query's person."""
     positives = ranking.offsets.diff()
     queries, starts = len(positives), ranking.offsets[:-1]
     owner = torch.repeat_interleave(torch.arange(queries), positives)

@@ -99,12 +99,11 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def gather_with_gradients(tensor: Tensor) -> Tensor:
-    """Concatenate `tensor` over all processes along dimension 0, in rank order; gradients flow back to every
-    process.
+    """Concatenate `tensor` [batch, ...] over all processes, in rank order, with gradients.
 
-    Each process then computes the whole global loss. The backward pass sums the gradients that all processes
-    have for a process's share, DDP divides by their number: together that is the gradient of the one global
-    loss.
+    Returns [processes × batch, ...]; gradients flow back to every process. Each process then computes the
+    whole global loss. The backward pass sums the gradients that all processes have for a process's share, and
+    DDP divides by their number: together that is the gradient of the one global loss.
     """
     if tensor.requires_grad:
         shares: tuple[Tensor, ...] = all_gather(tensor)  # type: ignore[no-untyped-call]

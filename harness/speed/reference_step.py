@@ -80,7 +80,7 @@ def plain_loader(pairs: ReferencePairs, batches: Sequence[Indices], workers: int
 
 
 def on_device(sample: Sequence[Tensor], device: torch.device) -> Batch:
-    """A collated batch of `ReferencePairs` as a `Batch` on the device."""
+    """A collated batch of `ReferencePairs`, each tensor [batch, ...], as a `Batch` on the device."""
     images, plain, pruned, content, persons = (part.to(device, non_blocking=True) for part in sample)
     return Batch(images, plain.long(), pruned.long(), content, persons)
 
@@ -89,12 +89,12 @@ class ReferenceBackbone(Backbone):
     """A backbone whose features open_clip computes: every token goes through every block."""
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """As `Backbone.encode_image`; open_clip leaves it to the caller to match the weights' precision."""
+        """Features [batch, width] of images [batch, 3, height, width]; the caller sees to precision."""
         features: Tensor = CLIP.encode_image(self, image.to(self.visual.conv1.weight.dtype), normalize)
         return features
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """As `Backbone.encode_text`."""
+        """Features [batch, width] of tokens [batch, length]."""
         features: Tensor = CLIP.encode_text(self, text, normalize)
         return features
 

@@ -1,4 +1,4 @@
-"""Harm done to single files, as bad disks and careless people do it."""
+"""Damage to single files, as bad disks and careless users cause it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WAYS = ("truncated", "one byte flipped", "emptied", "deleted", "made a folder", 
 
 
 def damage(path: Path, way: str, draw: random.Random) -> None:
-    """Harm a file; one that is not there any more is left alone."""
+    """Damage a file; one that no longer exists is left alone."""
     if not path.is_file():
         return
     size = path.stat().st_size
@@ -35,7 +35,7 @@ def damage(path: Path, way: str, draw: random.Random) -> None:
 
 
 def pick(folder: Path, draw: random.Random) -> Path | None:
-    """A file below a folder, drawn kind by kind: a report's hundred figures must not hide its one table."""
+    """A random file below a folder: first its kind is drawn, so that many figures do not hide one table."""
     kinds: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink():

@@ -1,11 +1,11 @@
-"""Random faults on small studies: whatever befalls a run, the next one ends with the same digits.
+"""Random faults on small studies: whatever happens to a run, the next one ends with the same digits.
 
     PYTHONPATH=tests python -m battery.fault_battery --minutes 30 --seed 1 --out battery
 
-Runs the smoke study and a small search once in peace, then round after round hurts them at random moments
-(signals, full and forbidden disks, clocks that jump, limits, damaged files …), runs them to their end and
-compares every digit. Each round is a line of DIR/log.jsonl; the folder of one that differs is kept. Exit
-code 1 when any does. As root it also mounts small disks and runs as somebody without rights; with a C
+Runs the smoke study and a small search once without faults. Then every round injects faults at random moments
+(signals, full and forbidden disks, clocks that jump, limits, damaged files …), runs to the end and compares
+every digit. Each round is a line of DIR/log.jsonl; the folder of one that differs is kept. Exit
+code 1 when any does. As root it also mounts small disks and runs as a user without rights; with a C
 compiler it makes clocks jump.
 """
 
@@ -38,7 +38,7 @@ SEARCH = {
 
 
 def main() -> int:
-    """The program."""
+    """Run the battery from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -75,14 +75,14 @@ def _interrupted(*_: object) -> None:
 
 
 def prepared(folder: Path) -> rounds.Battery:
-    """Folders that rounds share, and what can be done on this machine; what cannot is said."""
+    """Folders that rounds share, and which faults this machine allows; those it does not are printed."""
     shutil.rmtree(folder / "rounds", ignore_errors=True)
     home = folder / "home"
     home.mkdir(exist_ok=True)
     home.chmod(0o777)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIPR_", "LC_"))}
     environment |= {"HOME": str(home), "HARNESS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONFAULTHANDLER"] = "1"  # where a program hung stands in what it printed
+    environment["PYTHONFAULTHANDLER"] = "1"  # prints where a program hung
     mounts, nobody = rounds.can_mount(folder / "mount"), False
     if os.getuid() == 0:
         reason = _why_nobody_cannot(folder, environment)
@@ -95,7 +95,7 @@ def prepared(folder: Path) -> rounds.Battery:
 
 
 def clock(folder: Path) -> Path | None:
-    """The library that makes a program's clock wrong, compiled; None, and a word, without a compiler."""
+    """Compile the library that makes clocks wrong; None, and a printed line, without a compiler."""
     library = folder / "clock.so"
     command = ["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(CLOCK)]
     try:
@@ -107,7 +107,7 @@ def clock(folder: Path) -> Path | None:
 
 
 def _why_nobody_cannot(folder: Path, environment: dict[str, str]) -> str:
-    """Why the harness cannot be run by somebody without rights here, or nothing."""
+    """Why a user without rights cannot run the harness here; empty when one can."""
     try:
         program = Program(
             [*HARNESS, "list", "studies"], Conditions(environment, as_nobody=True), folder / "nobody.txt"
@@ -122,7 +122,7 @@ def _why_nobody_cannot(folder: Path, environment: dict[str, str]) -> str:
 
 
 def baseline(battery: rounds.Battery, name: str, workers: tuple[int, ...]) -> rounds.Baseline:
-    """Write a study, and run it in peace."""
+    """Write a study, and run it without faults."""
     folder = battery.folder / "baseline" / name
     folder.mkdir(parents=True, exist_ok=True)
     study, store = folder / "study.yaml", folder / "out"
@@ -141,7 +141,7 @@ def baseline(battery: rounds.Battery, name: str, workers: tuple[int, ...]) -> ro
     finally:
         program.end()
     if code != 0:
-        raise SystemExit(f"{name} does not even run in peace:\n{program.output}")
+        raise SystemExit(f"{name} does not even run without faults:\n{program.output}")
     return rounds.Baseline(name, study, store, _children_cpu() - before, workers)
 
 
@@ -151,19 +151,19 @@ def _children_cpu() -> float:
 
 
 def described(one: rounds.Round) -> str:
-    """A round in a line."""
+    """One line about a round."""
     verdict = "DIFFERS: " + "; ".join(one.findings) if one.findings else "same"
     extra = f" (refused by name: {'; '.join(one.refused)})" if one.refused else ""
     extra += f" (said: {'; '.join(one.accepted)})" if one.accepted else ""
-    return f"round {one.number} {one.study}, {one.about}: {', then '.join(one.befell)}: {verdict}{extra}"
+    return f"round {one.number} {one.study}, {one.about}: {', then '.join(one.happened)}: {verdict}{extra}"
 
 
 def summary(played: list[rounds.Round]) -> str:
-    """All rounds in a few lines."""
+    """A few lines about all rounds."""
     kinds = Counter(kind for one in played for kind in one.kinds)
     lines = [
         f"{len(played)} rounds, {sum(kinds.values())} faults, "
-        f"{sum(len(one.codes) for one in played)} hurt runs, "
+        f"{sum(len(one.codes) for one in played)} disturbed runs, "
         f"{sum(one.seconds for one in played) / 60:.1f} minutes",
         "by kind: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()),
         f"refused by name, then the same digits: {sum(bool(one.refused) for one in played)}",

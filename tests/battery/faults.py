@@ -1,4 +1,4 @@
-"""What may befall one start of the program. A maker answers None where its fault cannot be made."""
+"""The faults that one start of the program may meet. A maker returns None where its fault is impossible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from battery.program import NOBODY, ORDINARY, PRELOAD, Conditions, Program, Stri
 
 @dataclass
 class Scene:
-    """Where a round happens."""
+    """Folders and facts of a round that faults need."""
 
     folder: Path
     store: Path
@@ -29,17 +29,17 @@ class Scene:
     cpu: float
     """CPU seconds of an undisturbed run."""
     again: Callable[[], Program]
-    """Starts the same study once more."""
+    """Starts the same study again."""
     as_nobody: bool = False
-    """Whether the programs run as somebody without rights."""
+    """Whether the programs run as a user without rights."""
     mounted: bool = False
     """Whether the store lies on a small disk of its own."""
     clock: Path | None = None
     """The library of `clock.c`."""
-    harmed: set[Path] = field(default_factory=set)
-    """Files that we changed."""
+    damaged: set[Path] = field(default_factory=set)
+    """Files that faults changed."""
     others: list[Program] = field(default_factory=list)
-    """Programs that run beside the first."""
+    """Programs that run at the same time as the first."""
 
     @property
     def can_forbid(self) -> bool:
@@ -48,12 +48,12 @@ class Scene:
 
 
 def nothing() -> None:
-    """What a fault does that needs no preparation."""
+    """The preparation of a fault that needs none."""
 
 
 @dataclass
 class Fault:
-    """One misfortune."""
+    """One fault: what to do before the start, while the program runs, and afterwards."""
 
     description: str
     conditions: Conditions = ORDINARY
@@ -61,11 +61,11 @@ class Fault:
     """Just before the program starts."""
     strikes: list[Strike] = field(default_factory=list)
     after: Callable[[], None] = nothing
-    """When the program has ended, whatever happened: all is as it was."""
+    """Called when the program has ended, whatever happened; undoes the fault."""
 
     @property
     def as_it_went(self) -> str:
-        """What happened, and whether it came in time."""
+        """What was done, and whether the program was still running then."""
         late = bool(self.strikes) and not any(strike.struck for strike in self.strikes)
         return f"{self.description or 'damage'}, too late" if late else self.description
 
@@ -74,7 +74,7 @@ Maker = Callable[[Scene, random.Random], Fault | None]
 
 
 def moment(scene: Scene, draw: random.Random) -> float:
-    """CPU seconds after which to strike: most of a run's first two seconds are imports."""
+    """CPU seconds after which a fault is injected: most of a run's first two seconds are imports."""
     return draw.uniform(0.0, 1.0) ** 0.7 * scene.cpu
 
 
@@ -82,7 +82,7 @@ def moment(scene: Scene, draw: random.Random) -> float:
 
 
 def one_of(pids: list[int], draw: random.Random) -> list[int]:
-    """One of a program's processes; none when it has just ended."""
+    """A random process of a program; None when it has just ended."""
     return [draw.choice(pids)] if pids else []
 
 
@@ -100,7 +100,7 @@ def kill(scene: Scene, draw: random.Random) -> Fault:
 
 
 def freeze(scene: Scene, draw: random.Random) -> Fault:
-    """Stopped for a while, then continued."""
+    """Stop a process for a while, then continue it."""
     seconds = draw.uniform(0.5, 4.0)
 
     def act(program: Program) -> None:
@@ -114,7 +114,7 @@ def freeze(scene: Scene, draw: random.Random) -> Fault:
 
 
 def twin(scene: Scene, draw: random.Random) -> Fault:
-    """The same study started a second time on the same store."""
+    """Start the same study a second time on the same store."""
     return Fault(
         "a second run on the store",
         strikes=[Strike(moment(scene, draw) / 2, lambda _: scene.others.append(scene.again()))],
@@ -125,7 +125,7 @@ def twin(scene: Scene, draw: random.Random) -> Fault:
 
 
 def full_disk(scene: Scene, draw: random.Random) -> Fault | None:
-    """The store's disk has room for a part of what is to come."""
+    """Leave the store's disk too little room for what the run will write."""
     if not scene.mounted:
         return None
     room = int(60e6 * draw.random() ** 2)
@@ -140,7 +140,7 @@ def full_disk(scene: Scene, draw: random.Random) -> Fault | None:
 
 
 def resize(scene: Scene, kilobytes: int) -> None:
-    """Give the store's disk so much room."""
+    """Set the size of the store's disk."""
     remount(scene, f"size={kilobytes}k")
 
 
@@ -163,7 +163,7 @@ def read_only_disk(scene: Scene, draw: random.Random) -> Fault | None:
 
 
 def forbidden_folder(scene: Scene, draw: random.Random) -> Fault | None:
-    """The store or the cache may no longer be written."""
+    """Forbid writing to the store or the cache."""
     if not scene.can_forbid:
         return None
     place, modes = draw.choice(["store", "cache"]), {}
@@ -190,7 +190,7 @@ def forbidden_folder(scene: Scene, draw: random.Random) -> Fault | None:
 
 
 def jumping_clock(scene: Scene, draw: random.Random) -> Fault | None:
-    """The clock is wrong from the start, and jumps hours forward and back while the program runs."""
+    """Make the clock wrong from the start, and let it jump hours forward and back meanwhile."""
     if scene.clock is None:
         return None
     file = scene.folder / "clock"
@@ -213,7 +213,7 @@ def jumping_clock(scene: Scene, draw: random.Random) -> Fault | None:
 
 
 def wrong_clock_before(scene: Scene, draw: random.Random) -> Fault:
-    """The clock was wrong by hours when all that lies in store and cache was written."""
+    """Shift the times of all files in store and cache by hours, as if the clock had been wrong."""
     hours = draw.uniform(-300, 300)
 
     def shift() -> None:
@@ -230,7 +230,7 @@ def wrong_clock_before(scene: Scene, draw: random.Random) -> Fault:
 
 
 def few_processes(scene: Scene, draw: random.Random) -> Fault | None:
-    """The user may have so many processes and threads."""
+    """Limit the number of the user's processes and threads."""
     if not scene.can_forbid:
         return None
     number = draw.randint(2, 8)
@@ -238,19 +238,19 @@ def few_processes(scene: Scene, draw: random.Random) -> Fault | None:
 
 
 def little_memory(scene: Scene, draw: random.Random) -> Fault:
-    """An address space that is too small for some part of the run, or for all of it."""
+    """Limit the address space to less than some part of the run, or all of it, needs."""
     size = int(draw.choice([0.3, 0.9, 1.5, 2.5]) * draw.uniform(0.8, 1.2) * 2**30)
     return Fault(f"{size / 2**30:.2f} GiB of memory", Conditions(limits=((resource.RLIMIT_AS, size),)))
 
 
 def few_files(scene: Scene, draw: random.Random) -> Fault:
-    """So many open files."""
+    """Limit the number of open files."""
     number = draw.randint(8, 40)
     return Fault(f"at most {number} open files", Conditions(limits=((resource.RLIMIT_NOFILE, number),)))
 
 
 def small_files(scene: Scene, draw: random.Random) -> Fault:
-    """No file may grow beyond a size."""
+    """Limit the size of every file."""
     size = int(10 ** draw.uniform(3, 7.5))
     return Fault(f"files of at most {size:,} bytes", Conditions(limits=((resource.RLIMIT_FSIZE, size),)))
 
@@ -258,15 +258,15 @@ def small_files(scene: Scene, draw: random.Random) -> Fault:
 # -- damaged files --------------------------------------------------------------------------------
 
 
-def harm(scene: Scene, folder: Path, way: str, draw: random.Random) -> str:
-    """Damage one file below a folder and note it; what was done."""
+def damage_one(scene: Scene, folder: Path, way: str, draw: random.Random) -> str:
+    """Damage one file below a folder and record it; returns what was done."""
     path = pick(folder, draw)
     if path is None:
         return "nothing there to damage"
     if way == "one byte flipped" and path.suffix == ".safetensors":
         # Two names of one file are damaged together.
-        scene.harmed.update(other for other in path.parent.iterdir() if other.samefile(path))
-    scene.harmed.add(path)
+        scene.damaged.update(other for other in path.parent.iterdir() if other.samefile(path))
+    scene.damaged.add(path)
     try:
         damage(path, way, draw)
     except OSError as error:  # another fault made its disk read-only, or filled it
@@ -274,14 +274,14 @@ def harm(scene: Scene, folder: Path, way: str, draw: random.Random) -> str:
     return f"{path.relative_to(scene.folder)} {way}"
 
 
-def _harmed(where: str, scene: Scene, draw: random.Random) -> Fault:
+def _damaged(where: str, scene: Scene, draw: random.Random) -> Fault:
     way, times = draw.choice(WAYS), draw.choice([1, 1, 2, 3])
     fault = Fault("")
     folder = scene.store if where == "store" else scene.cache
     done: list[str] = []
 
     def act(_: object = None) -> None:
-        done.extend(harm(scene, folder, way, draw) for _ in range(times))
+        done.extend(damage_one(scene, folder, way, draw) for _ in range(times))
         fault.description = "; ".join(done)
 
     if folder.is_dir() and any(folder.iterdir()) and draw.random() < 0.6:
@@ -291,18 +291,18 @@ def _harmed(where: str, scene: Scene, draw: random.Random) -> Fault:
     return fault
 
 
-def harmed_store(scene: Scene, draw: random.Random) -> Fault:
-    """Files of the store are damaged, before the start or meanwhile."""
-    return _harmed("store", scene, draw)
+def damaged_store(scene: Scene, draw: random.Random) -> Fault:
+    """Damage files of the store, before the start or while the program runs."""
+    return _damaged("store", scene, draw)
 
 
-def harmed_cache(scene: Scene, draw: random.Random) -> Fault:
-    """Cached pictures, their labels, captions or unpacked data are damaged, before the start or meanwhile."""
-    return _harmed("cache", scene, draw)
+def damaged_cache(scene: Scene, draw: random.Random) -> Fault:
+    """Damage cached pictures, labels, captions or unpacked data, before the start or meanwhile."""
+    return _damaged("cache", scene, draw)
 
 
 def picture_away(scene: Scene, draw: random.Random) -> Fault | None:
-    """A dataset's picture cannot be read for a while."""
+    """Make a picture of a dataset unreadable for a while."""
     pictures = sorted(scene.cache.glob("rendered/*/rendered-plaza/imgs/*"))
     if not pictures:
         return None
@@ -324,7 +324,7 @@ def picture_away(scene: Scene, draw: random.Random) -> Fault | None:
 
 
 def surroundings(scene: Scene, draw: random.Random) -> Fault:
-    """Another language, time zone, hash seed, umask, home or temporary folder; one that is gone meanwhile."""
+    """Change language, time zone, hash seed, umask, home or temporary folder, or delete one meanwhile."""
     temporary = scene.folder / "gone"
     odd: list[tuple[str, Conditions]] = [
         ("locale C", Conditions({"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})),
@@ -361,9 +361,9 @@ FAULTS: dict[str, tuple[Maker, int]] = {
     "memory limit": (little_memory, 2),
     "open-file limit": (few_files, 2),
     "file-size limit": (small_files, 2),
-    "damaged store": (harmed_store, 8),
-    "damaged cache": (harmed_cache, 3),
+    "damaged store": (damaged_store, 8),
+    "damaged cache": (damaged_cache, 3),
     "picture away": (picture_away, 1),
     "surroundings": (surroundings, 2),
 }
-"""By name: how to make one, and how often it is drawn."""
+"""By name: the maker of a fault, and the weight with which it is drawn."""

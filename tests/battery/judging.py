@@ -1,4 +1,4 @@
-"""What a store must look like whatever befell it: the baseline's digits, no half-written file."""
+"""Checks of a store after faults: the digits of the baseline, and no half-written file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STARTS = re.compile(r"^(\S+): starts$", re.MULTILINE)
 
 
 def differences(store: Path, baseline: Path) -> Iterator[str]:
-    """What of a store's results is not the baseline's: the table, the records, the trials of a search."""
+    """Differences of a store from the baseline: the table, the records, the trials of a search."""
     if _content(store / "results.csv") != _content(baseline / "results.csv"):
         yield "results.csv differs"
     for path in sorted(baseline.glob("cells/*/records/*.parquet")):
@@ -53,7 +53,7 @@ def trials(store: Path) -> list[Any]:
 
 
 def failed_trials(store: Path) -> list[str]:
-    """Reasons of the trials that failed, as the store tells a reader."""
+    """Reasons of the trials that failed, as `search.json` says them."""
     try:
         searches = json.loads((store / "search.json").read_text())["searches"]
     except (OSError, ValueError, KeyError):
@@ -67,7 +67,7 @@ def failed_trials(store: Path) -> list[str]:
 
 
 def finished(store: Path) -> set[str]:
-    """Names of the cells, those of trials too, that are done by their status."""
+    """Names of the cells, including those of trials, whose status is `done`."""
     done = set()
     for path in store.glob("**/cells/*/status.json"):
         try:
@@ -79,12 +79,12 @@ def finished(store: Path) -> set[str]:
 
 
 def trained_again(output: str, whole: set[str]) -> Iterator[str]:
-    """Cells that were whole and that a program began all the same."""
+    """Undamaged finished cells that a program trained again nevertheless."""
     yield from (f"{name} was done and began again" for name in STARTS.findall(output) if name in whole)
 
 
 def half_written(folder: Path, ours: set[Path]) -> Iterator[str]:
-    """Files that stand under their own name and are no whole file, save those we harmed."""
+    """Files with a final name and incomplete content, except those that the battery damaged."""
     for path in sorted(folder.rglob("*")):
         if path in ours or ".damaged" in path.name or not path.is_file():
             continue
@@ -116,7 +116,7 @@ def _require_named_by_content(path: Path) -> None:
 
 
 def leftovers(*folders: Path) -> list[str]:
-    """Files that only a writer at work has."""
+    """Temporary files that no running program owns any more."""
     return [
         f"left over: {path}"
         for folder in folders

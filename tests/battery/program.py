@@ -1,4 +1,4 @@
-"""A program as a real process: what it may use, what it has used, and its end."""
+"""A program as a real process: its limits, the CPU time it has used, and its end."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 AS_NOBODY = (
     *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"),
-    # The interpreter may lie in a home of root's: everything can be read, and nothing else is permitted.
+    # The interpreter may lie in root's home: the user may read everything and do nothing else.
     *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
 )
 PRELOAD = "LD_PRELOAD"
 PAUSE = 0.05
 HARNESS = (sys.executable, "-m", "harness")
 IDLE_SECONDS = 240.0
-"""Without using the processor for so long a program hangs; a search waits up to 90 s for its database."""
+"""Seconds without CPU use after which a program hangs; a search waits up to 90 s for its database."""
 ORPHAN_SECONDS = 60.0
-"""Workers may idle for so long after their parent's death."""
+"""Seconds that workers may idle after their parent has died."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a program is started under."""
+    """Environment, limits and user under which a program is started."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: tuple[tuple[int, int], ...] = ()
     """Of `resource.setrlimit`, each the soft limit and the hard one."""
     umask: int = 0o022
     as_nobody: bool = False
-    """Whether the program runs as somebody without rights; only root can ask for it."""
+    """Whether the program runs as a user without rights; only root can ask for it."""
 
     def joined(self, other: Conditions) -> Conditions:
-        """Both; of two values for one thing the other's."""
+        """Both sets of conditions; `other` wins where both set a value."""
         umask = other.umask if other.umask != 0o022 else self.umask
         environment = {**self.environment, **other.environment}
         return Conditions(environment, self.limits + other.limits, umask, self.as_nobody or other.as_nobody)
@@ -52,16 +52,16 @@ ORDINARY = Conditions()
 
 @dataclass
 class Strike:
-    """Something that befalls a running program once it has used so many CPU seconds."""
+    """An action on a running program once it has used a number of CPU seconds."""
 
     after: float
     act: Callable[[Program], None]
     struck: bool = False
-    """Whether the program lived to see it."""
+    """Whether the program was still running at that time."""
 
 
 class Hang(Exception):
-    """A program that neither works nor ends."""
+    """A program that neither uses the processor nor ends."""
 
 
 class Program:
@@ -83,7 +83,7 @@ class Program:
             )
 
     def members(self) -> dict[int, tuple[str, int]]:
-        """State and CPU ticks of every process of the session that is not dead."""
+        """State and CPU ticks of every live process of the session."""
         return session(self.process.pid)
 
     def cpu(self) -> float:
@@ -99,7 +99,7 @@ class Program:
                 continue
 
     def wait(self, strikes: Sequence[Strike] = (), most_cpu: float = float("inf")) -> int:
-        """Until all its processes have ended, each strike at its time; the exit code.
+        """Wait until all its processes have ended, with each strike at its time; returns the exit code.
 
         Raises `Hang` when it idles, or works for more than `most_cpu` seconds. Time in which any of it is
         stopped, by whomever, does not count.
@@ -124,13 +124,13 @@ class Program:
             time.sleep(PAUSE)
 
     def _hangs(self, how: str) -> NoReturn:
-        """Let it say where (faulthandler answers an abort with every thread's stack), then give it up."""
+        """Abort it, so that faulthandler prints every thread's stack, and raise `Hang`."""
         self.signal(signal.SIGABRT)
         time.sleep(1)
         raise Hang(how)
 
     def end(self) -> None:
-        """Kill what is left of it."""
+        """Kill its remaining processes."""
         while members := self.members():
             self.signal(signal.SIGKILL, members)
             time.sleep(0.01)
@@ -143,7 +143,7 @@ class Program:
 
 
 def _prefix(conditions: Conditions) -> list[str]:
-    """What starts the interpreter. A preloaded library is for it alone, not for what comes before."""
+    """The command that starts the interpreter. A preloaded library is for it alone, not for its wrappers."""
     preloaded = [f"{PRELOAD}={library}" for library in [conditions.environment.get(PRELOAD)] if library]
     return [*(AS_NOBODY if conditions.as_nobody else ()), *(["env", *preloaded] if preloaded else [])]
 
@@ -154,7 +154,7 @@ def _limit(limits: Iterable[tuple[int, int]]) -> None:
 
 
 def session(leader: int) -> dict[int, tuple[str, int]]:
-    """State and CPU ticks of every process of a session that is not dead."""
+    """State and CPU ticks of every live process of a session."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():

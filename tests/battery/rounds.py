@@ -1,4 +1,4 @@
-"""One round: a store that is hurt a few times, then run to its end in peace and judged."""
+"""One round: a run with faults, a few times, then one without faults to its end, and the checks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from battery.faults import FAULTS, Fault, Scene
 from battery.program import HARNESS, NOBODY, ORDINARY, Conditions, Hang, Program
 
 BINARY_DEATHS = (-4, -6, -7, -8, -11)
-"""Exit codes of a crash in compiled code, which only a memory or process limit excuses."""
-MENDS = 4
-"""Refusals in a row that a user would follow before giving up."""
+"""Exit codes of a crash in compiled code, accepted only under a memory or process limit."""
+REPAIRS = 4
+"""How many refusals in a row are followed by the repair that they name."""
 CPU_FACTOR = 15
-"""A run that uses so many times the CPU time of an undisturbed one hangs, in its way."""
+"""A run that uses so many times the CPU time of an undisturbed one counts as hanging."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A study that nothing befell."""
+    """A study that was run without faults."""
 
     name: str
     study: Path
@@ -40,13 +40,13 @@ class Baseline:
 
 @dataclass
 class Battery:
-    """What all rounds share."""
+    """Folders, environment and abilities that all rounds share."""
 
     folder: Path
     cache: Path
     environment: dict[str, str]
     nobody: bool
-    """Whether programs can also run as somebody without rights."""
+    """Whether programs can also run as a user without rights."""
     mounts: bool
     """Whether disks can be mounted."""
     clock: Path | None = None
@@ -56,16 +56,16 @@ class Battery:
 
 @dataclass
 class Round:
-    """What befell a round, and how it ended."""
+    """The faults of a round, and how it ended."""
 
     number: int
     study: str
     about: str
-    befell: list[str] = field(default_factory=list)
+    happened: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """What was refused by name, and repaired as a user would."""
+    """Refusals that named a damaged file, which was then removed as a user would."""
     accepted: list[str] = field(default_factory=list)
     """Other digits that the store itself explains."""
     findings: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Round:
 
 
 def play(battery: Battery, baselines: list[Baseline], number: int, seed: int) -> Round:
-    """Draw a round by its seed and number, play and judge it; its folder stays when something was found."""
+    """Draw a round by seed and number, run and judge it; its folder is kept when something differs."""
     draw = random.Random(f"{seed}/{number}")
     baseline = draw.choice(baselines)
     folder = battery.folder / "rounds" / f"{number:04d}"
@@ -87,7 +87,7 @@ def play(battery: Battery, baselines: list[Baseline], number: int, seed: int) ->
         played = Round(number, baseline.name, stage.about)
         try:
             for _ in range(draw.choice([1, 1, 2, 2, 3])):
-                stage.hurt(played)
+                stage.disturb(played)
             stage.finish(played)
         except Hang as hang:
             played.findings.append(f"hangs: {hang}")
@@ -166,22 +166,22 @@ class _Stage:
 
     # -- with faults ------------------------------------------------------------------------------
 
-    def hurt(self, played: Round) -> None:
-        """Start the study and let one or two faults befall it, until it ends."""
+    def disturb(self, played: Round) -> None:
+        """Start the study and inject one or two faults until it ends."""
         scene, done = self.scene, judging.finished(self.scene.store)
         faults = dict(self._drawn(played))
         conditions = ORDINARY
         for fault in faults.values():
             conditions = conditions.joined(fault.conditions)
         scene.others = []
-        # Also when the battery is stopped, everything is as it was before the folders are removed.
+        # Faults are undone also when the battery is interrupted, before the folders are removed.
         with ExitStack() as restored:
             for fault in faults.values():
                 restored.callback(fault.after)
                 fault.before()
             scene.again = partial(self.start, conditions)
-            # Also of a round that hangs it is known what befell it.
-            restored.callback(lambda: played.befell.append(_told(faults)))
+            # Recorded also for a round that hangs.
+            restored.callback(lambda: played.happened.append(_described(faults)))
             played.kinds += list(faults)
             first = self.start(conditions)
             strikes = [strike for fault in faults.values() for strike in fault.strikes]
@@ -190,8 +190,8 @@ class _Stage:
             codes += [other.wait((), CPU_FACTOR * scene.cpu) for other in scene.others]
         played.codes += codes
         for program, code in zip(programs, codes, strict=True):
-            played.findings += self._unseemly(program, code, set(faults), done)
-        played.findings += judging.half_written(scene.store, scene.harmed)
+            played.findings += self._not_excused(program, code, set(faults), done)
+        played.findings += judging.half_written(scene.store, scene.damaged)
 
     def _drawn(self, played: Round) -> Iterator[tuple[str, Fault]]:
         wanted = self.draw.choice([1, 1, 1, 2])
@@ -206,8 +206,8 @@ class _Stage:
                 found.add(kind)
                 yield kind, fault
 
-    def _unseemly(self, program: Program, code: int, kinds: set[str], done: set[str]) -> Iterator[str]:
-        """What no fault excuses."""
+    def _not_excused(self, program: Program, code: int, kinds: set[str], done: set[str]) -> Iterator[str]:
+        """Faults of the program that no injected fault excuses."""
         output = program.output
         if judging.TRACEBACK in output:
             yield f"a traceback in {program.log.name}: {output.strip().splitlines()[-1][:300]}"
@@ -218,19 +218,19 @@ class _Stage:
         yield from judging.trained_again(output, self._whole(done))
 
     def _whole(self, done: set[str]) -> set[str]:
-        """Of some finished cells those of which we harmed no file."""
-        harmed = {part for path in self.scene.harmed for part in path.parts}
-        return done - harmed
+        """Those of some finished cells whose files were not damaged."""
+        damaged = {part for path in self.scene.damaged for part in path.parts}
+        return done - damaged
 
-    # -- in peace ---------------------------------------------------------------------------------
+    # -- without faults ---------------------------------------------------------------------------------
 
     def finish(self, played: Round) -> None:
         """Run the study undisturbed, doing what its refusals say, and judge what it leaves."""
-        for _ in range(MENDS):
+        for _ in range(REPAIRS):
             done = judging.finished(self.scene.store)
             program = self.start()
             code = program.wait(most_cpu=CPU_FACTOR * self.scene.cpu)
-            played.findings += self._unseemly(program, code, set(), done)
+            played.findings += self._not_excused(program, code, set(), done)
             repaired = self._repaired(program) if code in (1, 2) else ""
             if not repaired:
                 break
@@ -250,32 +250,32 @@ class _Stage:
         ):
             program = self.start(words=[*words])
             code = program.wait(most_cpu=CPU_FACTOR * self.scene.cpu)
-            played.findings += self._unseemly(program, code, set(), set())
+            played.findings += self._not_excused(program, code, set(), set())
             if code != 0:
                 played.findings.append(f"{words[0]}: exit code {code}: {_last_line(program)}")
-        # Of a trial that ended nothing is read again, so what we damaged of it stays damaged.
-        ended = {path for path in self.scene.harmed if "trials" in path.parts}
+        # Nothing of an ended trial is read again, so its damaged files stay damaged.
+        ended = {path for path in self.scene.damaged if "trials" in path.parts}
         played.findings += judging.half_written(self.scene.store, ended)
         played.findings += judging.leftovers(self.scene.store, self.scene.cache)
 
     def _repaired(self, program: Program) -> str:
-        """Remove a harmed path that a refusal names, as a user would; what it said."""
+        """Remove a damaged path that a refusal names, as a user would; returns the refusal."""
         said = program.output.strip().splitlines()
-        for path in sorted(self.scene.harmed):
+        for path in sorted(self.scene.damaged):
             present = path.is_symlink() or path.exists()
             for line in said[-5:]:
-                if str(path) in line and present and _is_beyond_mending(path):
+                if str(path) in line and present and _cannot_be_repaired(path):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                     return line
         return ""
 
 
-def _told(faults: Mapping[str, Fault]) -> str:
+def _described(faults: Mapping[str, Fault]) -> str:
     return " and ".join(f"{kind} ({fault.as_it_went})" for kind, fault in faults.items())
 
 
-def _is_beyond_mending(path: Path) -> bool:
-    """A database that nothing can rebuild, and what is no file at all: these alone may be refused."""
+def _cannot_be_repaired(path: Path) -> bool:
+    """Whether a refusal is permitted: only for a search database, a folder or a link in place of a file."""
     return path.name == "search.db" or path.is_dir() or path.is_symlink()
 
 

@@ -1,4 +1,4 @@
-"""The battery of random faults finds what is wrong: each kind of broken harness is caught by a round."""
+"""The battery finds faults: each kind of broken harness is caught by a round."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if kind == "leaves half a file":
 score = 50 + (kind == "other digits" and starts)
 (out / "results.csv").write_text(f"cell,R1\\nonly.0,{score}.0000\\n")
 """
-"""What a harness looks like from outside; `kind` says how it is broken once it was started before."""
+"""A program with the commands of the harness; `kind` says how it is broken from its second start on."""
 
 CAUGHT = {
     "is sound": "",
