@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 
 class Attention(nn.MultiheadAttention):
-    """`nn.MultiheadAttention` with `batch_first` and without dropout: same weight names, same result.
+    """`nn.MultiheadAttention` with `batch_first`: same weight names, same result.
 
-    It takes only those arguments that CLIP's blocks pass.
+    `dropout` is the share of attention probabilities that is set to 0 in training. It takes only those
+    arguments that CLIP's blocks pass.
     """
 
     def forward(  # type: ignore[override]  # a subset of the arguments
@@ -48,7 +49,8 @@ class Attention(nn.MultiheadAttention):
             first = self.embed_dim
             (queries,) = self._heads(query, weight[:first], bias[:first])
             keys, values = self._heads(key, weight[first:], bias[first:])
-        attended = scaled_dot_product(queries, keys, values, attn_mask)
+        dropout = self.dropout if self.training else 0.0
+        attended = scaled_dot_product(queries, keys, values, attn_mask, dropout)
         return self.out_proj(attended.transpose(1, 2).flatten(2)), None
 
     def _heads(self, tokens: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
@@ -71,15 +73,20 @@ def use_fast_attention(module: nn.Module) -> None:
             part.__class__ = Attention
 
 
-def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Values [batch, heads, queries, width] weighted by softmax(query · key / √width + mask)."""
+def scaled_dot_product(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0
+) -> Tensor:
+    """Values [batch, heads, queries, width] weighted by softmax(query · key / √width + mask).
+
+    A share `dropout` of the weights is set to 0, and the others are divided by what is left of them.
+    """
     if query.device.type != "cpu" or query.dtype not in (torch.bfloat16, torch.float16):
-        return F.scaled_dot_product_attention(query, key, value, mask)
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout)
     # On a CPU the backward pass of torch's kernel is much slower in bfloat16 than in float32
     # (tests/benchmarks/test_training_speed.py).
     with full_precision("cpu"):
         attended = F.scaled_dot_product_attention(
-            query.float(), key.float(), value.float(), None if mask is None else mask.float()
+            query.float(), key.float(), value.float(), None if mask is None else mask.float(), dropout
         )
     return attended.to(query.dtype)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,8 @@ from harness.registry import UnknownNameError
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 OWN_CONFIGS = Path(__file__).with_name("configs")
 
 
@@ -94,6 +96,18 @@ def config_from_raw(name: str, raw: dict[str, Any]) -> BackboneConfig:
         vocab_size=text["vocab_size"],
         raw=raw,
     )
+
+
+def adapt_to_recipe(
+    config: BackboneConfig, text_length: int | None = None, normalisation: str = "clip"
+) -> BackboneConfig:
+    """`config` with the text length of a recipe (None: its own) and its normalisation of pixels."""
+    if text_length is not None and text_length != config.context_length:
+        text = {**config.raw["text_cfg"], "context_length": text_length}
+        config = replace(config, context_length=text_length, raw={**config.raw, "text_cfg": text})
+    if normalisation == "imagenet":
+        config = replace(config, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return config
 
 
 @cache

@@ -13,7 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods.attention import full_precision, use_fast_attention
-from methods.backbones import BackboneConfig, backbone_config, backbone_names, config_from_raw
+from methods.backbones import (
+    BackboneConfig,
+    adapt_to_recipe,
+    backbone_config,
+    backbone_names,
+    config_from_raw,
+)
 from methods.base import Batch, Method, Noise
 from methods.blocks import encode_one_token, token_at
 from methods.pretrained import WeightsNotFoundError, adapt_to_weights, find_weights
@@ -65,6 +71,11 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         """Number of patches of an image."""
         rows, columns = self.grid
         return rows * columns
+
+    def drop_attention_of_text(self, rate: float) -> None:
+        """Set a share `rate` of the attention probabilities of every text block to 0 in training."""
+        for block in self.transformer.resblocks:
+            block.attn.dropout = rate
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -202,8 +213,31 @@ def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, in
     return torch.cat([first, patches])
 
 
-def load_backbone(name: str, pretrained: str, image_size: tuple[int, int], *, seed: int) -> Backbone:
+def resize_text_positions(positions: Tensor, length: int) -> Tensor:
+    """Positional embedding [tokens, width] for captions of `length` tokens.
+
+    A shorter text keeps its first positions; for a longer one all are interpolated linearly, the first and
+    the last staying at the ends.
+    """
+    if length <= len(positions):
+        return positions[:length]
+    columns = positions.T.unsqueeze(0).float()
+    longer = F.interpolate(columns, size=length, mode="linear", align_corners=True)
+    return longer.squeeze(0).T.to(positions.dtype)
+
+
+def load_backbone(
+    name: str,
+    pretrained: str,
+    image_size: tuple[int, int],
+    *,
+    seed: int,
+    text_length: int | None = None,
+    normalisation: str = "clip",
+) -> Backbone:
     """The backbone `name` at `image_size` (height, width) with pretrained weights.
+
+    `text_length` tokens a caption (None: its own), and `normalisation` of pixels, are the recipe's.
 
     `pretrained` is an open_clip tag, the path of an open_clip or OpenAI file, `rendered` (shipped with the
     package) or `none`, in which case `seed` alone decides the initial weights.  Raises `UnknownNameError`
@@ -211,6 +245,7 @@ def load_backbone(name: str, pretrained: str, image_size: tuple[int, int], *, se
     tried.
     """
     config = adapt_to_weights(backbone_config(name), pretrained)
+    config = adapt_to_recipe(config, text_length, normalisation)
     _check_image_size(config, image_size)
     state = None if pretrained == "none" else read_state(find_weights(name, pretrained))
     with torch.random.fork_rng(devices=[]):
@@ -227,13 +262,15 @@ def _check_image_size(config: BackboneConfig, image_size: tuple[int, int]) -> No
 
 
 def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
-    """Load an open_clip state dict, resizing the image positions; raises ValueError when it does not fit."""
+    """Load an open_clip state dict, its positions resized; raises ValueError when it does not fit."""
     state = {name: value for name, value in encoder_weights(state).items() if name != "attn_mask"}
     state.setdefault("logit_scale", backbone.logit_scale.detach())
     try:
         positions = state["visual.positional_embedding"]
         old = stored_grid(len(positions) - 1, backbone)
         state["visual.positional_embedding"] = resize_positions(positions, old, backbone.grid)
+        length = backbone.config.context_length
+        state["positional_embedding"] = resize_text_positions(state["positional_embedding"], length)
         backbone.load_state_dict(state, strict=True)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"these weights do not fit {backbone.config.name}: {error}") from error

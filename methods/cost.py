@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.registry import method as find_method
-from methods.backbones import backbone_config
+from methods.backbones import adapt_to_recipe, backbone_config
 from methods.base import Batch, Noise
 from methods.build import build_method
 from methods.clip import Backbone, DualEncoder
@@ -34,15 +34,20 @@ def gflop(run: Callable[[], Any]) -> float:
 
 
 def build_on_meta(
-    name: str, backbone: str, image_size: tuple[int, int], overrides: dict[str, Any] | None = None
+    name: str,
+    backbone: str,
+    image_size: tuple[int, int],
+    overrides: dict[str, Any] | None = None,
+    text_length: int | None = None,
 ) -> DualEncoder:
     """The method `name` with its sizes but no numbers in it: nothing is computed or stored."""
     entry = find_method(name)
+    config = adapt_to_recipe(backbone_config(backbone), text_length)
     with torch.device("meta"):
         method = build_method(
             entry,
             entry.resolve(overrides),
-            backbone=Backbone(backbone_config(backbone), image_size),
+            backbone=Backbone(config, image_size),
             identities=TRAINING_PERSONS,
             image_size=image_size,
             seed=0,
@@ -72,9 +77,10 @@ def pass_gflop(
     *,
     pairs: int = PAIRS,
     backward: bool = False,
+    text_length: int | None = None,
 ) -> float:
     """GFLOP per pair of a training step of `pairs` pairs, forward and backward; or of both encoders alone."""
-    method = build_on_meta(name, backbone, image_size, dict(overrides or {}))
+    method = build_on_meta(name, backbone, image_size, dict(overrides or {}), text_length)
     batch = pairs_on_meta(method, pairs)
     if not backward:
         return gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions))) / pairs

@@ -18,8 +18,10 @@ NO_MERGE = "<mask> <mask>"
 """A merge that no word has: it gives the mask token its place before the start token."""
 
 
-def export_open_clip(backbone: Backbone, folder: Path) -> Path:
+def export_open_clip(backbone: Backbone, folder: Path, interpolation: str = "bilinear") -> Path:
     """Write `backbone` as an open_clip model; returns the folder.
+
+    `interpolation` is the filter by which pictures are resized.
 
     `open_clip.create_model_from_pretrained("local-dir:FOLDER")` gives the model and the preprocessing of
     picture files, `open_clip.get_tokenizer("local-dir:FOLDER")` the tokenizer. A vocabulary smaller than
@@ -34,7 +36,7 @@ def export_open_clip(backbone: Backbone, folder: Path) -> Path:
     preprocess = {
         "mean": list(backbone.config.mean),
         "std": list(backbone.config.std),
-        "interpolation": "bilinear",
+        "interpolation": interpolation,
         "resize_mode": "squash",
     }
     config = {"model_cfg": model, "preprocess_cfg": preprocess}

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from harness.data.augment import normalise
+from harness.data.captions import cleaned
 from harness.data.dataset import SPLIT_NAMES, Split
 from harness.data.decoding import BrokenImageError, read_image, resized
 from harness.data.thumbnails import thumbnail, thumbnail_webp
@@ -195,7 +196,8 @@ def _people(
     if not sentences:
         return
     config = model.backbone.config
-    tokens = Tokenizer(config.vocab_size, config.context_length)(list(sentences)).long().to(data.device)
+    read = [cleaned(sentence) if model.caption_cleaning else sentence for sentence in sentences]
+    tokens = Tokenizer(config.vocab_size, config.context_length)(read).long().to(data.device)
     chunks = torch.split(tokens, CAPTIONS_AT_ONCE)
     asked = _normalised(encode_chunks(model.method.encode_text, chunks, model.method.embed_dim))
     gallery = _gallery(model, data, "images", encoded)
@@ -209,8 +211,9 @@ def _captions(
 ) -> Iterator[QueryAnswer]:
     if not question.pictures:
         return
-    pixels = torch.stack([query_pixels(path, model.image_size) for path in question.pictures]).to(data.device)
-    chunks = torch.split(normalise(pixels), IMAGES_AT_ONCE)
+    shown = [query_pixels(path, model.image_size, model.test_resize) for path in question.pictures]
+    config, pixels = model.backbone.config, torch.stack(shown).to(data.device)
+    chunks = torch.split(normalise(pixels, config.mean, config.std), IMAGES_AT_ONCE)
     asked = _normalised(encode_chunks(model.method.encode_image, chunks, model.method.embed_dim))
     gallery = _gallery(model, data, "captions", encoded)
     split = data.split
@@ -269,10 +272,10 @@ def _image(split: Split, index: int) -> tuple[str, Path]:
     return split.persons[int(split.image_person[index])], split.image_paths[index]
 
 
-def query_pixels(path: Path, size: tuple[int, int]) -> Tensor:
+def query_pixels(path: Path, size: tuple[int, int], resample: str = "bilinear") -> Tensor:
     """Pixels [3, height, width] of a picture, upright as its EXIF says. Raises `DataError` for none."""
     try:
-        return torch.from_numpy(resized(read_image(path), size, upright=True))
+        return torch.from_numpy(resized(read_image(path), size, upright=True, resample=resample))
     except BrokenImageError as error:
         raise DataError([f"--image {path}: {error}"]) from error
 

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import logging
+import re
 import sys
 import zipfile
 import zlib
@@ -76,6 +77,16 @@ def caption_tokens(
                 tokens = _computed(captions, encode, tagger, progress)
                 _write(path, tokens)
     return tokens
+
+
+MARKS = re.compile(r"[.!\"()*#:;~]")
+"""What a cleaned caption has spaces for."""
+CLEANED_WORDS = 77
+
+
+def cleaned(caption: str) -> str:
+    """A caption in lower case, its marks replaced by spaces, at most 77 words: as TBPS-CLIP reads it."""
+    return " ".join(MARKS.sub(" ", caption.lower()).split()[:CLEANED_WORDS])
 
 
 def captions_cut(captions: Sequence[str], encode: Tokenizer) -> int:

@@ -34,6 +34,7 @@ def register_dataset_file(path: Path) -> str:
         load=partial(_load_beside, path),
         home=str(path.parent),
         how_to_get=layout.how_to_get or f"it is described by {path}",
+        text_length=layout.text_length,
     )
     return layout.name
 

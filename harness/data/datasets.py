@@ -30,6 +30,7 @@ for _name in BENCHMARKS:
         load=partial(load_from_root, _layout, _name),
         home=_layout.folder,
         how_to_get=_layout.how_to_get,
+        text_length=_layout.text_length,
     )
 
 

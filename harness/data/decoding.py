@@ -98,14 +98,16 @@ def _scaled(image: Image.Image) -> Image.Image:
     return Image.fromarray(scaled.round().astype(np.uint8), "L").convert("RGB")
 
 
-def resized(content: bytes, size: tuple[int, int], *, upright: bool = False) -> NDArray[np.uint8]:
+def resized(
+    content: bytes, size: tuple[int, int], *, upright: bool = False, resample: str = "bilinear"
+) -> NDArray[np.uint8]:
     """Pixels [3, height, width] of an image file, resized to `size` = (height, width).
 
-    Bit for bit what torchvision's `Resize(size, BILINEAR)` makes of the PIL image: PIL's bilinear filter,
+    Bit for bit what torchvision's `Resize(size, BILINEAR)` (or BICUBIC) makes of the PIL image: PIL's filter,
     whose support grows with the reduction (antialiased).
     """
     height, width = size
-    image = decode(content, upright=upright).resize((width, height), Image.Resampling.BILINEAR)
+    image = decode(content, upright=upright).resize((width, height), Image.Resampling[resample.upper()])
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
 from harness.data.dataset import Split
 from harness.data.decoding import (
@@ -98,6 +99,7 @@ def image_cache(
     skip_broken: bool = False,
     workers: int | None = None,
     progress: ProgressCallback | None = None,
+    resample: str = "bilinear",
 ) -> ImageCache:
     """The decoded images of a split at one size, decoded at first use.
 
@@ -113,6 +115,7 @@ def image_cache(
         skip_broken: leave out images that cannot be decoded, rather than refuse the dataset.
         workers: threads that decode; default: the cores available.
         progress: called with (images decoded, images in all) while building.
+        resample: the filter that resizes, `bilinear` or `bicubic`.
 
     Raises:
         DataError: images that cannot be decoded, each named, unless `skip_broken`; images that are no longer
@@ -120,14 +123,18 @@ def image_cache(
         OSError: the cache folder cannot be written, or is full.
     """
     folder = cache_dir / "images"
-    path = folder / f"{fingerprint[:20]}-{split.name}-{size[0]}x{size[1]}.pixels"
+    filtered = "" if resample == "bilinear" else f"-{resample}"
+    path = folder / f"{fingerprint[:20]}-{split.name}-{size[0]}x{size[1]}{filtered}.pixels"
     label = _opened(path, split, size, fingerprint, digests)
     if label is None:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             label = _opened(path, split, size, fingerprint, digests)
             if label is None:
-                label = _build(path, split, size, fingerprint, digests, skip_broken, workers, progress)
+                decode = partial(resized, size=size, resample=resample)
+                label = _build(
+                    path, split, size, fingerprint, digests, decode, skip_broken, workers, progress
+                )
     broken = {index: label.broken[str(index)] for index in sorted(map(int, label.broken))}
     if broken and not skip_broken:
         raise DataError(_named(split, broken))
@@ -199,6 +206,7 @@ def _build(
     size: tuple[int, int],
     fingerprint: str,
     digests: Sequence[bytes],
+    decode: Callable[[bytes], NDArray[np.uint8]],
     skip_broken: bool,
     workers: int | None,
     progress: ProgressCallback | None,
@@ -210,7 +218,7 @@ def _build(
     try:
         with building.open("wb+") as file:
             _reserve(file.fileno(), len(paths) * row_bytes)
-            for start, read, failures in _decode_into(file.fileno(), paths, size, workers):
+            for start, read, failures in _decode_into(file.fileno(), paths, size, decode, workers):
                 changed += [start + row for row, digest in enumerate(read) if digest != digests[start + row]]
                 broken.update(failures)
                 if progress is not None:
@@ -247,7 +255,11 @@ _Chunk = tuple[int, list[bytes], dict[str, str]]
 
 
 def _decode_into(
-    descriptor: int, paths: Sequence[Path], size: tuple[int, int], workers: int | None
+    descriptor: int,
+    paths: Sequence[Path],
+    size: tuple[int, int],
+    decode: Callable[[bytes], NDArray[np.uint8]],
+    workers: int | None,
 ) -> Iterator[_Chunk]:
     """Decode all images, write each group of rows in its place, yield source hashes and failures in order."""
 
@@ -260,7 +272,7 @@ def _decode_into(
             try:
                 content = read_image(image)
                 digest = hashlib.sha256(content).digest()
-                pixels[row] = resized(content, size)
+                pixels[row] = decode(content)
             except BrokenImageError as error:
                 failures[str(start + row)] = str(error)
             digests.append(digest)

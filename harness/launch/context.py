@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from harness.study.cell import Cell, fingerprint
 from harness.study.study import TrainSettings
-from methods.backbones import OPENAI_MEAN, OPENAI_STD, backbone_config
+from methods.backbones import OPENAI_MEAN, OPENAI_STD, BackboneConfig, adapt_to_recipe, backbone_config
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,6 +57,14 @@ def prepare_arithmetic(machine: Machine) -> None:
         use_deterministic_algorithms()
 
 
+def config_of(train: TrainSettings) -> BackboneConfig:
+    """The sizes of a recipe's backbone: as its weights were trained, with the recipe's own text length."""
+    from methods.pretrained import adapt_to_weights
+
+    config = adapt_to_weights(backbone_config(train.backbone), train.pretrained)
+    return adapt_to_recipe(config, train.text_length, train.normalisation)
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """How a model sees a dataset: how many people of it, images of which size, captions in which tokens."""
@@ -68,13 +76,15 @@ class InputSpec:
     mean: tuple[float, float, float] = OPENAI_MEAN
     """Per channel, what pixels are normalised by."""
     std: tuple[float, float, float] = OPENAI_STD
+    test_resize: str = "bilinear"
+    """The filter by which images of validation and test are resized."""
+    caption_cleaning: bool = False
+    """Whether captions are cleaned before they are encoded."""
 
     @classmethod
     def of(cls, cell: Cell) -> InputSpec:
         """What a cell's backbone reads."""
-        from methods.pretrained import adapt_to_weights
-
-        config = adapt_to_weights(backbone_config(cell.train.backbone), cell.train.pretrained)
+        config = config_of(cell.train)
         return cls(
             cell.subset,
             cell.train.image_size,
@@ -82,6 +92,8 @@ class InputSpec:
             config.context_length,
             config.mean,
             config.std,
+            cell.train.test_resize,
+            cell.train.caption_cleaning,
         )
 
 
@@ -154,7 +166,8 @@ class Context:
     def images(self, name: str, input_spec: InputSpec, split: str) -> ImageCache:
         """The decoded images of a split at the input spec's size, built at first use."""
         dataset = self.dataset(name, input_spec.subset)
-        key = (name, input_spec.subset, split, input_spec.image_size)
+        resample = "bilinear" if split == "train" else input_spec.test_resize
+        key = (name, input_spec.subset, split, input_spec.image_size, resample)
         if key not in self._caches:
             self._caches[key] = image_cache(
                 dataset.splits[split],
@@ -164,12 +177,13 @@ class Context:
                 digests=dataset.digests[split],
                 skip_broken=self.machine.skip_broken,
                 progress=self._watch(f"decoding {name} {split}"),
+                resample=resample,
             )
         return self._caches[key]
 
     def split(self, name: str, input_spec: InputSpec, split: str, device: Any) -> DeviceData:
         """A split on the device, with its captions tokenised."""
-        from harness.data.captions import caption_tokens
+        from harness.data.captions import caption_tokens, cleaned
         from harness.data.loader import DeviceData
         from methods.tokenizer import Tokenizer
 
@@ -178,8 +192,9 @@ class Context:
             self._ready.move_to_end(key)
             return self._ready[key]
         cache = self.images(name, input_spec, split)
+        captions = cache.split.captions
         tokens = caption_tokens(
-            cache.split.captions,
+            [cleaned(caption) for caption in captions] if input_spec.caption_cleaning else captions,
             Tokenizer(input_spec.vocab_size, input_spec.context_length),
             self.tagger,
             paths.cache_dir(),
@@ -218,12 +233,13 @@ class Context:
 
     def data_provenance(self, name: str, spec: InputSpec) -> dict[str, Any]:
         """What the loader knows of a test split, for beside its results; with the captions that are cut."""
-        from harness.data.captions import captions_cut
+        from harness.data.captions import captions_cut, cleaned
         from methods.tokenizer import Tokenizer
 
-        key = (name, spec.subset, spec.vocab_size, spec.context_length)
+        key = (name, spec.subset, spec.vocab_size, spec.context_length, spec.caption_cleaning)
         if key not in self._captions_cut:
-            captions = self.dataset(name, spec.subset).splits["test"].captions
+            captions: Sequence[str] = self.dataset(name, spec.subset).splits["test"].captions
+            captions = [cleaned(caption) for caption in captions] if spec.caption_cleaning else captions
             self._captions_cut[key] = captions_cut(captions, Tokenizer(spec.vocab_size, spec.context_length))
         return {**self.dataset(name, spec.subset).provenance(), "captions_cut": self._captions_cut[key]}
 
@@ -245,13 +261,22 @@ class Context:
         """A fresh copy of a backbone with its pretrained weights."""
         from methods.clip import load_backbone
 
-        key = (train.backbone, train.pretrained, train.image_size, seed if train.pretrained == "none" else 0)
+        drawn = seed if train.pretrained == "none" else 0
+        read = (train.image_size, train.text_length, train.normalisation)
+        key = (train.backbone, train.pretrained, *read, drawn)
         if key not in self._backbones:
             self._backbones.clear()  # one at a time: a full-size one takes 600 MB
             self._backbones[key] = load_backbone(
-                train.backbone, train.pretrained, train.image_size, seed=seed
+                train.backbone,
+                train.pretrained,
+                train.image_size,
+                seed=seed,
+                text_length=train.text_length,
+                normalisation=train.normalisation,
             )
-        return copy.deepcopy(self._backbones[key])
+        backbone = copy.deepcopy(self._backbones[key])
+        backbone.drop_attention_of_text(train.text_dropout)
+        return backbone
 
     def method(self, cell: Cell) -> Method:
         """The cell's method with its initial weights, on the CPU."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.launch.context import Context, InputSpec
+from harness.launch.context import Context, InputSpec, config_of
 from harness.machine.environment import Machine
 from harness.machine.errors import HarnessError, StoreError
 from harness.machine.terms import METRICS, Precision, TieOrder
@@ -40,12 +40,23 @@ class OpenedModel:
     """What kind of checkpoint it is, in words."""
     notes: tuple[str, ...] = ()
     """What was left out while loading."""
+    test_resize: str = "bilinear"
+    """The filter by which it was tested."""
+    caption_cleaning: bool = False
+    """Whether it reads cleaned captions."""
 
     def input_spec(self, subset: int | None = None) -> InputSpec:
         """How it sees a dataset."""
         config = self.backbone.config
         return InputSpec(
-            subset, self.image_size, config.vocab_size, config.context_length, config.mean, config.std
+            subset,
+            self.image_size,
+            config.vocab_size,
+            config.context_length,
+            config.mean,
+            config.std,
+            self.test_resize,
+            self.caption_cleaning,
         )
 
 
@@ -153,10 +164,8 @@ def _is_model_of_a_run(checkpoint: Path) -> bool:
 
 
 def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
-    from methods.backbones import backbone_config
     from methods.build import build_method
     from methods.clip import Backbone
-    from methods.pretrained import adapt_to_weights
 
     refuse_unregistered(run)
     try:
@@ -167,8 +176,7 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
     except (KeyError, TypeError, ValueError, StoreError) as error:
         raise CheckpointError(f"{checkpoint}: this cell has no model to open: {error}") from error
     entry = registry.method(cell.base)
-    config = adapt_to_weights(backbone_config(train.backbone), train.pretrained)
-    backbone = Backbone(config, train.image_size)
+    backbone = Backbone(config_of(train), train.image_size)
     settings, size = entry.resolve(cell.overrides), train.image_size
     method = build_method(
         entry, settings, backbone=backbone, identities=identities, image_size=size, seed=0
@@ -179,7 +187,16 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
         raise CheckpointError(f"{checkpoint}: trained by other code than this: {error}") from error
     trained = f"selected on {selection}, epoch {run.model_epoch(selection)}"
     origin = f"{run.name}, {trained if cell.trains else 'not trained'}"
-    return OpenedModel(method, backbone, train.image_size, train.precision, cell.tie_order, origin)
+    return OpenedModel(
+        method,
+        backbone,
+        size,
+        train.precision,
+        cell.tie_order,
+        origin,
+        test_resize=train.test_resize,
+        caption_cleaning=train.caption_cleaning,
+    )
 
 
 def _selection(checkpoint: Path, cell: Cell) -> str:
@@ -254,8 +271,9 @@ def export_checkpoint(
     from methods.open_clip_export import export_open_clip
 
     model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
-    folder = export_open_clip(model.backbone, out)
+    folder = export_open_clip(model.backbone, out, model.test_resize)
+    marks = '; it reads captions in lower case, without . ! " ( ) * # : ; ~' if model.caption_cleaning else ""
     return (
         f'{folder}: load it with open_clip.create_model_from_pretrained("local-dir:{folder}") and '
-        f'open_clip.get_tokenizer("local-dir:{folder}")'
+        f'open_clip.get_tokenizer("local-dir:{folder}"){marks}'
     )

@@ -88,6 +88,8 @@ class DatasetEntry:
     """`embedded`, or its folder below the data root."""
     how_to_get: str = ""
     plugin: Path | None = None
+    text_length: int | None = None
+    """Tokens that its captions need, where its file says so."""
 
     def loader(self) -> Callable[..., Any]:
         """The callable that reads the dataset from disk."""
@@ -163,6 +165,7 @@ def register_dataset(
     load: Callable[..., Any] | str | None = None,
     home: str = "",
     how_to_get: str = "",
+    text_length: int | None = None,
 ) -> Callable[[T], T]:
     """Make a dataset known under `name`: as a decorator of its loader, or at once when `load` is given.
 
@@ -172,7 +175,7 @@ def register_dataset(
     plugin = _loading_plugin[-1] if _loading_plugin else None
 
     def add(target: Any) -> None:
-        _add("dataset", _datasets, DatasetEntry(name, summary, target, home, how_to_get, plugin))
+        _add("dataset", _datasets, DatasetEntry(name, summary, target, home, how_to_get, plugin, text_length))
 
     def decorate(target: T) -> T:
         if load is None:
@@ -287,6 +290,7 @@ def dataset(name: str) -> DatasetEntry:
         summary="joint training: " + "; ".join(entry.summary for entry in entries),
         load="harness.data.datasets:load_dataset",
         plugin=next((entry.plugin for entry in entries if entry.plugin is not None), None),
+        text_length=max((entry.text_length or 0 for entry in entries), default=0) or None,
     )
 
 

@@ -171,6 +171,7 @@ def _against_the_floor(cell: Cell, ours: Candidate, seconds: Sequence[dict[str, 
         cell.overrides,
         pairs=ours.pairs,
         backward=True,
+        text_length=cell.train.text_length,
     )
     kinds = {"bf16": torch.bfloat16, "fp32": torch.float32, "released": torch.float16}
     rate = timing.matrix_rate(ours.device, kinds[cell.train.precision]) / 1e12

@@ -198,7 +198,9 @@ class Candidate:
             "peak memory": (memory + held_bytes(self.method, self.trainer.adam)) / 1e9,
             "parameters built": parameters(self.method) / 1e6,
             "parameters used": used / 1e6,
-            "compute per pair": pass_gflop(cell.base, *at, pairs=self.pairs, backward=True),
+            "compute per pair": pass_gflop(
+                cell.base, *at, pairs=self.pairs, backward=True, text_length=train.text_length
+            ),
         }
 
 
@@ -295,7 +297,9 @@ def _measure_pair(cell: Cell, reference: Cell, overhead: Overhead, context: Cont
         _train([one for one in pair if one.trains], overhead, context, found)
     for one in pair:
         at = (one.train.backbone, one.train.image_size, one.overrides)
-        found.counts[one.method]["inference compute per pair"] = pass_gflop(one.base, *at, pairs=1)
+        found.counts[one.method]["inference compute per pair"] = pass_gflop(
+            one.base, *at, pairs=1, text_length=one.train.text_length
+        )
     return found
 
 

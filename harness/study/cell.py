@@ -13,7 +13,10 @@ from harness.study.schema import Select, TrainSettings
 
 _BY_CONTENT = "sha256:"
 """Before the fingerprint of a pretrained file in a cell's identity."""
-UNTRAINED_SETTINGS = ("backbone", "pretrained", "image_size")
+UNTRAINED_SETTINGS = (
+    *("backbone", "pretrained", "image_size", "text_length", "normalisation", "test_resize"),
+    "caption_cleaning",
+)
 """The recipe's settings that a method without training has."""
 
 

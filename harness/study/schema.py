@@ -46,6 +46,17 @@ class TrainSettings(StudySection):
     """An open_clip tag, a local open_clip or OpenAI file, `rendered` (for `tiny`), or `none`."""
     image_size: tuple[Annotated[int, Field(ge=8, le=2048)], Annotated[int, Field(ge=8, le=2048)]] = (384, 128)
     """Height and width in pixels."""
+    text_length: Annotated[int, Field(ge=8, le=4096)] | None = None
+    """Tokens of a caption, start and end included; null: what the dataset's file says, or the backbone's own
+    (77 for CLIP). Positions that a longer text needs are interpolated."""
+    normalisation: Literal["clip", "imagenet"] = "clip"
+    """What pixels are normalised by: the mean and deviation of the first weights (CLIP's), or ImageNet's."""
+    test_resize: Literal["bilinear", "bicubic"] = "bilinear"
+    """The filter by which images are resized for validation and test; for training it is bilinear."""
+    caption_cleaning: bool = False
+    """Whether captions lose their punctuation and what is beyond 77 words before they are encoded."""
+    text_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the attention probabilities of every text block that training sets to 0."""
     epochs: int = Field(default=60, ge=1, le=100_000)
     """Passes over the training captions."""
     batch_size: int = Field(default=128, ge=2, le=1_000_000)

@@ -179,6 +179,9 @@ class Study:
         change is out of bounds.
         """
         plan = self.plan(label).with_settings(changes) if changes else self.plan(label)
+        train = plan.train
+        if train.text_length is None:
+            train = train.model_copy(update={"text_length": registry.dataset(dataset).text_length})
         evaluate = self.file.evaluate
         others = (*(self.datasets if evaluate.transfer else ()), *evaluate.targets)
         return Cell(
@@ -188,7 +191,7 @@ class Study:
             dataset=dataset,
             seed=seed,
             preset=self.preset,
-            train=plan.train,
+            train=train,
             # Plain dictionaries: a cell travels to worker processes.
             method_settings=dict(plan.method_settings),
             overrides=dict(plan.overrides),

@@ -90,7 +90,7 @@ def test_cached_pixels_are_the_resized_images_row_by_row(tree: Path, workers: in
 
 def test_a_second_opening_decodes_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(tree)
-    monkeypatch.setattr("harness.data.images.resized", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("harness.data.images.resized", lambda *_, **__: pytest.fail("decoded again"))
     second = opened(tree)
     assert second.sha256 == first.sha256
     assert torch.equal(second.pixels, first.pixels)
@@ -105,7 +105,7 @@ def test_a_moved_dataset_uses_the_cache_it_has(tree: Path, monkeypatch: pytest.M
     opened(tree)
     for path in (tree / "CUHK-PEDES/imgs").rglob("*.jpg"):
         os.utime(path, (1, 1))
-    monkeypatch.setattr("harness.data.images.resized", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("harness.data.images.resized", lambda *_, **__: pytest.fail("decoded again"))
     opened(tree)
 
 
@@ -257,7 +257,7 @@ from pathlib import Path
 from harness.data import images
 from harness.data.datasets import load_dataset
 slow = images.resized
-images.resized = lambda *a: (time.sleep(float(sys.argv[2])), slow(*a))[1]
+images.resized = lambda *a, **k: (time.sleep(float(sys.argv[2])), slow(*a, **k))[1]
 root = Path(sys.argv[1])
 dataset = load_dataset("cuhk-pedes", root)
 cache = images.image_cache(dataset.splits["train"], (48, 16), root / "cache",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,21 @@ import torch
 from light_runs import light_machine, light_study
 from study_files import write_study
 
+from harness.data.captions import cleaned
 from harness.evaluate import features
 from harness.launch.cell import run_cell
 from harness.launch.context import Context, InputSpec
+from harness.launch.models import open_model
 from harness.machine.environment import Machine
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 from harness.study.study import load_study
 from harness.train import loop
+from methods.backbones import IMAGENET_MEAN
+from methods.cost import build_on_meta, parameters
+from methods.open_clip_export import export_open_clip
 
+RIVALS = Path(os.environ.get("RIVALS_GOLDEN_DIR") or Path(__file__).parents[1] / "golden" / "rivals")
 TRAIN: dict[str, Any] = {"backbone": "tiny", "pretrained": "none", "image_size": [96, 32], "epochs": 1}
 
 
@@ -131,3 +139,65 @@ def test_a_cells_precision_and_tie_order_reach_its_evaluation(
 def test_the_identity_names_what_tagged_the_captions(tmp_path: Path, context: Context) -> None:
     cell = cells(tmp_path)[0]
     assert context.parts(cell)["protocol"]["tagger"] == f"{context.tagger.name} {context.tagger.version}"
+
+
+def test_the_text_length_reaches_tokens_model_cost_and_the_opened_model(
+    tmp_path: Path, context: Context
+) -> None:
+    (cell,) = cells(tmp_path, seeds=1, train={**TRAIN, "text_length": 64})
+    assert InputSpec.of(cell).context_length == 64
+    test = context.split("cuhk-pedes", InputSpec.of(cell), "test", "cpu")
+    assert test.batch(np.arange(1)).captions.shape == (1, 64)
+    method = context.method(cell)
+    assert method.clip.positional_embedding.shape[0] == 64
+    meta = build_on_meta("baseline", "tiny", (96, 32), text_length=64)
+    assert parameters(method.clip) == parameters(meta.clip)
+    store = RunStore(tmp_path / "runs")
+    assert run_cell(cell, store, context).state == "done"
+    (run,) = store.cells()
+    opened = open_model(run.directory)
+    assert opened.input_spec().context_length == 64
+    folder = export_open_clip(opened.backbone, tmp_path / "exported")
+    assert (
+        json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]["context_length"]
+        == 64
+    )
+
+
+def test_a_datasets_text_length_is_its_cells_unless_the_recipe_says_another(tmp_path: Path) -> None:
+    file = tmp_path / "long-texts.dataset.yaml"
+    file.write_text("like: cuhk-pedes\ntext_length: 96\n")
+    (stated,) = cells(tmp_path, datasets=[str(file)], seeds=1)
+    (chosen,) = cells(tmp_path, datasets=[str(file)], seeds=1, train={**TRAIN, "text_length": 32})
+    (other,) = cells(tmp_path, seeds=1)
+    assert [cell.train.text_length for cell in (stated, chosen, other)] == [96, 32, None]
+
+
+def test_normalisation_cleaning_resizing_and_dropout_reach_the_inputs_and_the_model(
+    tmp_path: Path, context: Context
+) -> None:
+    (plain,) = cells(tmp_path, seeds=1)
+    settings = {"normalisation": "imagenet", "test_resize": "bicubic", "caption_cleaning": True}
+    (cell,) = cells(tmp_path, seeds=1, train={**TRAIN, **settings, "text_dropout": 0.5})
+    own, usual = (
+        {name: context.split("cuhk-pedes", InputSpec.of(each), name, "cpu") for name in ("train", "test")}
+        for each in (cell, plain)
+    )
+    assert own["test"].mean == IMAGENET_MEAN
+    assert torch.equal(own["train"]._pixels, usual["train"]._pixels)
+    assert not torch.equal(own["test"]._pixels, usual["test"]._pixels)
+    captions = context.dataset("cuhk-pedes", None).splits["test"].captions
+    tokens = context.method(cell).clip.tokenizer([cleaned(captions[0])])
+    assert torch.equal(own["test"].batch(np.arange(1)).captions, tokens)
+    method, ids = context.method(cell), tokens
+    once, again = (method.train().encode_text(ids) for _ in range(2))
+    assert not torch.equal(once, again)
+    assert torch.equal(method.eval().encode_text(ids), context.method(plain).eval().encode_text(ids))
+
+
+def test_captions_are_cleaned_as_tbps_clips_released_code_cleans_them() -> None:
+    stored = json.loads((RIVALS / "tbps-clip" / "expected.json").read_text())
+    for caption, expected in stored["caption_cleaning"].items():
+        assert cleaned(caption) == expected
+    words = stored["caption_cleaning_truncates_to_words"]
+    assert cleaned("word " * 200) == " ".join(["word"] * words)

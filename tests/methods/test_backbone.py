@@ -234,3 +234,20 @@ def test_an_unknown_backbone_is_answered_with_the_nearest() -> None:
 def test_an_image_that_is_not_whole_patches_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of the patch size 8"):
         load_backbone("tiny", "none", (100, 32), seed=0)
+
+
+def test_a_longer_text_has_interpolated_positions_and_a_shorter_one_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    source = load_backbone("tiny", "none", TINY, seed=3)
+    save_file({name: value.contiguous() for name, value in source.state_dict().items()}, file)
+    longer = load_backbone("tiny", str(file), TINY, seed=0, text_length=95)
+    shorter = load_backbone("tiny", str(file), TINY, seed=0, text_length=20)
+    positions = source.positional_embedding
+    assert torch.equal(shorter.positional_embedding, positions[:20])
+    assert torch.allclose(longer.positional_embedding[::2], positions, atol=1e-6)
+    between = (positions[:-1] + positions[1:]) / 2
+    assert torch.allclose(longer.positional_embedding[1::2], between, atol=1e-6)
+    ids = source.tokenizer(["a woman in a red coat"])
+    short = shorter.tokenizer(["a woman in a red coat"])
+    assert short.shape == (1, 20)
+    assert torch.allclose(shorter.encode_text(short), source.encode_text(ids), atol=1e-5)

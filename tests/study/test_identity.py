@@ -30,6 +30,9 @@ CHANGED: dict[str, Any] = {
     "optimiser": "adamw",
     "decay_of": "matrices",
     "schedule": "iteration",
+    "text_length": 40,
+    "normalisation": "imagenet",
+    "test_resize": "bicubic",
     "cmt_mining": "info_nce",
     "cmt_positive": "own_pair",
     "text_augmentation": "swap",
@@ -78,7 +81,8 @@ def test_of_the_recipe_only_what_the_backbone_is_counts_for_what_does_not_train(
     cell = cell_of(tmp_path, "clip-zero-shot")
     changed = cell.train.model_copy(update={name: another(name, getattr(cell.train, name))})
     same = identity(replace(cell, train=changed)) == identity(cell)
-    assert same is (name not in ("backbone", "pretrained", "image_size"))
+    reach = ("backbone", "pretrained", "image_size", "text_length", "normalisation", "test_resize")
+    assert same is (name not in (*reach, "caption_cleaning"))
 
 
 @pytest.mark.parametrize("name", UITSettings.model_fields)

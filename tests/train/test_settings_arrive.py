@@ -57,7 +57,10 @@ RECIPE: dict[str, Any] = {
     "epochs": 2,
     "evaluate_every": 2,
 }
-IN_THE_MODEL = {"backbone", "pretrained", "image_size"}
+IN_THE_MODEL = {
+    *("backbone", "pretrained", "image_size", "text_length", "normalisation", "test_resize"),
+    *("caption_cleaning", "text_dropout"),
+}
 """Settings of which `tests/launch/test_arrivals.py` shows that they reach the model and its images."""
 
 
