@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from reports.comparison import ComparisonOptions, comparison_groups
 from reports.context import ReportContext
 from reports.document import Section, Table
 from reports.figures import FigureWriter
+from reports.look_record import record_looks
 from reports.published import published as published_numbers
 from reports.sections import (
     ablation,
@@ -109,9 +110,12 @@ def _context(run_dirs: Sequence[Path], page: Path, options: ComparisonOptions) -
     for directory in run_dirs:
         with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
             write_results_table(RunStore(directory))
+    looks = record_looks(stored_runs, options.alpha)
+    if options.level is None:
+        options = replace(options, level=looks.level)
     groups = tuple(comparison_groups(stored_runs, options))
     figures = FigureWriter(page.with_suffix("") / "figures")
-    return ReportContext(stored_runs, groups, options, published_numbers(), figures)
+    return ReportContext(stored_runs, groups, options, published_numbers(), figures, looks)
 
 
 def _write_files(
@@ -119,7 +123,7 @@ def _write_files(
 ) -> None:
     """The page, `verdicts.csv`, and the tables beside it."""
     beside = page.with_suffix("")
-    atomic_write(page.parent / "verdicts.csv", verdicts_csv(context.groups))
+    atomic_write(page.parent / "verdicts.csv", verdicts_csv(context.groups, context.looks.number))
     sections = _sections(context)
     atomic_write(
         page,

@@ -148,7 +148,13 @@ def _judge_direction(estimate: Estimate, margin: float, p: float, alpha: float) 
 
 
 def chance_of_reproducing(
-    parts: Components, seeds: int, people: int, size: float | None, margin: float, tests: int = 1
+    parts: Components,
+    seeds: int,
+    people: int,
+    size: float | None,
+    margin: float,
+    tests: int = 1,
+    alpha: float = ALPHA,
 ) -> float:
     """Chance that a claim that is true comes out as reproduced on this benchmark, by the noncentral t.
 
@@ -159,18 +165,23 @@ def chance_of_reproducing(
     truth = margin if size is None else size
     if not se > 0:
         return 1.0
-    critical = float(stats.t.isf(ALPHA / (2 * tests) if needs_direction(size, margin) else ALPHA, df))
+    critical = float(stats.t.isf(alpha / (2 * tests) if needs_direction(size, margin) else alpha, df))
     lead = truth if needs_direction(size, margin) else margin
     return float(stats.nct.sf(critical, df, lead / se))
 
 
 def seeds_needed(
-    parts: Components, people: int, size: float | None, margin: float, tests: int = 1
+    parts: Components,
+    people: int,
+    size: float | None,
+    margin: float,
+    tests: int = 1,
+    alpha: float = ALPHA,
 ) -> int | None:
     """The fewest seeds that reproduce a true claim four times out of five; None where none do."""
 
     def enough(seeds: int) -> bool:
-        return chance_of_reproducing(parts, seeds, people, size, margin, tests) >= POWER
+        return chance_of_reproducing(parts, seeds, people, size, margin, tests, alpha) >= POWER
 
     if not enough(MOST_SEEDS):
         return None

@@ -7,7 +7,7 @@ ever compared across groups, so presets, training sets and test sets cannot mix.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 
@@ -20,6 +20,8 @@ from reports.stored_runs import StoredRuns
 
 METRICS = ("R1", "mAP")
 """Metrics that are compared by statistics; the others are shown as means."""
+PRIMARY_METRIC = "R1"
+"""The metric of the primary family: it holds the comparisons with the reference on all datasets at home."""
 DIRECTION = "t2i"
 """What is compared: captions that look for pictures."""
 SELECTED_ON_VAL = "val"
@@ -28,12 +30,19 @@ SELECTED_ON_TEST = "test"
 
 @dataclass(frozen=True)
 class ComparisonOptions:
-    """How a report judges: the margin in points, and the seed and number of random permutations."""
+    """How a report judges: margin in points, levels, and the seed and number of random permutations."""
 
     margin: float = statistics.MARGIN
     alpha: float = statistics.ALPHA
     resamples: int = statistics.PERMUTATIONS
     seed: int = 0
+    level: float | None = None
+    """Chance of any false verdict in a family at this look; `alpha` unless looks were planned."""
+
+    @property
+    def verdict_level(self) -> float:
+        """The level that verdicts are given at."""
+        return self.alpha if self.level is None else self.level
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,11 @@ class ComparisonGroup:
     chance: float = float("nan")
     """Expected R1 of a random ranking, in percent."""
     notes: tuple[str, ...] = ()
+    relatives: list[ComparisonGroup] = field(default_factory=list, compare=False, repr=False)
+    """The groups, itself included, whose comparisons of R1 are the study's primary family; none elsewhere."""
+    _measured: dict[tuple[str, Scope], list[Comparison]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def queries(self) -> int:
@@ -129,37 +143,69 @@ class ComparisonGroup:
             seed=self.options.seed,
             margin=self.options.margin if margin is None else margin,
             alpha=self.options.alpha,
+            level=self.options.verdict_level,
             scope=scope,
         )
 
     @cached_property
     def against_reference(self) -> Mapping[tuple[str, str], Comparison]:
-        """Every method against the reference, by (method, metric), for new people; a family a metric."""
-        return self.judged("people")
+        """Every method against the reference, by (method, metric), for new people."""
+        return self._judged("people")
 
     @cached_property
     def on_benchmark(self) -> Mapping[tuple[str, str], Comparison]:
         """The same for new runs on this very test set."""
-        return self.judged("benchmark")
+        return self._judged("benchmark")
 
     def judged(self, scope: Scope) -> Mapping[tuple[str, str], Comparison]:
-        """Every method against the reference, by (method, metric); a family for each metric."""
-        others = [name for name in self.methods if name != self.reference]
-        pairs = [(name, self.reference) for name in others if self.reference in self.methods]
-        by_metric = {metric: self._compare(pairs, metric, scope) for metric in METRICS}
-        return {(item.one, metric): item for metric in METRICS for item in by_metric[metric]}
+        """Every method against the reference, by (method, metric)."""
+        return self.against_reference if scope == "people" else self.on_benchmark
+
+    def family(self, metric: str) -> list[ComparisonGroup]:
+        """The groups whose comparisons of a metric with the reference are corrected together."""
+        return self.relatives or [self] if metric == PRIMARY_METRIC else [self]
+
+    def family_size(self, metric: str) -> int:
+        """How many comparisons with the reference are corrected together."""
+        return sum(len(one.measured(metric, "people")) for one in self.family(metric))
+
+    def _judged(self, scope: Scope) -> dict[tuple[str, str], Comparison]:
+        found = {}
+        for metric in METRICS:
+            family = self.family(metric)
+            owners = [one for one in family for _ in one.measured(metric, scope)]
+            items = [item for one in family for item in one.measured(metric, scope)]
+            judged = statistics.corrected(items, self.options.verdict_level)
+            for owner, item in zip(owners, judged, strict=True):
+                if owner is self:
+                    found[item.one, metric] = item
+        return found
+
+    def measured(self, metric: str, scope: Scope) -> list[Comparison]:
+        """Every method against the reference, before any correction: without verdicts."""
+        if (metric, scope) not in self._measured:
+            others = [name for name in self.methods if name != self.reference]
+            pairs = [(name, self.reference) for name in others if self.reference in self.methods]
+            self._measured[metric, scope] = statistics.compare_each(
+                self.blocks[metric],
+                pairs,
+                permutations=self.options.resamples,
+                seed=self.options.seed,
+                margin=self.options.margin,
+                alpha=self.options.alpha,
+                scope=scope,
+            )
+        return self._measured[metric, scope]
 
     @cached_property
     def other_pairs(self) -> Mapping[tuple[str, str, str], Comparison]:
         """The pairs without the reference, by (one, other, metric); a second family for each metric."""
         pairs = list(combinations([name for name in self.methods if name != self.reference], 2))
-        by_metric = {metric: self._compare(pairs, metric) for metric in METRICS}
-        return {(item.one, item.other, metric): item for metric in METRICS for item in by_metric[metric]}
+        found = {metric: self._pairs(pairs, metric) for metric in METRICS}
+        return {(item.one, item.other, metric): item for metric in METRICS for item in found[metric]}
 
-    def _compare(
-        self, pairs: Sequence[tuple[str, str]], metric: str, scope: Scope = "people"
-    ) -> list[Comparison]:
-        findings = self.find([{one: 1.0, other: -1.0} for one, other in pairs], metric, scope=scope)
+    def _pairs(self, pairs: Sequence[tuple[str, str]], metric: str) -> list[Comparison]:
+        findings = self.find([{one: 1.0, other: -1.0} for one, other in pairs], metric)
         return [
             Comparison(**vars(each), one=one, other=other)
             for (one, other), each in zip(pairs, findings, strict=True)
@@ -208,10 +254,21 @@ def comparison_groups(
         where = _position(order, evaluation.source), _position(order, evaluation.target)
         return (evaluation.preset, not evaluation.same_dataset, *where, evaluation.population)
 
-    groups = (
-        _comparison_group(stored_runs, evaluation, options) for evaluation in sorted(evaluations, key=rank)
+    ranked = sorted(evaluations, key=rank)
+    made = (_comparison_group(stored_runs, evaluation, options) for evaluation in ranked)
+    groups = [group for group in made if group is not None]
+    for group in groups:
+        group.relatives.extend(other for other in groups if _are_relatives(group, other))
+    return groups
+
+
+def _are_relatives(group: ComparisonGroup, other: ComparisonGroup) -> bool:
+    """Whether both belong to the primary family of one preset: tested on the dataset they are trained on."""
+    return (
+        group.evaluation.same_dataset
+        and other.evaluation.same_dataset
+        and group.evaluation.preset == other.evaluation.preset
     )
-    return [group for group in groups if group is not None]
 
 
 def _position(order: Sequence[str], name: str) -> tuple[int, str]:

@@ -14,6 +14,7 @@ from reports.document import TableCell
 from reports.figures import FigureWriter
 from reports.formatting import missing, plural
 from reports.ledger import Ruling, rulings
+from reports.looks import Looks
 from reports.published import Conditions, Published
 from reports.stored_runs import StoredRuns
 
@@ -41,6 +42,8 @@ class ReportContext:
     options: ComparisonOptions
     published: Published
     figure_writer: FigureWriter = field(default_factory=FigureWriter)
+    looks: Looks = field(default_factory=Looks)
+    """How often the study was looked at while its seeds grew, and at which levels."""
 
     @cached_property
     def same_dataset(self) -> tuple[ComparisonGroup, ...]:

@@ -128,7 +128,7 @@ def _judged(listed: Sequence[_Evidence | Ruling]) -> list[Ruling]:
 
 
 def _rule(evidence: _Evidence, p: Mapping[Scope, float], sized: int) -> Ruling:
-    claim, alpha = evidence.claim, evidence.group.options.alpha
+    claim, alpha = evidence.claim, evidence.group.options.verdict_level
     scopes = {}
     for scope, finding in evidence.findings.items():
         runs = single_runs(finding.estimate, evidence.findings["benchmark"].estimate, alpha / max(1, sized))

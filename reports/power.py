@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import ComparisonGroup
 from reports.estimates import SeedVariance
 from reports.formatting import number, plural
 from reports.statistics import ALPHA, Scope
@@ -115,14 +115,16 @@ def assumed(design: Design, by: Assumptions = Assumptions()) -> Components:
     return Components(half, half, 2 * by.seed**2, design.methods)
 
 
-def plan(design: Design, comparisons: int = 1, by: Assumptions = Assumptions()) -> float | None:
+def plan(
+    design: Design, comparisons: int = 1, by: Assumptions = Assumptions(), alpha: float = ALPHA
+) -> float | None:
     """Detectable difference in points of R1 before anything was measured (what `check` prints).
 
     `comparisons` are corrected for. None with a single seed, which allows no verdict.
     """
     if design.seeds < 2:
         return None
-    return assumed(design, by).detectable(design.seeds, design.people, ALPHA / comparisons)
+    return assumed(design, by).detectable(design.seeds, design.people, alpha / comparisons)
 
 
 def detectable(
@@ -134,7 +136,7 @@ def detectable(
     when no two methods have two seeds.
     """
     sizes = [
-        parts.detectable(seeds or own, people or group.people, group.options.alpha / comparisons)
+        parts.detectable(seeds or own, people or group.people, group.options.verdict_level / comparisons)
         for own, parts in measured(group)
     ]
     return float(np.median(sizes)) if sizes else None
@@ -169,5 +171,5 @@ def measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
 
 
 def comparisons(group: ComparisonGroup) -> int:
-    """How many comparisons with the reference a table of the group is corrected for."""
-    return max(1, len(group.against_reference) // len(METRICS))
+    """How many comparisons of R1 with the reference are corrected together: those of every dataset."""
+    return max(1, group.family_size("R1"))

@@ -61,6 +61,7 @@ __all__ = [
     "VarianceParts",
     "Verdict",
     "compare",
+    "compare_each",
     "compare_methods",
     "corrected",
     "drop",
@@ -207,9 +208,26 @@ def compare(
     alpha: float = ALPHA,
     scope: Scope = "people",
 ) -> list[Comparison]:
-    """Compare `pairs` of methods, the first minus the second; see `find`."""
+    """Compare `pairs` of methods, the first minus the second, as one family; see `find`."""
+    found = compare_each(
+        block, pairs, permutations=permutations, seed=seed, margin=margin, alpha=alpha, scope=scope
+    )
+    return corrected(found, alpha)
+
+
+def compare_each(
+    block: ScoreBlock,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
+    scope: Scope = "people",
+) -> list[Comparison]:
+    """Compare `pairs` of methods, each by itself and without a verdict; see `measure`."""
     contrasts = [{one: 1.0, other: -1.0} for one, other in pairs]
-    findings = find(
+    findings = measure(
         block, contrasts, permutations=permutations, seed=seed, margin=margin, alpha=alpha, scope=scope
     )
     return [

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from reports.comparison import ComparisonGroup
+from reports.families import family_of
 from reports.statistics import Scope
 
 VERDICT_COLUMNS = (
@@ -16,19 +17,19 @@ VERDICT_COLUMNS = (
 )
 
 
-def verdict_rows(groups: Sequence[ComparisonGroup]) -> list[dict[str, object]]:
+def verdict_rows(groups: Sequence[ComparisonGroup], look: int) -> list[dict[str, object]]:
     """A row for each method, metric and scope of every group.
 
     R1 for new people, trained and tested on the same dataset, is `primary`; everything else is `exploratory`.
-    `p_holm` is corrected within the group, metric and scope, as in the tables; `p_tost` is not corrected.
-    `look` is empty: nothing records how often a study was looked at.
+    `p_holm` is corrected within metric and scope, that of R1 at home over all datasets, as in the tables;
+    `p_tost` is not corrected.
+    `look` says which look at the growing study this is.
     """
     rows = []
     for group in groups:
         evaluation = group.evaluation
         for scope in get_args(Scope):
             for (_, metric), item in group.judged(scope).items():
-                first = metric == "R1" and evaluation.same_dataset and scope == "people"
                 numbers = {
                     name: getattr(item, name)
                     for name in ("value", "low", "high", "se", "df", "p", "p_holm", "p_tost")
@@ -40,23 +41,23 @@ def verdict_rows(groups: Sequence[ComparisonGroup]) -> list[dict[str, object]]:
                         "direction": evaluation.direction,
                         "metric": metric,
                         "scope": scope,
-                        "family": "primary" if first else "exploratory",
+                        "family": family_of(group, metric, scope),
                         "one": item.one,
                         "other": item.other,
                         **{name: f"{number:.10g}" for name, number in numbers.items()},
                         "verdict": item.verdict,
                         "seeds": item.estimate.seeds,
                         "people": group.people,
-                        "look": "",
+                        "look": look,
                     }
                 )
     return rows
 
 
-def verdicts_csv(groups: Sequence[ComparisonGroup]) -> str:
+def verdicts_csv(groups: Sequence[ComparisonGroup], look: int = 1) -> str:
     """The table as text."""
     text = io.StringIO()
     writer = csv.DictWriter(text, VERDICT_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(verdict_rows(groups))
+    writer.writerows(verdict_rows(groups, look))
     return text.getvalue()

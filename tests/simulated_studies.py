@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,3 +107,22 @@ def rates(
         share * found,
         float(np.median(widths)),
     )
+
+
+def any_false_over_looks(
+    regime: Regime, looks: Sequence[int], levels: Sequence[float], studies: int, *, draw: int = 0
+) -> list[float]:
+    """How often any look at a growing study finds any difference where there is none, in percent by level.
+
+    Six methods, five of them compared with the first; the seeds of a look begin with those of the last one.
+    """
+    person, gains = np.arange(regime.people), np.zeros(6)
+    pairs = [(f"m{number}", "m0") for number in range(1, 6)]
+    smallest = np.ones(studies)
+    for number in range(studies):
+        scores = study(regime, gains, looks[-1], np.random.default_rng([draw, number]))
+        for seeds in looks:
+            block = score_block({name: matrix[:seeds] for name, matrix in scores.items()}, person)
+            found = compare(block, pairs, permutations=199, seed=number)
+            smallest[number] = min(smallest[number], *(item.p_holm for item in found))
+    return [100 * float((smallest < level).mean()) for level in levels]

@@ -15,6 +15,8 @@ from harness.cli.claims_check import (
     KnownVariances,
     claim_outlooks,
     claims_problems,
+    look_lines,
+    looks_of,
     outlook_lines,
 )
 from harness.launch.cells import LaunchOptions
@@ -75,6 +77,7 @@ class CheckResult:
             "train_keys": study.reach(),
             "cost": self.cost,
             "detectable_difference": {name: asdict(size) for name, size in self.detectable.items()},
+            "looks": looks_of(study),
             "claims": [asdict(claim) for claim in self.claims],
             "cells": [
                 {
@@ -260,12 +263,16 @@ def known_variances(study: Study, context: Context, out: Path, notes: list[str])
 
 def detectable_differences(study: Study, known: Mapping[str, KnownVariances]) -> dict[str, Detectable]:
     """By dataset of the study: which difference in R1 its test split and the study's seeds could show."""
+    from reports.looks import planned_level
     from reports.power import detectable, plan
 
-    comparisons, found = max(1, len({cell.method for cell in study.cells()}) - 1), {}
+    level = planned_level(len(study.looks))
+    methods, found = len({cell.method for cell in study.cells()}), {}
+    # The comparisons with the reference on all datasets are one family.
+    comparisons = max(1, (methods - 1) * len(study.datasets))
     for name, one in known.items():
         alone, together = (
-            plan(one.design, count)
+            plan(one.design, count, alpha=level)
             if one.group is None
             else detectable(one.group, one.design.seeds, one.design.people, count)
             for count in (1, comparisons)
@@ -282,6 +289,7 @@ def _earlier_arenas(
     Of cells that the study asks for but for the seed: the same people, and the same settings.
     """
     from reports.comparison import ComparisonOptions, comparison_groups
+    from reports.looks import planned_level
     from reports.stored_runs import read
 
     try:
@@ -289,9 +297,8 @@ def _earlier_arenas(
         asked = [_but_for_the_seed(context.parts(cell)) for cell in study.cells()]
         same = tuple(cell for cell in stored_runs.cells if _but_for_the_seed(cell.parts) in asked)
         # The variances need no resampling.
-        found = comparison_groups(
-            replace(stored_runs, cells=same), ComparisonOptions(resamples=1), transfer=False
-        )
+        options = ComparisonOptions(resamples=1, level=planned_level(len(study.looks)))
+        found = comparison_groups(replace(stored_runs, cells=same), options, transfer=False)
     except FileNotFoundError:  # nothing ran there yet
         return {}
     except (OSError, ValueError, HarnessError) as error:
@@ -343,7 +350,7 @@ def render(found: CheckResult, study: Study) -> None:
     console.print(f"{study.name} ({study.preset}, recipe {study.recipe}): {costs}")
     for line in reach_lines(study):
         console.print(line, markup=False, highlight=False)
-    for line in (*_power(found), *outlook_lines(found.claims)):
+    for line in (*look_lines(study), *_power(found), *outlook_lines(found.claims)):
         console.print(line, markup=False, highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", markup=False)

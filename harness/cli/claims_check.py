@@ -1,11 +1,11 @@
-"""What `check` says of a study's claims: mistakes in the file, and which of them the study can decide."""
+"""What `check` says of claims and looks: mistakes in the file, which claims can be decided, planned looks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.study.study import Study
 
@@ -128,3 +128,23 @@ def outlook_lines(claims: Sequence[ClaimOutlook]) -> Iterator[str]:
             yield f"claims: {claim.id}: {claim.note}"
         elif not claim.decidable:
             yield f"claims: {claim.id}: needs {claim.needed} seeds"
+
+
+def looks_of(study: Study) -> dict[str, Any] | None:
+    """The planned looks at the study with the level of each; None where none are planned."""
+    if not study.looks:
+        return None
+    from reports.looks import planned_level, real_level
+
+    level = planned_level(len(study.looks))
+    return {"seeds": list(study.looks), "level": level, "together": real_level(study.looks, level)}
+
+
+def look_lines(study: Study) -> Iterator[str]:
+    """The planned looks, in a line."""
+    planned = looks_of(study)
+    if planned is not None:
+        yield (
+            f"looks at {', '.join(map(str, planned['seeds']))} seeds, each with the level "
+            f"{planned['level']:.4f}; {len(study.seeds)} seeds now, more by --seeds"
+        )

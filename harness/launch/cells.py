@@ -26,6 +26,7 @@ from harness.machine.errors import is_of_the_machine, reason_of
 from harness.machine.files import atomic_json
 from harness.registry import described
 from harness.store.cell_run import CellRun, Status
+from harness.store.look_history import record_plan
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -225,6 +226,7 @@ def failed(cells: Iterable[tuple[Cell, CellRun]]) -> list[CellRun]:
 def prepare_study(study: Study, store: RunStore, context: Context) -> None:
     """Write down what is about to run, on which files. Raises OSError when the folder cannot be written."""
     store.write_study(study)
+    record_plan(store.directory, study.seeds, study.looks)
     keep_plugins(store.directory, context.machine.plugins)
     for name in study.targets:
         dataset = context.dataset(name, study.file.subset)

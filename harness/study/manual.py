@@ -73,7 +73,7 @@ methods:
   - uit
   - {name: gentle, base: uit, mask_ratio: 0.4, lr: 5.0e-6}   # a method with settings of its own
 datasets: [cuhk-pedes, rstpreid]
-seeds: [0, 1, 2]           # or how many: 3
+seeds: [0, 1, 2]           # or how many: 3; or planned looks: {looks: [3, 5, 10]}
 subset: 100
 claims: studies/claims/uit.yaml
 timeout_minutes: 600

@@ -261,7 +261,10 @@ class StudyFile(StudySection):
     datasets: tuple[str, ...] = Field(min_length=1)
     """Names of the datasets to train on."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
-    """Which seeds, as a list; or how many: 3 stands for `[0, 1, 2]`."""
+    """Which seeds, as a list; or how many: 3 stands for `[0, 1, 2]`; or `{looks: [3, 5, 10]}`: as many as
+    the first of several planned looks."""
+    looks: tuple[Count, ...] | None = None
+    """At how many seeds verdicts are looked at, planned in advance; written as `seeds: {looks: …}`."""
     subset: Count | None = None
     """Identities kept per split; null keeps all."""
     train: dict[str, Any] = Field(default_factory=dict)
@@ -287,6 +290,13 @@ class StudyFile(StudySection):
                 f"must be a folder's name: letters, digits, '.', '_' and '-', no separators; got {name!r}"
             )
         return name
+
+    @field_validator("looks")
+    @classmethod
+    def _looks_rise(cls, looks: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if looks is not None and (len(looks) < 2 or list(looks) != sorted(set(looks)) or looks[0] < 2):
+            raise ValueError(f"must be two or more rising numbers of seeds from 2, got {list(looks)}")
+        return looks
 
     @field_validator("seeds", mode="before")
     @classmethod

@@ -86,6 +86,11 @@ class Study:
         return self.file.seeds
 
     @property
+    def looks(self) -> tuple[int, ...]:
+        """At how many seeds the study is to be looked at; empty where no looks are planned."""
+        return self.file.looks or ()
+
+    @property
     def select(self) -> Select:
         """How the quoted epoch is chosen."""
         return self.file.select
@@ -267,6 +272,7 @@ def load_study(
     for assignment in overrides:
         document.override(parsed, assignment)
     ablation.write_variants(parsed)
+    _separate_looks(parsed)
     if methods:
         _narrow(parsed, "methods", methods)
         parsed.narrowed = True
@@ -309,6 +315,19 @@ def _dataset_name(parsed: StudyDocument, place: tuple[str | int, ...], name: Any
     except (DataError, PluginError) as error:
         parsed.complain(place, "; ".join(str(error).splitlines()))
         return name
+
+
+def _separate_looks(parsed: StudyDocument) -> None:
+    """Turn `seeds: {looks: [3, 5, 10]}` into the seeds of the first look and the list of looks."""
+    seeds = parsed.values.get("seeds")
+    if not isinstance(seeds, dict):
+        return
+    looks = seeds.get("looks")
+    if set(seeds) != {"looks"} or not isinstance(looks, list) or not looks:
+        parsed.complain(("seeds",), "must be how many seeds, a list of them, or {looks: [3, 5, 10]}")
+        return
+    parsed.values |= {"looks": looks, "seeds": looks[0]}
+    parsed.places[("looks",)] = parsed.place(("seeds",))
 
 
 def _replace(parsed: StudyDocument, name: str, value: Any) -> None:

@@ -9,6 +9,7 @@ from reports.cell_views import Evaluation
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
+from reports.families import family_of
 from reports.formatting import (
     difference_value,
     flags_as_note,
@@ -22,7 +23,9 @@ from reports.formatting import (
     signed,
     verdict_value,
 )
+from reports.sections.all_tests import tests_table
 from reports.sections.elsewhere import marked
+from reports.statistics import Scope
 
 SHOWN = ("R1", "R5", "R10", "mAP", "mINP")
 
@@ -37,6 +40,8 @@ def _section(context: ReportContext, group: ComparisonGroup) -> Section:
     blocks.append(result_table(context, group, "R1"))
     blocks.append(result_table(context, group, "mAP"))
     blocks.append(_metrics_table(context, group))
+    if group.against_reference:
+        blocks.append(tests_table(context, group))
     if group.other_pairs:
         blocks.append(_pairs_table(context, group))
     return Section(f"results-{group.evaluation.key}", f"Results on {group.evaluation.title}", tuple(blocks))
@@ -68,7 +73,7 @@ def result_table(context: ReportContext, group: ComparisonGroup, metric: str) ->
         f"{metric} on {group.evaluation.title}",
         (*_columns(group.reference, metric), *([Column("Published")] if quoted else [])),
         tuple(rows),
-        (*_notes(group), *notes),
+        (*_notes(group, metric), *notes),
         data_notes=context.data_notes(group),
     )
     return flags_as_note(table, group.common_seeds)
@@ -78,9 +83,12 @@ def _columns(reference: str, metric: str) -> tuple[Column, ...]:
     return (
         Column("Method", "left"),
         Column(metric, help="chosen on validation; mean ± standard deviation over seeds"),
-        Column("Verdict", "left", help="after Holm's correction over this table"),
-        Column(f"Difference to {reference}", help="95 % interval over test people and seeds"),
-        Column("p", help="after Holm's correction over this table"),
+        Column("Verdict", "left", help="for new people, after Holm's correction"),
+        Column(f"Difference to {reference}", help="for new people: 95 % interval over people and seeds"),
+        Column("p", help="for new people, after Holm's correction"),
+        Column("On this benchmark", "left", help="verdict for new runs on this very test set"),
+        Column("Difference there", help="95 % interval over seeds alone"),
+        Column("p there", help="on this benchmark, after Holm's correction"),
         Column("Last epoch"),
         Column("Chosen on test", help="not a result: the test split was used to choose the epoch"),
         Column("Optimism", help="chosen on test minus chosen on validation: the mean, and each run"),
@@ -95,7 +103,7 @@ def quoted_column(quoted: Sequence[TableCell]) -> tuple[Sequence[TableCell], tup
     return quoted, ()
 
 
-def _notes(group: ComparisonGroup) -> tuple[str, ...]:
+def _notes(group: ComparisonGroup, metric: str) -> tuple[str, ...]:
     few = sorted(
         {
             len(method.cells)
@@ -105,18 +113,28 @@ def _notes(group: ComparisonGroup) -> tuple[str, ...]:
     )
     notes = ["± is the standard deviation over seeds."]
     if group.against_reference:
-        family = plural(len(group.against_reference) // len(METRICS), "comparison")
-        notes[0] += (
-            " Verdicts: t-test with seeds as blocks and people crossed with them, and a paired permutation "
-            f"test, Holm over {family}; tied: two one-sided tests exclude more than ±"
-            f"{group.options.margin:g} points, Holm likewise."
-        )
+        notes.append(_tests_note(group, metric))
     if few and group.common_seeds is None:
         notes.append(
             "Numbers marked with their seeds come from fewer than 3: their spread is a guess"
             + (", and one seed allows no verdict." if 1 in few else ".")
         )
     return tuple(notes)
+
+
+def _tests_note(group: ComparisonGroup, metric: str) -> str:
+    """Which tests the verdicts rest on, what they are corrected for, and to which family they belong."""
+    family = plural(group.family_size(metric), "comparison")
+    of = " on all datasets" if len(group.family(metric)) > 1 else ""
+    kind = "Exploratory."
+    if family_of(group, metric, "people") == "primary":
+        kind = "For new people this is the primary family; on this benchmark it is exploratory."
+    return (
+        "Verdicts for new people: t-test with seeds as blocks and people crossed with them, and a paired "
+        "permutation test; on this benchmark: the t-test with runs alone. Holm over "
+        f"{family}{of}; tied: two one-sided tests exclude more than ±{group.options.margin:g} points, Holm "
+        f"likewise. {kind}"
+    )
 
 
 def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:
@@ -129,40 +147,36 @@ def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: st
             name,
             gap,
             TableCell(gap.note, kind="missing"),
-            *([gap] * 5),
+            *([gap] * 8),
         )
     trains = not group.methods[method].untrained
     shown = {
         selection: seeds_value(group.means(method, metric, selection), link, trains=trains)
         for selection in ("val", "last", "test")
     }
-    difference, verdict = judged(group, method, metric, link)
     return (
         name,
         shown["val"],
-        verdict,
-        difference,
-        _p_cell(group, method, metric, link),
+        *judged_row(group, method, metric, link, "people"),
+        *judged_row(group, method, metric, link, "benchmark"),
         replace(shown["last"], flag=""),
         replace(shown["test"], flag=""),
         _optimism(context, group, method, metric),
     )
 
 
-def _p_cell(group: ComparisonGroup, method: str, metric: str, link: str) -> TableCell:
-    item = group.against_reference.get((method, metric))
-    return TableCell("") if item is None else TableCell(p_value(item.p_holm), item.p_holm, link)
-
-
-def judged(group: ComparisonGroup, method: str, metric: str, link: str) -> tuple[TableCell, TableCell]:
-    """Difference to the reference and verdict, or why there are none."""
+def judged_row(
+    group: ComparisonGroup, method: str, metric: str, link: str, scope: Scope
+) -> tuple[TableCell, TableCell, TableCell]:
+    """Verdict, difference to the reference and corrected p in one scope, or why there are none."""
     if method == group.reference:
-        return TableCell("reference", None, kind="quiet"), TableCell("", None)
-    if (method, metric) not in group.against_reference:
+        return TableCell("", None), TableCell("reference", None, kind="quiet"), TableCell("", None)
+    if (method, metric) not in group.judged(scope):
         why = missing(f"{group.reference} has no finished run here")
-        return why, why
-    item = group.against_reference[method, metric]
-    return difference_value(item, link), verdict_value(item, group.options.margin)
+        return why, why, why
+    item = group.judged(scope)[method, metric]
+    p = TableCell(p_value(item.p_holm), item.p_holm, link)
+    return verdict_value(item, group.options.margin), difference_value(item, link), p
 
 
 def _optimism(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> TableCell:
@@ -238,7 +252,7 @@ def _pairs_table(context: ReportContext, group: ComparisonGroup) -> Table:
                 verdict_value(item, group.options.margin),
             ]
         rows.append(tuple(row))
-    note = f"A family of its own: Holm over {plural(len(rows), 'pair')}, for each metric."
+    note = f"Exploratory, a family of its own: Holm over {plural(len(rows), 'pair')}, for each metric."
     title = f"All other pairs on {group.evaluation.title}"
     table = Table(f"pairs-{group.evaluation.key}", title, columns, tuple(rows), (note,), folded=True)
     return flags_as_note(table, group.common_seeds)

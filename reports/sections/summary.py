@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harness.machine.terms import OWN_RECIPES, protocol_of
+from reports import families
 from reports.cell_views import ALTERED, protocol_in_words
 from reports.comparison import ComparisonGroup
 from reports.context import ReportContext, state
@@ -23,7 +24,7 @@ from reports.formatting import (
 )
 from reports.power import comparisons, detectable, sentence
 from reports.sections import elsewhere, first_screen
-from reports.statistics import FEW_SEEDS, Comparison
+from reports.statistics import FEW_SEEDS, Comparison, Scope
 
 NAMED = 5
 """Runs that a list of what was left out names."""
@@ -154,35 +155,47 @@ def _outcome(group: ComparisonGroup, *, listing: bool = True) -> list[str]:
         f"{reference} finds the right person first (R1) for {number(mean.value)} % of captions "
         f"{interval(mean, sign=False)}."
     )
-    judged = [item for (_, metric), item in group.against_reference.items() if metric == "R1"]
+    judged = _of_r1(group, "people")
     parts = (
         []
         if not listing
         else [
-            _group(judged, "better", f"Better than {reference}"),
-            _group(judged, "worse", f"Worse than {reference}"),
-            _group(judged, "tied", f"Tied within ±{group.options.margin:g}"),
-            _group(judged, "cannot tell", "Cannot tell"),
+            _group(judged, "better", f"Better than {reference} for new people"),
+            _group(judged, "worse", f"Worse than {reference} for new people"),
+            _group(judged, "tied", f"Tied within ±{group.options.margin:g} for new people"),
+            _group(judged, "cannot tell", "Cannot tell for new people"),
         ]
     )
-    return [" ".join([f"{title}: {_winner(judged, reference)}", level, *filter(None, parts)])]
+    return [" ".join([f"{title}: {_winner(group)}", level, *filter(None, parts)])]
 
 
-def _winner(judged: Sequence[Comparison], reference: str) -> str:
-    """The outcome in a sentence; a method wins only where every verdict allows it."""
+def _of_r1(group: ComparisonGroup, scope: Scope) -> list[Comparison]:
+    return [item for (_, metric), item in group.judged(scope).items() if metric == "R1"]
+
+
+def _winner(group: ComparisonGroup) -> str:
+    """The outcome for new people and on this benchmark; once where it is the same."""
+    if not _of_r1(group, "people"):
+        return f"only {group.reference} has finished, so there is nobody to win against."
+    people, here = (_outcome_in(_of_r1(group, scope), group.reference) for scope in ("people", "benchmark"))
+    if people == here:
+        return f"{people}, for new people as on this benchmark."
+    return f"for new people, {people}; on this benchmark, {here}."
+
+
+def _outcome_in(judged: Sequence[Comparison], reference: str) -> str:
+    """The outcome in one scope; a method wins only where every verdict allows it."""
     verdicts = {item.verdict for item in judged}
     better = [item.one for item in judged if item.verdict == "better"]
-    if not judged:
-        return f"only {reference} has finished, so there is nobody to win against."
     if better:
-        return f"{listed(better)} beat{'s' if len(better) == 1 else ''} {reference}."
+        return f"{listed(better)} beat{'s' if len(better) == 1 else ''} {reference}"
     if verdicts == {"worse"}:
-        return f"{reference} beats every other method."
+        return f"{reference} beats every other method"
     if "worse" in verdicts:
-        return f"{reference} beats some methods, and none is shown to beat it."
+        return f"{reference} beats some methods, and none is shown to beat it"
     if verdicts == {"tied"}:
-        return f"nobody; all are tied with {reference}."
-    return f"nobody; no method is shown to be better or worse than {reference}."
+        return f"nobody wins: all are tied with {reference}"
+    return f"nobody wins: no method is shown to be better or worse than {reference}"
 
 
 def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
@@ -215,9 +228,11 @@ def _certainty(context: ReportContext) -> list[str]:
             f"{who} methods have fewer than {FEW_SEEDS} seeds, as few as {fewest}; that says little of luck"
             + (", and a single one allows no verdict." if fewest == 1 else ".")
         )
+    lines += [line for line in (context.looks.sentence,) if line]
+    lines += families.sentences(context.groups)
     lines.append(
         "Intervals are 95 % (those of claims 90 %), over test people and seeds; verdicts are corrected for "
-        "the number of comparisons. "
+        "the number of comparisons in their family. "
         + (
             f"Every epoch was chosen on validation, but for {listed(context.elsewhere)}, trained elsewhere."
             if context.elsewhere

@@ -14,7 +14,7 @@ from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import INK
 from reports.formatting import flags_as_note, interval, missing, number, plural
-from reports.sections.ablation import judged
+from reports.sections.ablation import judged_row
 from reports.statistics import Estimate, Sample, drop, retention
 
 LEAKAGE_FILE = LEAKAGE
@@ -116,8 +116,9 @@ def _table(context: ReportContext, group: ComparisonGroup, metric: str) -> Table
         Column("At home"),
         Column("Drop", help="at home minus away, with its 95 % interval"),
         Column("Retention", help="away ÷ at home, with its 95 % interval"),
-        Column(f"to {group.reference}"),
-        Column("Verdict", "left"),
+        Column("Verdict", "left", help="for new people, after Holm's correction over this table"),
+        Column(f"to {group.reference}", help="for new people, with its 95 % interval"),
+        Column("p", help="after Holm's correction over this table"),
         Column("Published"),
     )
     rows = tuple(_row(context, group, method, metric) for method in context.methods_of(group))
@@ -126,7 +127,7 @@ def _table(context: ReportContext, group: ComparisonGroup, metric: str) -> Table
         f"{metric}, {group.evaluation.title}",
         columns,
         rows,
-        group.notes,
+        (*group.notes, "Exploratory: outside the primary family."),
         data_notes=context.data_notes(group),
     )
     return flags_as_note(table, group.common_seeds)
@@ -139,7 +140,7 @@ def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: st
     name = TableCell(method, method, link, kind="strong" if method == group.reference else "")
     if method not in group.methods:
         gap = context.gap(group, method)
-        return (name, *([gap] * 5), TableCell(gap.note, kind="missing"), published)
+        return (name, *([gap] * 6), TableCell(gap.note, kind="missing"), published)
     mean = group.mean(method, metric)
     home = _home_of(context, group.evaluation)
     samples = _samples(home, group, method, metric) if home is not None else None
@@ -155,7 +156,7 @@ def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: st
         at_home,
         lost,
         kept,
-        *judged(group, method, metric, link),
+        *judged_row(group, method, metric, link, "people"),
         published,
     )
 

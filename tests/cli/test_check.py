@@ -42,11 +42,11 @@ def test_before_anything_ran_the_detectable_difference_says_which_variances_are_
 ) -> None:
     found = seen(write_study(tmp_path, seeds=3), tmp_path / "out")
     assert found["points"] == pytest.approx(plan(Design(12, 3, 3)))
-    assert found["comparisons"] == 3
+    assert found["comparisons"] == 6
     assert found["corrected"] > found["points"]
     assert found["variances"].startswith("assumed: seeds differ by 0.85 points of R1")
     shown = " ".join(check(tmp_path / "study.yaml", tmp_path / "out").stdout.split())
-    assert "corrected for 3 comparisons" in shown
+    assert "corrected for 6 comparisons" in shown
     assert "both guessed" in shown
 
 
