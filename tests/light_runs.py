@@ -23,7 +23,14 @@ def light_study(folder: Path, **changes: Any) -> Study:
     """A study of the light method on one dataset, written to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     registry.load_plugin(PLUGIN)
-    default = {"methods": ["light"], "datasets": ["cuhk-pedes"], "seeds": 2, "train": RECIPE}
+    everything = ["val", "last", "test", "checkpoint"]
+    default = {
+        "methods": ["light"],
+        "datasets": ["cuhk-pedes"],
+        "seeds": 2,
+        "train": RECIPE,
+        "keep": everything,
+    }
     return load_study(write_study(folder, **{**default, **changes}))
 
 

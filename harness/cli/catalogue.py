@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from harness import registry
+from harness.cli.disk import GIGABYTE
+from harness.machine.paths import RUNS
 from harness.registry import UnknownNameError
+from harness.store.disk_use import bytes_of
+from harness.store.runs import RunStore
 from harness.study.shipped import shipped_studies
 
 FULL_SIZE = ("ViT-B-16-quickgelu", (384, 128))
 
 
 def listing(what: str, *, cost: bool = False) -> list[dict[str, Any]]:
-    """Methods, datasets or studies as plain records. Raises `UnknownNameError` for anything else."""
+    """Methods, datasets, studies or runs as plain records. Raises `UnknownNameError` for anything else."""
     if what == "methods":
         return _methods(cost)
     if what == "datasets":
@@ -23,7 +28,9 @@ def listing(what: str, *, cost: bool = False) -> list[dict[str, Any]]:
         ]
     if what == "studies":
         return _studies()
-    raise UnknownNameError("list", what, ("methods", "datasets", "studies"))
+    if what == "runs":
+        return _runs()
+    raise UnknownNameError("list", what, ("methods", "datasets", "studies", "runs"))
 
 
 def _methods(cost: bool) -> list[dict[str, Any]]:
@@ -54,6 +61,19 @@ def _studies() -> list[dict[str, Any]]:
         first = path.read_text(errors="replace").split("\n", 1)[0]
         studies.append({"name": name, "summary": first.removeprefix("#").strip(), "file": str(path)})
     return studies
+
+
+def _runs() -> list[dict[str, Any]]:
+    """The runs below `runs`, each with its cells by state and its size on the disk."""
+    found = []
+    for directory in sorted(path.parent for path in RUNS.glob("*/study.yaml")):
+        states = Counter(run.status.state for run in RunStore(directory).cells())
+        size = bytes_of(directory)
+        cells = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no cell"
+        summary = f"{cells}, {size / GIGABYTE:.3f} GB"
+        entry = {"name": str(directory), "summary": summary, "cells": dict(states), "bytes": size}
+        found.append(entry)
+    return found
 
 
 def render(entries: Sequence[dict[str, Any]]) -> None:

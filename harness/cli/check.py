@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,9 +22,11 @@ from harness.cli.claims_check import (
 )
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
+from harness.launch.disk import GIGABYTE, finished_bytes, run_bytes
 from harness.launch.launchers import open_launcher
 from harness.launch.units import LauncherError
 from harness.machine.errors import DataError, HarnessError, StoreError
+from harness.machine.files import nearest_folder
 from harness.registry import UnknownNameError
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -62,6 +65,8 @@ class CheckResult:
     detectable: dict[str, Detectable] = field(default_factory=dict)
     """By test set."""
     claims: list[ClaimOutlook] = field(default_factory=list)
+    disk: dict[str, int] = field(default_factory=dict)
+    """Bytes: `finished` of all cells, `needed` for those that are left."""
     states: dict[str, str] = field(default_factory=dict)
     """By a cell's key: how it stands in the store, when there is one."""
 
@@ -76,6 +81,7 @@ class CheckResult:
             "notes": self.notes,
             "train_keys": study.reach(),
             "cost": self.cost,
+            "disk": self.disk,
             "detectable_difference": {name: asdict(size) for name, size in self.detectable.items()},
             "looks": looks_of(study),
             "claims": [asdict(claim) for claim in self.claims],
@@ -116,6 +122,7 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
         found.detectable = detectable_differences(study, known)
         found.claims = claim_outlooks(study, known)
         found.states = _states(found.cells, context, out)
+        found.problems += _disk_problems(found, out)
     return found
 
 
@@ -170,9 +177,7 @@ def _device_problems(cells: list[Cell], context: Context, options: LaunchOptions
 
 
 def _folder_problems(out: Path) -> Iterator[str]:
-    nearest = out
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
+    nearest = nearest_folder(out)
     if not nearest.is_dir():
         yield f"--out {out}: {nearest} is a file, not a folder"
     elif not os.access(nearest, os.W_OK | os.X_OK):
@@ -214,6 +219,25 @@ def _search_problems(study: Study, context: Context, out: Path) -> list[str]:
     from harness.search.study import search_problems
 
     return search_problems(study, context, out)
+
+
+def _disk_problems(found: CheckResult, out: Path) -> Iterator[str]:
+    """Whether the output folder's disk holds what is left to train; the sums go into `found.disk`."""
+    left = [cell for cell in found.cells if found.states.get(cell.key) != "done"]
+    try:
+        found.disk = {"finished": finished_bytes(found.cells), "needed": run_bytes(left)}
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        # A plugin's method that cannot be built without memory: its size shows when it is trained.
+        found.notes.append(f"disk: how much a run takes is not known ({type(error).__name__}: {error})")
+        return
+    folder = nearest_folder(out)
+    free = shutil.disk_usage(folder).free
+    if found.disk["needed"] > free:
+        yield (
+            f"--out {out}: the runs that are left need {found.disk['needed'] / GIGABYTE:.1f} GB, and "
+            f"{folder} has {free / GIGABYTE:.1f} free; choose another folder, keep less (`keep:`), or `free` "
+            "what finished runs need no more"
+        )
 
 
 def expected_cost(cells: list[Cell], context: Context) -> dict[str, Any]:
@@ -348,6 +372,9 @@ def render(found: CheckResult, study: Study) -> None:
     console.print(table)
     costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until what is missing is there"
     console.print(f"{study.name} ({study.preset}, recipe {study.recipe}): {costs}")
+    if found.disk:
+        finished, needed = (found.disk[name] / GIGABYTE for name in ("finished", "needed"))
+        console.print(f"disk: {finished:.3f} GB when finished; what is left needs {needed:.3f} GB")
     for line in reach_lines(study):
         console.print(line, markup=False, highlight=False)
     for line in (*look_lines(study), *_power(found), *outlook_lines(found.claims)):

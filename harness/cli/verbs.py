@@ -108,7 +108,7 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
 @app.command("list")
 @takes_groups
 def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, datasets or studies.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, datasets, studies or runs.")],
     cost: Annotated[bool, typer.Option("--cost", help="With parameters and compute of each method.")] = False,
     *,
     data: DataOptions,
@@ -121,6 +121,27 @@ def list_(
         data.register()
         entries = listing(what, cost=cost)
     answer({what: entries}, as_json, lambda: render(entries))
+
+
+@app.command()
+def free(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="val, last, test, checkpoint: what stays beside the selected model; repeatable."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is only listed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What of finished runs no score, record or report needs any more, and with --yes its removal."""
+    with refusals():
+        from harness.cli.disk import freed, render
+        from harness.cli.report import run_folders
+
+        found = freed(run_folders(runs or []), keep or [], remove=yes)
+    answer({"removed": yes, "cells": found}, as_json, lambda: render(found, removed=yes))
 
 
 @app.command()

@@ -11,12 +11,13 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import registry
-from harness.launch.context import Context, InputSpec, prepare_process
+from harness.launch.cell_evaluation import evaluate_cell, lacks_models, missing_evaluations
+from harness.launch.context import Context, prepare_process
 from harness.machine import environment
 from harness.machine.accelerator_faults import note_fault, process_has_fault
 from harness.machine.environment import Machine
@@ -32,9 +33,9 @@ from harness.machine.errors import (
 from harness.machine.files import atomic_write, read_json
 from harness.machine.progress import Progress
 from harness.machine.seeds import seed_for
-from harness.machine.terms import DIRECTIONS, SELECTIONS
+from harness.machine.terms import SELECTIONS, Selection
 from harness.registry import described
-from harness.store.cell_run import HISTORY, CellRun, Status, evaluation_key
+from harness.store.cell_run import HISTORY, CellRun, Status
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from harness.train.loop import AfterEpoch
-    from methods.base import Method
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,12 @@ class StopTraining(Exception):
 
 
 def run_cell(
-    cell: Cell, store: RunStore, context: Context, *, after_epoch: AfterEpoch | None = None
+    cell: Cell,
+    store: RunStore,
+    context: Context,
+    *,
+    after_epoch: AfterEpoch | None = None,
+    selections: Sequence[Selection] = SELECTIONS,
 ) -> Status:
     """Train a cell and evaluate it on every target, or do what is left of that; how it stands afterwards.
 
@@ -75,12 +80,12 @@ def run_cell(
     is no failure of the cell: it stays queued.
     """
     run = context.open_run(store, cell, **runtime_record(context))
-    if not is_finished(run, cell, context):
+    if not is_finished(run, cell, context, selections):
         try:
             with run.lock():
-                if not is_finished(run, cell, context):
+                if not is_finished(run, cell, context, selections):
                     try:
-                        _attempt(cell, run, context, after_epoch)
+                        _attempt(cell, run, context, after_epoch, selections)
                     finally:
                         release_memory()
         except LockedError:
@@ -88,32 +93,19 @@ def run_cell(
     return run.status
 
 
-def is_finished(run: CellRun, cell: Cell, context: Context) -> bool:
+def is_finished(
+    run: CellRun, cell: Cell, context: Context, selections: Sequence[Selection] = SELECTIONS
+) -> bool:
     """Whether a cell is done, as it was when it finished, with results on the targets as they are now."""
-    return run.status.state == "done" and not run.altered() and not _missing(run, cell, context)
-
-
-def _missing(run: CellRun, cell: Cell, context: Context) -> list[str]:
-    """Targets without a full set of results and records on the data as it is now."""
-    have = {
-        (*evaluation_key(row), row.get("fingerprint"))
-        for row in run.results
-        if run.records_path(*evaluation_key(row)).exists()
-    }
-    return [
-        target
-        for target in cell.targets
-        if not {
-            (target, selection, direction, context.data_fingerprint(target, cell))
-            for selection in SELECTIONS
-            for direction in DIRECTIONS
-        }
-        <= have
-    ]
+    return (
+        run.status.state == "done"
+        and not run.altered()
+        and not missing_evaluations(run, cell, context, selections)
+    )
 
 
 def _set_aside_altered(run: CellRun) -> bool:
-    """Set aside what of a finished cell is not as it was when it finished; whether it must be trained again.
+    """Set aside what of a finished cell is not as it was when it finished; whether its history was.
 
     Models and history come back from the last checkpoint, or from training again where that is gone too.
     """
@@ -123,13 +115,19 @@ def _set_aside_altered(run: CellRun) -> bool:
             run.set_aside(run.directory / name, what)
         else:
             run.note(f"{name} {what}; made again")
-    has_models = all(run.model_epoch(selection) is not None for selection in SELECTIONS)
-    return not has_models or HISTORY in altered
+    return HISTORY in altered
 
 
-def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None) -> None:
+def _attempt(
+    cell: Cell,
+    run: CellRun,
+    context: Context,
+    after_epoch: AfterEpoch | None,
+    selections: Sequence[Selection] = SELECTIONS,
+) -> None:
     was_finished = run.was_finished
-    to_train = _set_aside_altered(run) or not was_finished
+    lost_history = _set_aside_altered(run)
+    to_train = not was_finished or lost_history or lacks_models(cell, run, context, selections)
     rows = run.results if was_finished else []
     run.set_status("running")
     run.describe(**runtime_record(context))
@@ -137,9 +135,9 @@ def _attempt(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch
     try:
         if to_train:
             _train(cell, run, context, after_epoch)
-        _evaluate(cell, run, context, rows)
+        evaluate_cell(cell, run, context, rows, selections)
         (run.directory / "error.txt").unlink(missing_ok=True)
-        run.finish()
+        run.finish(cell.kept_models, checkpoint="checkpoint" in cell.keep)
     except StopTraining as ended:
         pruned = isinstance(ended.error, Pruned)
         run.set_status("pruned" if pruned else "queued", detail=str(ended.error))
@@ -308,52 +306,3 @@ class _TrainingReporter:
                 self._after_epoch(epoch, scores)
             except Exception as error:
                 raise StopTraining(error) from error
-
-
-def _evaluate(cell: Cell, run: CellRun, context: Context, before: Sequence[Mapping[str, Any]]) -> None:
-    """Evaluate the model of every selection on every target that `before` lacks, and keep all of it."""
-    missing = _missing(run, cell, context) if before else list(cell.targets)
-    rows = [dict(row) for row in before if row["target"] in cell.targets and row["target"] not in missing]
-    epochs = {selection: run.model_epoch(selection) for selection in SELECTIONS}
-    work = [
-        (epoch, target)
-        for epoch in sorted({epoch for epoch in epochs.values() if epoch is not None})
-        for target in missing
-    ]
-    for done, (epoch, target) in enumerate(work, 1):
-        chosen_by = [selection for selection in SELECTIONS if epochs[selection] == epoch]
-        method = context.trained_method(cell, run, chosen_by[0])
-        rows += _evaluated(cell, run, context, method, target, chosen_by, epoch)
-        context.progress.working(f"evaluating {run.name}", done, len(work))
-    run.write_results(sorted(rows, key=lambda row: (row["target"], row["selection"], row["direction"])))
-
-
-def _evaluated(
-    cell: Cell,
-    run: CellRun,
-    context: Context,
-    method: Method,
-    target: str,
-    chosen_by: Sequence[str],
-    epoch: int,
-) -> Iterator[dict[str, Any]]:
-    from harness.evaluate.features import evaluate, records_frame, result_row
-    from harness.machine.devices import to_precision
-
-    device = context.fabric(cell).device
-    spec = InputSpec.of(cell)
-    data = context.split(target, spec, "test", device)
-    to_precision(method.to(device), cell.train.precision)
-    found = evaluate(method, data, precision=cell.train.precision, tie_order=cell.tie_order)
-    dataset = context.dataset(target, cell.subset)
-    beside = {
-        "fingerprint": context.data_fingerprint(target, cell),
-        "skipped": dataset.skipped + len(context.images(target, spec, "test").broken),
-        "data": {**context.data_provenance(target, spec), "subset": cell.subset},
-    }
-    for direction, records in found.items():
-        frame = records_frame(records, data.split, direction)
-        for selection in chosen_by:
-            run.save_records(target, selection, direction, frame)
-            row = result_row(records, target=target, selection=selection, direction=direction, epoch=epoch)
-            yield {**row, **beside}

@@ -21,7 +21,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "data": ("harness/data/*.py",),
     "train": ("harness/train/*.py",),
     "evaluate": ("harness/evaluate/*.py",),
-    "launch": ("harness/launch/cell.py", "harness/launch/context.py"),
+    "launch": ("harness/launch/cell.py", "harness/launch/cell_evaluation.py", "harness/launch/context.py"),
     "machine": ("harness/machine/devices.py", "harness/machine/seeds.py"),
     "methods": ("methods/**/*.py", "methods/configs/*.json"),
 }

@@ -95,7 +95,7 @@ def _restorations(cell: Cell, run: CellRun, context: Context) -> Iterable[Restor
     """
     import torch
 
-    method: Any = context.trained_method(cell, run, "val")
+    method: Any = context.trained_method(cell, run, cell.select.split)
     if not hasattr(method, "restore"):
         return []
     device = context.fabric(cell).device

@@ -45,6 +45,14 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
+def nearest_folder(path: Path) -> Path:
+    """A path, or the nearest of its parents that exists: where a file below it will be made."""
+    nearest = path.absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    return nearest
+
+
 def put_aside(path: Path) -> Path:
     """Give something damaged, file or folder, another name beside its own; which one."""
     aside = path.with_name(f"{path.name}.damaged")

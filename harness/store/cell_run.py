@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.machine import files
 from harness.machine.errors import NewerFormatError, Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
-from harness.machine.terms import SELECTIONS
+from harness.machine.terms import SELECTIONS, Selection
 from harness.store import checkpoint_files, checksums, weights
 from harness.store.checksums import Checksums
 from harness.study.cell import Cell, fingerprint
@@ -52,6 +52,8 @@ class Status:
     """Epochs trained."""
     seconds: float = 0.0
     """Of training, over all attempts."""
+    kept: Sequence[str] = field(default=SELECTIONS, compare=False)
+    """The selections whose models a finished cell keeps."""
     checksums: Checksums = field(default_factory=dict, compare=False)
     """Of a finished cell's files when it finished; none when an older version finished it."""
     plugin_line: str = ""
@@ -61,6 +63,7 @@ class Status:
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("state", "reason", "detail", "plugin_line"), str),
     "epoch": int,
+    "kept": (list, tuple),
     "seconds": (int, float),
 }
 
@@ -208,9 +211,42 @@ class CellRun:
         status = Status(state=state, reason=reason, detail=detail[:2000], **kept)
         atomic_json(self.directory / "status.json", asdict(status))
 
-    def finish(self) -> None:
-        """The cell is done: keep the checksums of what it left."""
-        self.set_status("done", checksums=checksums.checksums_of(self.directory, WITH_CHECKSUM))
+    def finish(self, kept: Sequence[Selection] = SELECTIONS, *, checkpoint: bool = True) -> None:
+        """The cell is done: keep the checksums of what it left, and delete the models that are not `kept`.
+
+        Args:
+            kept: The selections whose models stay; the scores and records of all of them do.
+            checkpoint: Whether the state that training resumes from stays.
+        """
+        models = [self.model_path(selection).name for selection in kept]
+        patterns = [HISTORY, RESULTS, RECORDS, *models]
+        found = checksums.checksums_of(self.directory, patterns)
+        self.set_status("done", checksums=found, kept=list(kept))
+        # After the status: one that is cut off here is finished, and only takes more room.
+        for selection in SELECTIONS:
+            if selection not in kept:
+                self.model_path(selection).unlink(missing_ok=True)
+        if not checkpoint:
+            self.drop_checkpoint()
+
+    def drop(self, models: Sequence[Selection], kept: Sequence[Selection]) -> None:
+        """Delete models of a finished cell, whose other files stay under the checksums they have.
+
+        Args:
+            models: The selections whose models go.
+            kept: The selections whose models stay.
+        """
+        before = self._written_status()
+        names = {self.model_path(each).name for each in models}
+        checksums = {name: kept for name, kept in before.checksums.items() if name not in names}
+        self.set_status("done", detail=before.detail, checksums=checksums, kept=list(kept))
+        for selection in models:
+            self.model_path(selection).unlink(missing_ok=True)
+
+    @property
+    def kept_models(self) -> tuple[Selection, ...]:
+        """The selections whose models a finished cell kept."""
+        return tuple(each for each in SELECTIONS if each in self._written_status().kept)
 
     @property
     def checksums(self) -> Checksums:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from harness.machine.terms import OWN_RECIPES, TieOrder, protocol_of
-from harness.study.schema import Select, TrainSettings
+from harness.machine.terms import OWN_RECIPES, SELECTIONS, Selection, TieOrder, protocol_of
+from harness.study.schema import Kept, Select, TrainSettings
 
 _BY_CONTENT = "sha256:"
 """Before the fingerprint of a pretrained file in a cell's identity."""
@@ -50,6 +50,8 @@ class Cell:
     imported: str = ""
     """SHA-256 of what its records were computed from by `import`; empty where it ran here. Of an imported
     cell no setting is known: `train` is a placeholder and is neither shown nor kept."""
+    keep: tuple[Kept, ...] = ()
+    """What stays on the disk when it is finished, beside the model of `select.split`."""
 
     @property
     def protocol(self) -> str:
@@ -60,6 +62,11 @@ class Cell:
     def key(self) -> str:
         """What tells it from the other cells of its study."""
         return f"{self.dataset}/{self.method}/{self.seed}"
+
+    @property
+    def kept_models(self) -> tuple[Selection, ...]:
+        """The selections whose models stay on the disk when it is finished."""
+        return tuple(each for each in SELECTIONS if each == self.select.split or each in self.keep)
 
     def all_settings(self) -> dict[str, Any]:
         """Every setting that can change a number, the recipe's and the method's, by its flat name.
@@ -81,6 +88,7 @@ class Cell:
         return {
             **values,
             "targets": list(self.targets),
+            "keep": list(self.keep),
             "select": self.select.model_dump(mode="json"),
             "train": {} if self.imported else self.train.model_dump(mode="json"),
             "method_settings": dict(self.method_settings),
@@ -99,6 +107,7 @@ class Cell:
                 **{
                     **values,
                     "targets": tuple(values["targets"]),
+                    "keep": tuple(values["keep"]),
                     "select": Select.model_validate_json(json.dumps(values["select"])),
                     "train": TrainSettings.model_validate_json(json.dumps(values["train"])),
                     "method_settings": dict(values["method_settings"]),

@@ -77,6 +77,7 @@ seeds: [0, 1, 2]           # or how many: 3; or planned looks: {looks: [3, 5, 10
 subset: 100
 claims: studies/claims/uit.yaml
 timeout_minutes: 600
+keep: [last, checkpoint]   # beside the model of select.split
 """,
     "train": """\
 train:

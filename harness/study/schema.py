@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from harness.machine.terms import Metric, Precision, Selection, TieOrder
 
 Preset = Literal["clean", "released"]
+Kept = Literal["val", "last", "test", "checkpoint"]
 
 
 def _number(value: Any) -> Any:
@@ -277,6 +278,9 @@ class StudyFile(StudySection):
     """A search of hyper-parameters that precedes the comparison."""
     overhead: Overhead | None = None
     """A measurement of what each method costs."""
+    keep: tuple[Kept, ...] = ()
+    """What a finished training run keeps on the disk beside the model of `select.split`; every score and
+    record stays in any case. `checkpoint` is the state from which damaged models are restored."""
     claims: str | None = None
     """A file of claims that the report judges."""
     timeout_minutes: Positive | None = None

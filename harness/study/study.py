@@ -207,6 +207,7 @@ class Study:
             tie_order=evaluate.tie_order,
             timeout_minutes=self.file.timeout_minutes,
             recipe=self.file.recipe,
+            keep=self.file.keep,
         )
 
     def cells(self, tuned: Tuned | None = None) -> list[Cell]:

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Iterator
 
 from harness.machine.errors import StoreError
-from harness.machine.terms import SELECTIONS
 from harness.store.cell_run import HISTORY, RESULTS, CellRun, evaluation_key
 from harness.store.results_table import RESULT_COLUMNS, results_rows
 from harness.store.runs import RunStore
@@ -27,14 +26,15 @@ def audit(run: CellRun) -> Iterator[str]:
             yield from run_comparison.contradictions(run.records(*key), row)
         except StoreError as error:
             yield f"{run_comparison.named(key)}: its per-query records cannot be read: {error}"
-        if row.get("epoch") != run.model_epoch(key[1]):
+        kept = key[1] in run.kept_models
+        if kept and row.get("epoch") != run.model_epoch(key[1]):
             yield f"{run_comparison.named(key)}: epoch {row.get('epoch')} is not the one of its model"
 
 
 def _lacking(run: CellRun) -> Iterator[str]:
     """Files that every finished cell has, which are gone together with their checksums, or lack theirs."""
-    trained = run.model_epoch("last") != 0
-    models = [run.model_path(selection).name for selection in SELECTIONS]
+    trained = any(row.get("epoch") != 0 for row in run.results) or not run.results
+    models = [run.model_path(selection).name for selection in run.kept_models]
     left = (RESULTS,) if run.is_imported else (RESULTS, *models, *([HISTORY] if trained else []))
     for name in left:
         if name not in run.checksums:

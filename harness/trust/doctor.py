@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
-from harness.launch.disk import study_disk
+from harness.launch.disk import GIGABYTE, study_disk
 from harness.machine import paths
+from harness.machine.files import nearest_folder
 from harness.study.study import Study, load_study
 from harness.trust import evidence
 
@@ -35,7 +36,6 @@ EXTRAS = {
 }
 NAME_WIDTH = 24
 """Characters for what was looked at: lines are printed before the longest is known."""
-GIGABYTE = 1e9
 DEMO_DISK = 2.0
 """Free gigabytes the demo asks for: caches, checkpoints and models, with some to spare."""
 
@@ -228,7 +228,7 @@ def _determinism() -> Iterator[Diagnosis]:
 
 def _writable(folder: Path) -> str | None:
     """Why a file cannot be made below `folder`; tried in the nearest parent that exists."""
-    home = _nearest(folder)
+    home = nearest_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=home):
             return None
@@ -245,17 +245,9 @@ def _folders(out: Path) -> Iterator[Diagnosis]:
         yield Diagnosis(name, "fail" if refusal else "ok", refusal or str(folder), remedy if refusal else "")
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest parent of it that exists."""
-    home = folder.absolute()
-    while not home.exists():
-        home = home.parent
-    return home
-
-
 def _disk_space(name: str, folder: Path, needed: float, who: str) -> Diagnosis:
     """Whether there are so many free gigabytes where a folder is, or will be."""
-    home = _nearest(folder)
+    home = nearest_folder(folder)
     free = shutil.disk_usage(home).free / GIGABYTE
     enough = free >= needed
     detail = f"{free:.1f} GB free, {who} asks for {needed:.1f}"

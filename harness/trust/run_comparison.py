@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.machine import environment
 from harness.machine.errors import StoreError
-from harness.machine.terms import METRICS, SELECTIONS
+from harness.machine.terms import METRICS, SELECTIONS, Selection
 from harness.store import weights
 from harness.store.cell_run import CellRun, EvaluationKey, evaluation_key
 from harness.store.runs import RunStore
@@ -121,18 +121,22 @@ def _flat(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def models(then: CellRun, now: CellRun) -> Iterator[str]:
-    """Selections whose models do not have the same weights to the bit."""
-    for selection in SELECTIONS:
+    """Selections whose models, of those that were kept, do not have the same weights to the bit."""
+    for selection in then.kept_models:
         first, second = (weights.digest(run.model_path(selection)) for run in (then, now))
         if first != second:
             yield f"the model selected on {selection}: its weights are not the ones that training gives now"
 
 
-def cells_closely(then: CellRun, now: CellRun, expected: Expectation) -> Iterator[str]:
-    """Every score and every per-query record: equal to the bit, or within the expectation's tolerance."""
+def cells_closely(
+    then: CellRun, now: CellRun, expected: Expectation, selections: Sequence[Selection] = SELECTIONS
+) -> Iterator[str]:
+    """Every score and record of the selections: equal to the bit, or within the expectation's tolerance."""
     results = {evaluation_key(row): row for row in now.results}
     for row in then.results:
         evaluation = evaluation_key(row)
+        if evaluation[1] not in selections:
+            continue
         if evaluation not in results:
             yield f"{named(evaluation)}: was evaluated then and is not now"
             continue

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from harness.machine.environment import Machine
 from harness.machine.errors import DataError, StoreError, StudyError
 from harness.machine.files import atomic_json
 from harness.machine.progress import Progress
-from harness.machine.terms import SELECTIONS
+from harness.machine.terms import SELECTIONS, Selection
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from harness.store.stored_cell import machine_of, refuse_unregistered
@@ -131,6 +132,10 @@ def _run_again(
     prepare_process(here)
     context = Context(here, progress)
     only_evaluated = evaluate_only or not cell.trains
+    # Evaluated again are the models that were kept; trained again, all of them are there.
+    kept = run.kept_models
+    cell = replace(cell, keep=SELECTIONS)
+    selections = kept if evaluate_only else SELECTIONS
     with tempfile.TemporaryDirectory(prefix="verify-") as folder:
         expected = run_comparison.expectation(run, context, cell, evaluate_only=only_evaluated)
         checked = CheckedCell(
@@ -145,7 +150,7 @@ def _run_again(
         try:
             if evaluate_only:
                 _copy_models(run, context.open_run(scratch, cell))
-            status = run_cell(cell, scratch, context)
+            status = run_cell(cell, scratch, context, selections=selections)
             repeated = context.open_run(scratch, cell)
         except DataError as error:
             checked.differences += [f"cannot be run again: {problem}" for problem in error.lines]
@@ -156,19 +161,25 @@ def _run_again(
         if status.state != "done":
             checked.differences.append(f"cannot be run again: {status.reason}: {status.detail}")
             return checked
-        checked.differences += _compared(store, run, repeated, cell, expected, only_evaluated)
+        checked.differences += _compared(store, run, repeated, cell, expected, only_evaluated, selections)
         checked.compared = sum(int(row["queries"]) for row in repeated.results)
     return checked
 
 
 def _compared(
-    store: RunStore, run: CellRun, again: CellRun, cell: Cell, expected: Expectation, evaluate_only: bool
+    store: RunStore,
+    run: CellRun,
+    again: CellRun,
+    cell: Cell,
+    expected: Expectation,
+    evaluate_only: bool,
+    selections: Sequence[Selection],
 ) -> Iterator[str]:
     if expected.exact and not evaluate_only:
         yield from run_comparison.histories(run.history, again.history)
         yield from run_comparison.models(run, again)
     if expected.exact or evaluate_only:
-        yield from run_comparison.cells_closely(run, again, expected)
+        yield from run_comparison.cells_closely(run, again, expected, selections)
     else:
         yield from run_comparison.scores_loosely(store, run, again, cell)
 
@@ -180,7 +191,7 @@ def _changed_since(run: CellRun, machine: Machine) -> list[str]:
 
 def _copy_models(run: CellRun, scratch: CellRun) -> None:
     """Give the scratch cell the stored models, as if it had been trained and not yet evaluated."""
-    for selection in SELECTIONS:
+    for selection in run.kept_models:
         shutil.copyfile(run.model_path(selection), scratch.model_path(selection))
     scratch.describe(**{name: run.recorded[name] for name in ("identities",) if name in run.recorded})
     scratch.set_status("done")

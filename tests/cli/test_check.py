@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -184,3 +185,32 @@ def test_check_says_which_claims_can_be_decided_and_how_many_seeds_the_others_ne
     enough = check(path, tmp_path / "out", "--seeds", str(needed)).stdout
     assert "can be decided on this benchmark" in enough
     assert "claims: direction: needs" not in enough
+
+
+def test_check_prints_the_disk_a_run_takes_and_refuses_one_that_is_too_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_study(tmp_path, methods=["baseline"], datasets=["cuhk-pedes"], seeds=2)
+    found = json.loads(check(path, tmp_path / "out", "--json").stdout)["disk"]
+    assert 0 < found["finished"] < found["needed"]
+    more = write_study(tmp_path, methods=["baseline"], datasets=["cuhk-pedes"], seeds=2, keep=["checkpoint"])
+    assert (
+        json.loads(check(more, tmp_path / "out", "--json").stdout)["disk"]["finished"]
+        == 4 * found["finished"]
+    )
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=found["needed"] - 1))
+    for verb in ("check", "run"):
+        done = CliRunner().invoke(
+            app,
+            [
+                verb,
+                str(write_study(tmp_path, methods=["baseline"], datasets=["cuhk-pedes"], seeds=2)),
+                "--device",
+                "cpu",
+                "--out",
+                str(tmp_path / "out"),
+            ],
+        )
+        assert done.exit_code == 2
+        assert "the runs that are left need" in done.stderr
+        assert not (tmp_path / "out" / "cells").exists()

@@ -80,7 +80,7 @@ def everything_but_time(run: CellRun) -> Any:
 
 def test_a_cell_leaves_models_history_records_and_every_score(tmp_path: Path, context: Context) -> None:
     store = RunStore(tmp_path / "out")
-    cell = first_cell(tmp_path, evaluate={"targets": ["rstpreid"]})
+    cell = first_cell(tmp_path, evaluate={"targets": ["rstpreid"]}, keep=["val", "last", "test"])
     assert run_cell(cell, store, context).state == "done"
     run = opened(cell, store, context)
     assert [line["epoch"] for line in run.history] == [1, 2, 3]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -225,9 +226,15 @@ def test_a_verb_that_is_short_of_memory_says_so_in_a_line_and_exits_1(
 
 
 def test_a_run_that_finds_the_disk_full_exits_1_with_a_sentence(
-    small_disk: Path, tmp_path: Path, context: Context, capsys: pytest.CaptureFixture[str]
+    small_disk: Path,
+    tmp_path: Path,
+    context: Context,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (small_disk / "filling").write_bytes(b"x" * 60_000)
+    # Somebody else fills it after the free space was looked at: a disk that is full before is refused.
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
     options = LaunchOptions(context.machine, workers=1)
     assert run_study(light_study(tmp_path / "in"), options, small_disk / "out", Progress()) == 1
     printed = capsys.readouterr().err

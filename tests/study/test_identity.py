@@ -113,6 +113,7 @@ BESIDE: dict[str, Any] = {
     "timeout_minutes": 3.0,
     "select": Select(split="last"),
     "overrides": {},
+    "keep": ("checkpoint",),
 }
 """Fields that no number depends on, or that say again what others say."""
 
@@ -191,11 +192,13 @@ def test_every_other_value_of_a_study_file_reaches_its_cells(tmp_path: Path) -> 
         select={"metric": "mINP", "split": "last"},
         evaluate={"targets": ["icfg-pedes"], "tie_order": "released"},
         timeout_minutes=1.5,
+        keep=["val", "checkpoint"],
     )
     (cell,) = load_study(path).cells()
     assert (cell.study, cell.method, cell.base, cell.dataset) == ("named", "mine", "baseline", "rstpreid")
     assert (cell.seed, cell.subset, cell.timeout_minutes) == (11, 4, 1.5)
     assert (cell.select.metric, cell.select.split, cell.tie_order) == ("mINP", "last", "released")
     assert cell.targets == ("rstpreid", "icfg-pedes")
+    assert (cell.keep, cell.kept_models) == (("val", "checkpoint"), ("val", "last"))
     (released,) = load_study(path, ["preset=released"]).cells()
     assert (cell.preset, released.preset) == ("clean", "released")

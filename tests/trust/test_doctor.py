@@ -103,9 +103,16 @@ def test_a_study_s_need_of_disk_is_counted_by_hand(tmp_path: Path) -> None:
 
     weights = sum(p.numel() for p in load_backbone("tiny", "none", (96, 32), seed=0).parameters())
     assert runs == 2 * 4 * weights
-    trained = write_study(tmp_path, methods=["baseline"], datasets=["cuhk-pedes"], seeds=2)
+    changes = {"methods": ["baseline"], "datasets": ["cuhk-pedes"], "seeds": 2}
+    everything = ["val", "last", "test", "checkpoint"]
+    trained = write_study(tmp_path, **changes, keep=everything)
     weights += TRAINING_PERSONS * (96 + 1)
     assert study_disk(load_study(trained), tmp_path) == (cache, 4 * (2 * 6 + 4) * weights)
+    # By default two models stay, and one cell after the other needs nine copies more while it trains.
+    assert study_disk(load_study(write_study(tmp_path, **changes)), tmp_path) == (
+        cache,
+        4 * (2 + 9) * weights,
+    )
 
 
 def test_a_disk_too_small_for_a_study_fails_with_the_place(

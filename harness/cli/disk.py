@@ -1,0 +1,47 @@
+"""The verb `free`: disk that finished runs need no more, listed, and removed when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.machine.errors import StudyError
+from harness.store.disk_use import removable
+from harness.store.runs import RunStore
+from harness.study.schema import Kept
+
+KEEPABLE: tuple[Kept, ...] = ("val", "last", "test", "checkpoint")
+GIGABYTE = 1e9
+
+
+def freed(directories: Sequence[Path], keep: Sequence[str], *, remove: bool) -> list[dict[str, Any]]:
+    """What goes of each finished cell, with its bytes; deleted only where `remove` is set.
+
+    Raises `StudyError` for a word in `keep` that names nothing, and `LockedError` while a cell is worked on.
+    """
+    kept = [each for each in KEEPABLE if each in keep]
+    if unknown := [word for word in keep if word not in KEEPABLE]:
+        raise StudyError([f"--keep {word}: must be one of {', '.join(KEEPABLE)}" for word in unknown])
+    found = []
+    for directory in directories:
+        for each in removable(RunStore(directory), kept):
+            if remove:
+                each.remove()
+            what = [f"model-{selection}" for selection in each.models]
+            what += ["checkpoint"] if each.checkpoint else []
+            found.append({"cell": str(each.run.directory), "what": what, "bytes": each.size})
+    return found
+
+
+def render(found: Sequence[dict[str, Any]], *, removed: bool) -> None:
+    """Print what goes, and how much that is."""
+    for each in found:
+        print(f"{each['cell']}: {', '.join(each['what'])} ({each['bytes'] / GIGABYTE:.3f} GB)")
+    total = sum(each["bytes"] for each in found) / GIGABYTE
+    if not found:
+        print("nothing to remove: finished runs keep what they need")
+    elif removed:
+        print(f"removed {total:.3f} GB; every score and record is still there")
+    else:
+        print(f"{total:.3f} GB would be removed, and no score or record; add --yes to do it")
