@@ -1,4 +1,7 @@
-"""`verdicts.csv`: every comparison with the reference that a report makes, one row each, as numbers."""
+"""`verdicts.csv`: every comparison with the reference that a report makes, one row each, as numbers.
+
+The verdict itself is decided by `reports.statistics.judge`, that of a claim by `reports.claim_rules`.
+"""
 
 from __future__ import annotations
 

@@ -24,13 +24,8 @@ from harness.evaluate.metrics import NonFiniteFeatures
 from harness.machine import devices
 from harness.store.cell_run import CellRun
 from harness.study.schema import TrainSettings
-from harness.train.checkpoint import (
-    CheckpointTimer,
-    CheckpointWriter,
-    TrainingProgress,
-    pack,
-    unpack,
-)
+from harness.train.best_epoch import TrainingProgress
+from harness.train.checkpoint import CheckpointTimer, CheckpointWriter, pack, unpack
 from harness.train.epoch_hook import values_before_epoch
 from harness.train.epoch_stats import EpochStats, TrainingDiverged
 from harness.train.optimiser import make_optimiser, rate_factor, set_rates

@@ -23,7 +23,7 @@ from small_runs import (
 
 from harness.evaluate.features import scores
 from harness.machine.devices import make_fabric, use_deterministic_algorithms
-from harness.train.checkpoint import BestEpoch, TrainingProgress
+from harness.train.best_epoch import BestEpoch, TrainingProgress
 from harness.train.loop import Trainer, TrainingDiverged, TrainingOptions, train
 from harness.train.optimiser import make_optimiser, rate_factor, schedule, set_rates
 from methods.base import Method

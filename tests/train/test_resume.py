@@ -22,7 +22,8 @@ from small_runs import (
 )
 
 from harness.store.cell_run import CellRun
-from harness.train.checkpoint import CheckpointTimer, CheckpointWriter, TrainingProgress, pack
+from harness.train.best_epoch import TrainingProgress
+from harness.train.checkpoint import CheckpointTimer, CheckpointWriter, pack
 from harness.train.loop import TrainingOptions
 
 EVERY_STEP = TrainingOptions(report_seconds=0, checkpoint_minutes=0)
