@@ -40,3 +40,24 @@ def import_(
         scores = read_scores(file) if qrels is None else read_trec(file, qrels)
         made = import_scores(scores, method, dataset, seed, into, root)
     answer(made.plain(), as_json, lambda: render(made))
+
+
+@exchange_app.command()
+def compare(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=FILE[,FILE]…", help="Files of scores; several of a method are its seeds."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; default: runs/compare-… by the files' content.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verdicts between files of scores: no study, no dataset, no torch."""
+    with refusals():
+        from harness.exchange.comparing import compare_files, render
+
+        compared = compare_files(files, out)
+    answer(compared.plain(), as_json, lambda: render(compared))

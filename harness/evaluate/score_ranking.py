@@ -193,8 +193,7 @@ def _count_before(block: Scores, index: Integers, present: NDArray[np.bool_]) ->
     for row, slot in zip(*map(np.ndarray.tolist, np.nonzero(present)), strict=True):
         line, own = block[row], index[row, slot]
         score = line[own]
-        earlier = np.count_nonzero(line[:own] == score)
-        counts[row, slot] = np.count_nonzero(line > score) + earlier
+        counts[row, slot] = np.count_nonzero(line[:own] >= score) + np.count_nonzero(line[own:] > score)
     return counts
 
 

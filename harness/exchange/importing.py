@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.evaluate.score_ranking import RankedQueries, rank_features, rank_similarity
 from harness.exchange.score_files import ScoreFile
 from harness.exchange.targets import Target, find_target, fitted, self_contained
@@ -26,7 +24,8 @@ from harness.study.schema import Select, TrainSettings
 
 UNKNOWN = ("how its epoch was chosen", "what it was trained on", "its settings", "what its seeds set")
 """What is not known of a model that was trained elsewhere."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""What a method or a dataset can be called: the name becomes a part of a folder's."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,13 @@ def import_scores(
     study = store.study()
     target, why = find_target(dataset, data_root, store, study.get("subset"))
     target = target or self_contained(dataset, file, why)
-    return keep(fitted(file, target), target, method, seed, store)
+    file = fitted(file, target)
+    return keep(file, target, method, seed, store, ranked_both_ways(file, target))
 
 
 def _wrong_names(method: str, dataset: str, seed: int) -> Iterator[str]:
     for option, name in (("--method", method), ("--dataset", dataset)):
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             yield f"{option}: must be a folder's name: letters, digits, '.', '_', '+' and '-'; got {name!r}"
     if seed < 0:
         yield f"--seed: must be 0 or more, got {seed}"
@@ -94,8 +94,15 @@ def _taken(store: RunStore, method: str, dataset: str, seed: int) -> Iterator[st
             )
 
 
-def keep(file: ScoreFile, target: Target, method: str, seed: int, store: RunStore) -> ImportedCell:
-    """Rank, score and store a file that fits its target; what an earlier import kept in its place stays."""
+def keep(
+    file: ScoreFile,
+    target: Target,
+    method: str,
+    seed: int,
+    store: RunStore,
+    ranked: Mapping[Direction, RankedQueries],
+) -> ImportedCell:
+    """Store the records of a file that fits its target; what an earlier import kept in its place stays."""
     study = store.study()
     # What it is compared with; its own recipe is not known.
     preset, recipe = (
@@ -120,7 +127,6 @@ def keep(file: ScoreFile, target: Target, method: str, seed: int, store: RunStor
         imported=file.sha256,
     )
     parts = cell.parts(target.fingerprint, {})
-    ranked = ranked_both_ways(file, target)
     _prepare(store, method, target.name)
     run = store.open(
         cell,
@@ -215,10 +221,3 @@ def render(made: ImportedCell) -> None:
     for note in made.target.notes:
         print(f"  {note}")
     print(f"  trained elsewhere; not known: {', '.join(UNKNOWN)}")
-
-
-def same_split(first: Target, second: Target) -> bool:
-    """Whether two targets have the same people in the same order."""
-    return np.array_equal(first.query_person, second.query_person) and np.array_equal(
-        first.gallery_person, second.gallery_person
-    )

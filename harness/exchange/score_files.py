@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,10 @@ class ScoreFile:
     def _side(features: Array | None) -> Array:
         assert features is not None
         return features
+
+    def without_scores(self) -> ScoreFile:
+        """The same without features and similarities, which may be large."""
+        return replace(self, text=None, image=None, similarity=None)
 
     def reordered(self, query: Array, gallery: Array) -> ScoreFile:
         """The same with row `query[i]` at place i, and likewise for the gallery.

@@ -105,6 +105,7 @@ OTHERWISE: dict[str, Any] = {
     "subset": 9,
     "select": Select(metric="mAP"),
     "tie_order": "released",
+    "imported": "5" * 64,
 }
 """Another value of each field of a cell that a number can depend on, beside its settings."""
 BESIDE: dict[str, Any] = {
