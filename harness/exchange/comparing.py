@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +43,7 @@ class Compared:
     page: Path
     text: str
     methods: Mapping[str, list[dict[str, Any]]]
-    verdicts: list[dict[str, object]]
+    verdicts: list[dict[str, Any]]
 
     def plain(self) -> dict[str, Any]:
         """As printed by `--json`."""
@@ -139,9 +141,6 @@ def _ranked(methods: Mapping[str, Sequence[Path]]) -> tuple[Target, dict[str, Ru
 
 def _judged(store: RunStore) -> Compared:
     from reports.assemble import build
-    from reports.comparison import ComparisonOptions, comparison_groups
-    from reports.stored_runs import read
-    from reports.verdicts import verdict_rows
 
     report = build([store.directory])
     methods: dict[str, list[dict[str, Any]]] = {}
@@ -149,8 +148,18 @@ def _judged(store: RunStore) -> Compared:
         if row["direction"] == "t2i":
             scores = {str(name): float(row[name]) for name in METRICS}
             methods.setdefault(row["method"], []).append({"seed": row["seed"], **scores})
-    verdicts = verdict_rows(comparison_groups(read([store.directory]), ComparisonOptions()))
+    with (store.directory / "verdicts.csv").open(encoding="utf-8", newline="") as table:
+        verdicts = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(table)]
     return Compared(report.path, report.table_text, methods, verdicts)
+
+
+def _number(text: str) -> float | str:
+    """A value of a table: a number where it is one, and finite; JSON has no others."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
 
 
 def render(compared: Compared) -> None:
