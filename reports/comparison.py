@@ -95,10 +95,9 @@ class ComparisonGroup:
         return int(self.person.max()) + 1
 
     @property
-    def common_seeds(self) -> int | None:
-        """How many seeds every method that trains has; None where they differ."""
-        counts = {len(method.cells) for method in self.methods.values() if not method.untrained}
-        return counts.pop() if len(counts) == 1 else None
+    def most_seeds(self) -> int:
+        """The largest number of seeds that a method that trains has; 0 without one."""
+        return max((len(method.cells) for method in self.methods.values() if not method.untrained), default=0)
 
     @cached_property
     def blocks(self) -> Mapping[str, ScoreBlock]:

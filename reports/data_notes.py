@@ -16,7 +16,10 @@ def data_notes(cells: Iterable[CellView], targets: Iterable[str]) -> tuple[str, 
     held = list(cells)
     return tuple(
         dict.fromkeys(
-            f"{target}: {text}" for target in targets for cell in held for text in _said(cell, target)
+            text if text.startswith(f"{target}: ") else f"{target}: {text}"
+            for target in targets
+            for cell in held
+            for text in _said(cell, target)
         )
     )
 

@@ -116,21 +116,20 @@ def judged_difference(item: Comparison, link: str = "") -> TableCell:
     return TableCell(shown.text, shown.sort, link, shown.note, flag, KINDS[item.verdict], word=item.verdict)
 
 
-def flags_as_note(table: Table, seeds: int | None) -> Table:
-    """The table with one note in place of its marks, where all methods that train have so few `seeds`.
-
-    None stands for numbers of seeds that differ: the marks stay.
+def flags_as_note(table: Table, most: int) -> Table:
+    """The table with one note in place of its marks, where no method that trains has more than `most` seeds
+    and those are few; methods with fewer keep their mark.
     """
-    if seeds is None or seeds >= FEW_SEEDS:
-        return table
-    common = plural(seeds, "seed")
+    common = plural(most, "seed")
     rows = tuple(
         tuple(replace(cell, flag="") if cell.flag == common else cell for cell in row) for row in table.rows
     )
-    if rows == table.rows:
+    if most >= FEW_SEEDS or rows == table.rows:
         return table
-    verdict = ", and allow no verdict" if seeds == 1 else ""
-    note = f"All numbers of trained methods come from {common}: their spread is a guess{verdict}."
+    others = any(cell.flag.endswith(("seed", "seeds")) for row in rows for cell in row)
+    marked = ", where not marked otherwise" if others else ""
+    verdict = ", and allow no verdict" if most == 1 else ""
+    note = f"Numbers of trained methods come from {common}{marked}: their spread is a guess{verdict}."
     return replace(table, rows=rows, notes=(*table.notes, note))
 
 

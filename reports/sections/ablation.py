@@ -25,7 +25,7 @@ from reports.formatting import (
 )
 from reports.sections.all_tests import tests_table
 from reports.sections.elsewhere import marked
-from reports.statistics import Scope
+from reports.statistics import FEW_SEEDS, Scope
 
 SHOWN = ("R1", "R5", "R10", "mAP", "mINP")
 
@@ -76,7 +76,7 @@ def result_table(context: ReportContext, group: ComparisonGroup, metric: str) ->
         (*_notes(group, metric), *notes),
         data_notes=context.data_notes(group),
     )
-    return flags_as_note(table, group.common_seeds)
+    return flags_as_note(table, group.most_seeds)
 
 
 def _columns(reference: str, metric: str) -> tuple[Column, ...]:
@@ -108,13 +108,13 @@ def _notes(group: ComparisonGroup, metric: str) -> tuple[str, ...]:
         {
             len(method.cells)
             for method in group.methods.values()
-            if not method.untrained and len(method.cells) < 3
+            if not method.untrained and len(method.cells) < FEW_SEEDS
         }
     )
     notes = ["± is the standard deviation over seeds."]
     if group.against_reference:
         notes.append(_tests_note(group, metric))
-    if few and group.common_seeds is None:
+    if few and group.most_seeds >= FEW_SEEDS:
         notes.append(
             "Numbers marked with their seeds come from fewer than 3: their spread is a guess"
             + (", and one seed allows no verdict." if 1 in few else ".")
@@ -255,4 +255,4 @@ def _pairs_table(context: ReportContext, group: ComparisonGroup) -> Table:
     note = f"Exploratory, a family of its own: Holm over {plural(len(rows), 'pair')}, for each metric."
     title = f"All other pairs on {group.evaluation.title}"
     table = Table(f"pairs-{group.evaluation.key}", title, columns, tuple(rows), (note,), folded=True)
-    return flags_as_note(table, group.common_seeds)
+    return flags_as_note(table, group.most_seeds)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.cell_views import ALTERED, CellView, Evaluation
 from reports.context import ReportContext, runs_anchor, state
 from reports.document import Block, Column, Prose, Section, Table, TableCell, TemplateBlock
-from reports.formatting import number, plural
+from reports.formatting import listed, number, plural
 
 ALARMING = ("failed", ALTERED)
 """What a reader should look into before anything else."""
@@ -79,10 +79,32 @@ def _groups(context: ReportContext, common: Mapping[str, str]) -> list[dict[str,
             "anchor": runs_anchor(preset, dataset, method, population),
             "title": f"{method} on {' '.join(filter(None, (dataset, population)))}",
             "preset": preset,
+            "differs": _differs(cells[0], groups.get((preset, dataset, population, order.reference), ())),
             "runs": [_run(cell, common) for cell in sorted(cells, key=lambda cell: cell.seed)],
         }
         for (preset, dataset, population, method), cells in groups.items()
     ]
+
+
+def _differs(cell: CellView, reference: Sequence[CellView]) -> str:
+    """In which settings a method differs from the reference, in a sentence; empty where in none."""
+    if not reference or reference[0].method == cell.method or not (cell.settings and reference[0].settings):
+        return ""
+    own, other = (
+        {name: shown(value) for name, value in one.settings.items()} for one in (cell, reference[0])
+    )
+    if not cell.trains:
+        return f"Is not trained, unlike {reference[0].method}."
+    parts = [
+        f"{name} {value} ({other[name]})"
+        for name, value in sorted(own.items())
+        if name in other and other[name] != value
+    ]
+    parts += [f"{name} {own[name]} (none)" for name in sorted(own.keys() - other.keys())]
+    parts += [f"no {name} ({other[name]})" for name in sorted(other.keys() - own.keys())]
+    return (
+        f"Unlike {reference[0].method}, whose settings stand in brackets: {listed(parts)}." if parts else ""
+    )
 
 
 def _run(cell: CellView, common: Mapping[str, str]) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from statistics import mean
-from typing import TYPE_CHECKING
 
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
@@ -16,18 +14,12 @@ from reports.ledger import tally
 from reports.power import comparisons, detectable
 from reports.sections.retrieval import first_query
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 MORE_SEEDS = (3, 5, 10, 20)
-PANELS = 3
-"""Datasets whose plots stand beside each other."""
 
 
 def blocks(context: ReportContext, outcome: str) -> list[Block]:
     """The outcome, its plots, what was decided, what would decide the rest, and one query."""
-    made: list[Block] = [Prose(outcome, "lead")]
-    made += [plot for groups in _plots(context) if (plot := forest_plot(context, groups)) is not None]
+    made: list[Block] = [Prose(outcome, "lead"), *_plots(context)]
     decided = " ".join(filter(None, (_decided(context), tally(context.rulings))))
     if decided:
         made.append(Prose(decided, "decided"))
@@ -37,74 +29,58 @@ def blocks(context: ReportContext, outcome: str) -> list[Block]:
     return made
 
 
-def _plots(context: ReportContext) -> list[list[ComparisonGroup]]:
-    """The groups that share a plot: those of a preset with the same methods, a few at a time."""
-    with_rows = [group for group in context.same_dataset if _rows(group)]
-    by_rows: dict[tuple[object, ...], list[ComparisonGroup]] = {}
-    for group in with_rows:
-        by_rows.setdefault((group.evaluation.preset, group.reference, *_rows(group)), []).append(group)
-    return [
-        alike[start : start + PANELS] for alike in by_rows.values() for start in range(0, len(alike), PANELS)
-    ]
-
-
-def _rows(group: ComparisonGroup) -> list[str]:
-    return [method for method, metric in group.against_reference if metric == "R1"]
-
-
-def forest_plot(context: ReportContext, groups: Sequence[ComparisonGroup]) -> Figure | None:
-    """Every method's difference to the reference with its verdict; None without a comparison.
-
-    One dataset has a panel for each metric; several have one of R1 each.
-    """
-    if not groups or not (rows := _rows(groups[0])):
-        return None
-    first, single = groups[0], len(groups) == 1
-    panels = [(group, metric) for group in groups for metric in (METRICS if single else METRICS[:1])]
-    size = (4.3 * max(2, len(panels)) if len(panels) < 3 else 3.6 * len(panels), 0.62 + 0.26 * len(rows))
-    titles = listed([group.evaluation.title for group in groups])
-    with context.figure_writer.axes(1, len(panels), size, sharey=True) as (drawing, grid):
-        outside = [
-            _panel(axes, group, metric, rows, "" if single else group.evaluation.title)
-            for axes, (group, metric) in zip(grid[0], panels, strict=True)
-        ]
-        return context.figure_writer.finish(
-            drawing,
-            "forest-" + "-".join(group.evaluation.key for group in groups),
-            f"Differences to {first.reference} on {titles} with 95 % intervals and verdicts; "
-            "the numbers are in the table",
-            f"{titles}: difference of every method to {first.reference} with its 95 % interval. Band: "
-            f"±{first.options.margin:g} points, within which methods count as tied."
-            + (" An arrow at the edge: outside the plot, with its value." if any(outside) else ""),
-        )
-
-
-def _panel(axes: Axes, group: ComparisonGroup, metric: str, rows: Sequence[str], title: str) -> bool:
-    """Draw one panel; whether a difference lies outside it."""
-    items = [group.against_reference[method, metric] for method in rows]
-    values = [(item.estimate.value, item.estimate.low, item.estimate.high) for item in items]
-    outside = forest(
-        axes,
-        rows,
-        values,
-        [item.verdict for item in items],
-        margin=group.options.margin,
-        xlabel=f"{metric}, points against {group.reference}",
-        limits_from=_near(group, metric) or values,
-        words=True,
+def _plots(context: ReportContext) -> list[Block]:
+    """A plot of R1 for every dataset, of one dataset also of mAP, and how to read them."""
+    groups = [group for group in context.same_dataset if group.against_reference]
+    if not groups:
+        return []
+    metrics = METRICS if len(groups) == 1 else METRICS[:1]
+    width = 4.1 if len(groups) < 3 else 3.5
+    drawn = [forest_plot(context, group, metric, width) for group in groups for metric in metrics]
+    margins = listed([f"±{margin:g}" for margin in dict.fromkeys(group.options.margin for group in groups)])
+    outside = (
+        " An arrow at the edge: outside the plot, with its value." if any(cut for _, cut in drawn) else ""
     )
-    if title:
+    how = (
+        f"Difference of every method to {listed(list(dict.fromkeys(group.reference for group in groups)))} "
+        f"with its 95 % interval. Band: {margins} points, within which methods count as tied.{outside}"
+    )
+    return [*(figure for figure, _ in drawn), Prose(how, "note")]
+
+
+def forest_plot(
+    context: ReportContext, group: ComparisonGroup, metric: str, width: float
+) -> tuple[Figure, bool]:
+    """Every method's difference to the reference with its verdict; whether any lies outside the plot."""
+    items = {method: item for (method, of), item in group.against_reference.items() if of == metric}
+    values = [(item.value, item.low, item.high) for item in items.values()]
+    near = [(item.value, item.low, item.high) for method, item in items.items() if _trains(group, method)]
+    title = group.evaluation.title
+    with context.figure_writer.axes(1, 1, (width, 0.82 + 0.26 * len(items))) as (drawing, grid):
+        axes = grid[0][0]
+        outside = forest(
+            axes,
+            list(items),
+            values,
+            [item.verdict for item in items.values()],
+            margin=group.options.margin,
+            xlabel=f"{metric}, points against {group.reference}",
+            limits_from=near or values,
+            words=True,
+        )
         axes.set_title(title)
-    return outside
+        figure = context.figure_writer.finish(
+            drawing,
+            f"forest-{'' if metric == METRICS[0] else metric.lower() + '-'}{group.evaluation.key}",
+            f"{metric}: differences to {group.reference} on {title} with 95 % intervals and verdicts; the "
+            "numbers are in the table",
+            "",
+        )
+    return figure, outside
 
 
-def _near(group: ComparisonGroup, metric: str) -> list[tuple[float, float, float]]:
-    """The differences that a plot's limits must hold: those of methods that train."""
-    return [
-        (item.estimate.value, item.estimate.low, item.estimate.high)
-        for (method, of), item in group.against_reference.items()
-        if of == metric and not group.methods[method].untrained
-    ]
+def _trains(group: ComparisonGroup, method: str) -> bool:
+    return not group.methods[method].untrained
 
 
 def _decided(context: ReportContext) -> str:

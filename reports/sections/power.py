@@ -10,7 +10,7 @@ from reports.comparison import ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import flags_as_note, mean_of, missing, number, plural
-from reports.power import comparisons, detectable
+from reports.power import comparisons, detectable, measured
 from reports.statistics import FEW_SEEDS
 
 
@@ -69,9 +69,7 @@ def _size(group: ComparisonGroup, **design: int) -> TableCell:
 
 def _fewest(groups: Sequence[ComparisonGroup]) -> tuple[str, ...]:
     """A note where the variances come from few seeds; nothing where they do not."""
-    seeds = [
-        group.blocks["R1"].own_parts(name).seeds for group in groups for name in group.blocks["R1"].trained
-    ]
+    seeds = [count for group in groups for count, _ in measured(group)]
     fewest = min(seeds, default=FEW_SEEDS)
     if fewest >= FEW_SEEDS:
         return ()
@@ -94,7 +92,7 @@ def _decomposition(context: ReportContext, group: ComparisonGroup) -> Table:
     title = f"Where the uncertainty comes from on {group.evaluation.title}"
     note = "Points of R1. 0.00 from seeds: they differ by no more than noise on single people explains."
     table = Table(f"variance-{group.evaluation.key}", title, columns, rows, (note,))
-    return flags_as_note(table, group.common_seeds)
+    return flags_as_note(table, group.most_seeds)
 
 
 def _uncertainty(context: ReportContext, group: ComparisonGroup, method: str) -> tuple[TableCell, ...]:

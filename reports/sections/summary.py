@@ -13,6 +13,7 @@ from reports.context import ReportContext, state
 from reports.document import Block, Column, Section, Table, TableCell, TemplateBlock
 from reports.formatting import (
     difference_value,
+    flags_as_note,
     interval,
     judged_difference,
     listed,
@@ -276,7 +277,9 @@ def _overview(context: ReportContext, preset: str) -> Table:
         rows.append((elsewhere.marked(context, method, name), *cells))
     title = f"R1, {context.chosen}" + ("" if preset == "clean" else f", {protocol_in_words(preset)}")
     notes = ("▲ better, ▼ worse, = tied, ? cannot tell.",) if len(homes) > 1 else ()
-    return Table(f"overview-{preset}", title, tuple(columns), tuple(rows), notes)
+    table = Table(f"overview-{preset}", title, tuple(columns), tuple(rows), notes)
+    most = {group.most_seeds for group in homes}
+    return flags_as_note(table, most.pop()) if len(most) == 1 else table
 
 
 def _places(

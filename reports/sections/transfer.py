@@ -14,7 +14,7 @@ from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import INK
 from reports.formatting import flags_as_note, interval, missing, number, plural
-from reports.sections.ablation import judged_row
+from reports.sections.ablation import judged_row, quoted_column
 from reports.statistics import Estimate, Sample, drop, retention
 
 LEAKAGE_FILE = LEAKAGE
@@ -110,37 +110,39 @@ def _samples(
 
 def _table(context: ReportContext, group: ComparisonGroup, metric: str) -> Table:
     """Score, loss and retention of every method on one pair of datasets."""
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("Method", "left"),
         Column(metric, help="with its 95 % interval"),
-        Column("At home"),
-        Column("Drop", help="at home minus away, with its 95 % interval"),
-        Column("Retention", help="away ÷ at home, with its 95 % interval"),
         Column("Verdict", "left", help="for new people, after Holm's correction over this table"),
         Column(f"to {group.reference}", help="for new people, with its 95 % interval"),
         Column("p", help="after Holm's correction over this table"),
-        Column("Published"),
+        Column("At home"),
+        Column("Drop", help="at home minus away, with its 95 % interval"),
+        Column("Retention", help="away ÷ at home, with its 95 % interval"),
     )
-    rows = tuple(_row(context, group, method, metric) for method in context.methods_of(group))
+    methods = context.methods_of(group)
+    rows = [_row(context, group, method, metric) for method in methods]
+    quoted, notes = quoted_column([_published(context, group, method, metric) for method in methods])
+    if quoted:
+        columns = (*columns, Column("Published"))
+        rows = [(*row, cell) for row, cell in zip(rows, quoted, strict=True)]
     table = Table(
         f"transfer-{metric.lower()}-{group.evaluation.key}",
         f"{metric}, {group.evaluation.title}",
         columns,
-        rows,
-        (*group.notes, "Exploratory: outside the primary family."),
+        tuple(rows),
+        (*group.notes, "Exploratory: outside the primary family.", *notes),
         data_notes=context.data_notes(group),
     )
-    return flags_as_note(table, group.common_seeds)
+    return flags_as_note(table, group.most_seeds)
 
 
 def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:
     link = context.link(group, method)
-    base, conditions = context.conditions(group, method)
-    published = context.published.transferred(base, conditions, metric)
     name = TableCell(method, method, link, kind="strong" if method == group.reference else "")
     if method not in group.methods:
         gap = context.gap(group, method)
-        return (name, *([gap] * 6), TableCell(gap.note, kind="missing"), published)
+        return (name, gap, TableCell(gap.note, kind="missing"), *([gap] * 5))
     mean = group.mean(method, metric)
     home = _home_of(context, group.evaluation)
     samples = _samples(home, group, method, metric) if home is not None else None
@@ -153,12 +155,16 @@ def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: st
     return (
         name,
         TableCell(f"{number(mean.value)} {interval(mean, sign=False)}", mean.value, link, flag=few),
+        *judged_row(group, method, metric, link, "people"),
         at_home,
         lost,
         kept,
-        *judged_row(group, method, metric, link, "people"),
-        published,
     )
+
+
+def _published(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> TableCell:
+    base, conditions = context.conditions(group, method)
+    return context.published.transferred(base, conditions, metric)
 
 
 def _estimate_value(estimate: Estimate, digits: int, link: str, unit: str = "") -> TableCell:
