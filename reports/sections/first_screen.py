@@ -43,7 +43,8 @@ def _plots(context: ReportContext) -> list[Block]:
     )
     how = (
         f"Difference of every method to {listed(list(dict.fromkeys(group.reference for group in groups)))} "
-        f"with its 95 % interval. Band: {margins} points, within which methods count as tied.{outside}"
+        f"for new people, with its 95 % interval. Band: {margins} points, within which methods "
+        f"count as tied.{outside}"
     )
     return [*(figure for figure, _ in drawn), Prose(how, "note")]
 
@@ -94,7 +95,7 @@ def _decided(context: ReportContext) -> str:
     if not verdicts:
         return ""
     decided = sum(verdict != "cannot tell" for verdict in verdicts)
-    return f"R1: {decided} of {plural(len(verdicts), 'comparison')} decided."
+    return f"R1: {decided} of {plural(len(verdicts), 'comparison')} decided for new people."
 
 
 def what_would_decide(context: ReportContext) -> list[Block]:
