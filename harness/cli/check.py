@@ -26,7 +26,7 @@ from harness.launch.disk import GIGABYTE, finished_bytes, run_bytes
 from harness.launch.launchers import open_launcher
 from harness.launch.units import LauncherError
 from harness.machine.errors import DataError, HarnessError, StoreError
-from harness.machine.files import nearest_folder
+from harness.machine.files import nearest_folder, why_not_writable
 from harness.registry import UnknownNameError
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -177,11 +177,8 @@ def _device_problems(cells: list[Cell], context: Context, options: LaunchOptions
 
 
 def _folder_problems(out: Path) -> Iterator[str]:
-    nearest = nearest_folder(out)
-    if not nearest.is_dir():
-        yield f"--out {out}: {nearest} is a file, not a folder"
-    elif not os.access(nearest, os.W_OK | os.X_OK):
-        yield f"--out {out}: {nearest} cannot be written"
+    if reason := why_not_writable(out):
+        yield f"--out {out}: {reason}"
 
 
 def _name_problems(cells: list[Cell]) -> Iterator[str]:

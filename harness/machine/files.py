@@ -53,6 +53,18 @@ def nearest_folder(path: Path) -> Path:
     return nearest
 
 
+def why_not_writable(folder: Path) -> str:
+    """Why no file can be made below a folder, tried in its nearest parent that exists; empty when one can."""
+    nearest = nearest_folder(folder)
+    if not nearest.is_dir():
+        return f"{nearest} is a file, not a folder"
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            return ""
+    except OSError as error:
+        return f"{nearest} cannot be written: {error.strerror or error}"
+
+
 def put_aside(path: Path) -> Path:
     """Give something damaged, file or folder, another name beside its own; which one."""
     aside = path.with_name(f"{path.name}.damaged")

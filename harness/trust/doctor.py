@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from packaging.requirements import Requirement
 
 from harness.launch.disk import GIGABYTE, study_disk
 from harness.machine import paths
-from harness.machine.files import nearest_folder
+from harness.machine.files import nearest_folder, why_not_writable
 from harness.study.study import Study, load_study
 from harness.trust import evidence
 
@@ -226,22 +225,12 @@ def _determinism() -> Iterator[Diagnosis]:
     yield Diagnosis("determinism", "ok", detail)
 
 
-def _writable(folder: Path) -> str | None:
-    """Why a file cannot be made below `folder`; tried in the nearest parent that exists."""
-    home = nearest_folder(folder)
-    try:
-        with tempfile.TemporaryFile(dir=home):
-            return None
-    except OSError as error:
-        return f"{home}: {error.strerror or error}"
-
-
 def _folders(out: Path) -> Iterator[Diagnosis]:
     for name, folder, remedy in (
         ("cache folder", paths.cache_dir(), "point HARNESS_CACHE at a folder you may write to"),
         ("output folder", out, "choose another with --out"),
     ):
-        refusal = _writable(folder)
+        refusal = why_not_writable(folder)
         yield Diagnosis(name, "fail" if refusal else "ok", refusal or str(folder), remedy if refusal else "")
 
 

@@ -130,8 +130,8 @@ def test_the_verb_prints_json_and_exits_1_where_the_demo_cannot_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "DEMO_DISK", 0.0)
-    for refusal, code in ((None, 0), ("no room", 1)):
-        monkeypatch.setattr(doctor, "_writable", lambda folder, refusal=refusal: refusal)
+    for refusal, code in (("", 0), ("no room", 1)):
+        monkeypatch.setattr(doctor, "why_not_writable", lambda folder, refusal=refusal: refusal)
         monkeypatch.setattr(doctor, "_devices", lambda: iter([Diagnosis("cpu", "ok", "cores of a test")]))
         done = CliRunner().invoke(app, ["doctor", "--json"])
         assert done.exit_code == code
