@@ -82,62 +82,80 @@ class Backbone(CLIP):  # type: ignore[misc]  # open_clip is untyped
         """The tokenizer that makes ids for this backbone."""
         return Tokenizer(self.config.vocab_size, self.config.context_length)
 
-    def _embed_patches(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Tokens [batch, 1 + visible, width] before the transformer: class token, then (visible) patches."""
+    def embed_patches(
+        self,
+        images: Tensor,
+        visible: Tensor | None = None,
+        replaced: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Tokens [batch, 1 + visible, width] before the transformer: class token, then (visible) patches.
+
+        `replaced`: which patches [batch, patches] bool give way to a token [width], before positions.
+        """
         visual = self.visual
         patches = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
+        if replaced is not None:
+            masked, token = replaced
+            patches = torch.where(masked.unsqueeze(-1), token.to(patches.dtype), patches)
         positions = visual.positional_embedding.to(patches.dtype)
         patches = patches + positions[1:]
         if visible is not None:
             patches = patches.gather(1, visible.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
-        first = (visual.class_embedding.to(patches.dtype) + positions[0]).expand(len(patches), 1, -1)
+        first = (visual.class_embedding.to(patches.dtype) + positions[0]).expand(patches.shape[0], 1, -1)
         tokens: Tensor = visual.ln_pre(torch.cat([first, patches], dim=1))
         return tokens
 
-    def _embed_words(self, captions: Tensor) -> Tensor:
+    def embed_words(self, captions: Tensor) -> Tensor:
         """Tokens [batch, tokens, width] before the transformer."""
         words = self.token_embedding(captions)
         tokens: Tensor = words + self.positional_embedding[: captions.shape[1]].to(words.dtype)
         return tokens
 
-    def _causal(self, captions: Tensor) -> Tensor:
+    def causal_mask(self, captions: Tensor) -> Tensor:
         """Causal mask [tokens, tokens] that is added to the scores of words."""
         mask: Tensor = self.attn_mask[: captions.shape[1], : captions.shape[1]]
         return mask
 
-    def _project_image(self, tokens: Tensor) -> Tensor:
+    def project_image(self, tokens: Tensor) -> Tensor:
+        """Tokens of the image transformer [batch, tokens, width] in the joint space."""
         projected: Tensor = self.visual.ln_post(tokens) @ self.visual.proj
         return projected
 
-    def _project_text(self, tokens: Tensor) -> Tensor:
+    def project_text(self, tokens: Tensor) -> Tensor:
+        """Tokens of the text transformer [batch, tokens, width] in the joint space."""
         projected: Tensor = self.ln_final(tokens) @ self.text_projection
         return projected
 
-    def image_tokens(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+    def image_tokens(
+        self,
+        images: Tensor,
+        visible: Tensor | None = None,
+        replaced: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """All tokens [batch, 1 + patches, embed_dim] after `ln_post` and projection; the class token first.
 
         With `visible` [batch, kept] (patch numbers) the transformer sees only those patches and the class
-        token.
+        token; with `replaced` a token [width] stands in place of the patches [batch, patches] that are true.
         """
-        return self._project_image(self.visual.transformer(self._embed_patches(images, visible)))
+        return self.project_image(self.visual.transformer(self.embed_patches(images, visible, replaced)))
 
     def text_tokens(self, captions: Tensor) -> Tensor:
         """All tokens [batch, tokens, embed_dim] after `ln_final` and projection, padding included."""
-        return self._project_text(
-            self.transformer(self._embed_words(captions), attn_mask=self._causal(captions))
+        return self.project_text(
+            self.transformer(self.embed_words(captions), attn_mask=self.causal_mask(captions))
         )
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """Features [batch, embed_dim] of images [batch, 3, height, width]."""
-        tokens = self._embed_patches(image)
+        tokens = self.embed_patches(image)
         first = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
-        features = self._project_image(encode_one_token(self.visual.transformer, tokens, first))
+        features = self.project_image(encode_one_token(self.visual.transformer, tokens, first))
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Features [batch, embed_dim] of token ids [batch, tokens]: the state at the end-of-text token."""
-        tokens, end = self._embed_words(text), text.argmax(dim=-1)
-        features = self._project_text(encode_one_token(self.transformer, tokens, end, self._causal(text)))
+        tokens, end = self.embed_words(text), text.argmax(dim=-1)
+        features = self.project_text(encode_one_token(self.transformer, tokens, end, self.causal_mask(text)))
         return F.normalize(features, dim=-1) if normalize else features
 
 
@@ -172,6 +190,14 @@ class DualEncoder(Method):
     def encode_text(self, captions: Tensor) -> Tensor:
         """Features [batch, embed_dim] of token ids [batch, tokens], not normalised."""
         return self.clip.encode_text(captions)
+
+    def plain_backbone(self) -> Backbone | None:
+        """A plain CLIP with the same features, for other programs; None where none has them."""
+        ours = type(self)
+        as_clip = (
+            ours.encode_image is DualEncoder.encode_image and ours.encode_text is DualEncoder.encode_text
+        )
+        return self.clip if as_clip else None
 
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Named scalar losses of the whole (global) batch."""

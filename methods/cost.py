@@ -84,9 +84,7 @@ def pass_gflop(
     batch = pairs_on_meta(method, pairs)
     if not backward:
         return gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions))) / pairs
-    noise = {
-        key: value.to("meta") for key, value in method.draw_noise(pairs, torch.Generator(), "cpu").items()
-    }
+    noise = noise_on_meta(method, pairs)
 
     def step() -> None:
         total = torch.stack(list(method(batch, noise).values())).sum()
@@ -100,10 +98,10 @@ def cost(name: str, backbone: str, image_size: tuple[int, int]) -> dict[str, Any
     method = build_on_meta(name, backbone, image_size)
     batch, parts = pairs_on_meta(method, PAIRS), dict(method.named_children())
     inference = gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions)))
-    noise = {
-        key: value.to("meta") for key, value in method.draw_noise(PAIRS, torch.Generator(), "cpu").items()
-    }
+    noise = noise_on_meta(method, PAIRS)
     training = gflop(lambda: method(batch, noise)) if method.trains else 0.0
+    if method.examines_pairs:  # once an epoch, as often as a step sees it
+        training += gflop(lambda: method.examine(batch, noise))
     millions = {part: parameters(module) / 1e6 for part, module in parts.items()}
     return {
         "method": name,
@@ -117,7 +115,8 @@ def cost(name: str, backbone: str, image_size: tuple[int, int]) -> dict[str, Any
 def cost_table(names: Iterable[str], backbone: str, image_size: tuple[int, int]) -> list[dict[str, Any]]:
     """Cost of each method: trained parameters in millions, whole and by part, and forward GFLOP per pair.
 
-    `training_gflop` is the forward pass of a training step (its backward pass costs about twice as much),
-    `inference_gflop` both encoders.  The losses between features, which grow with the batch, are negligible.
+    `training_gflop` is the forward pass of a training step (its backward pass costs about twice as much), and
+    of the pass before an epoch where the method has one; `inference_gflop` both encoders.  The losses between
+    features, which grow with the batch, are negligible.
     """
     return [cost(name, backbone, image_size) for name in names]

@@ -30,10 +30,18 @@ def sdm(image: Tensor, text: Tensor, person_ids: Tensor, temperature: float) -> 
     KL(softmax(cos/τ) ‖ same-person distribution), both ways, from features [batch, width] and `person_ids`
     [batch].
     """
-    logits = cosine_matrix(image, text) / temperature
-    same = same_person(person_ids).to(logits.dtype)
-    labels = torch.log(same / same.sum(dim=1, keepdim=True) + LABEL_FLOOR)
-    return _divergence(logits, labels) + _divergence(logits.T, labels)
+    cosine, same = cosine_matrix(image, text), same_person(person_ids)
+    return sdm_of_rows(cosine, same, temperature).mean() + sdm_of_rows(cosine.T, same, temperature).mean()
+
+
+def sdm_of_rows(cosine: Tensor, same: Tensor, temperature: float) -> Tensor:
+    """SDM of each anchor in one direction, [anchors].
+
+    `cosine` [anchors, items]; `same` [anchors, items] bool, whether the person is the same.
+    """
+    shares = same.to(cosine.dtype)
+    labels = torch.log(shares / shares.sum(dim=1, keepdim=True) + LABEL_FLOOR)
+    return _divergences(cosine / temperature, labels)
 
 
 def cmpm(image: Tensor, text: Tensor, person_ids: Tensor) -> Tensor:
@@ -46,13 +54,13 @@ def cmpm(image: Tensor, text: Tensor, person_ids: Tensor) -> Tensor:
     labels = torch.log(same / same.norm(dim=1, keepdim=True) + LABEL_FLOOR)
     image_to_text = image @ F.normalize(text, dim=-1).T
     text_to_image = text @ F.normalize(image, dim=-1).T
-    return _divergence(image_to_text, labels) + _divergence(text_to_image, labels)
+    return _divergences(image_to_text, labels).mean() + _divergences(text_to_image, labels).mean()
 
 
-def _divergence(logits: Tensor, log_labels: Tensor) -> Tensor:
-    """KL(softmax(logits) ‖ labels) of [rows, columns], mean over rows."""
+def _divergences(logits: Tensor, log_labels: Tensor) -> Tensor:
+    """KL(softmax(logits) ‖ labels) of each row of [rows, columns]."""
     log_predicted = F.log_softmax(logits, dim=1)
-    return (log_predicted.exp() * (log_predicted - log_labels)).sum(dim=1).mean()
+    return (log_predicted.exp() * (log_predicted - log_labels)).sum(dim=1)
 
 
 def itc(image: Tensor, text: Tensor, temperature: float) -> Tensor:

@@ -1,6 +1,4 @@
-"""Checkpoints of the authors' code, in and out: the released UIT (there: SEN) and IRRA layouts, and
-open_clip's.
-"""
+"""Checkpoints of the authors' codes: the released layouts of UIT (there: SEN), IRRA, RDE and VFE-TPS."""
 
 from __future__ import annotations
 
@@ -17,6 +15,9 @@ from harness.registry.settings import NoSettings
 from methods.backbones import BackboneConfig, config_from_raw
 from methods.blocks import heads_of
 from methods.clip import Backbone, DualEncoder, encoder_weights, load_weights
+from methods.released_rde import NEVER_USED as _RDE_NEVER_USED
+from methods.released_rde import PARTS as _RDE_PARTS
+from methods.released_rde import is_rde, with_selection
 from methods.restoration import sincos_positions
 from methods.uit import ZeroShot
 from methods.weight_files import read_state
@@ -33,7 +34,12 @@ _IRRA_PARTS = (
     *("classifier.", "cross_attn.", "cross_modal_transformer.", "cross_attn_mlm."),
     *("cross_modal_transformer_mlm.", "ln_pre_t.", "ln_pre_i.", "ln_post.", "mlm_head."),
 )
+_VFE_PARTS = (
+    *("classifier.", "mask_token", "cross_attention_image.", "cross_modal_transformer_image."),
+    *("image_ln_pre_t.", "image_ln_pre_i.", "image_ln_post.", "decoder.0."),
+)
 """What the released codes keep beside both encoders, for training only."""
+_ALL_PARTS = (*_UIT_PARTS, *_IRRA_PARTS, *_VFE_PARTS, *_RDE_PARTS)
 _ENCODERS = (
     *("visual.conv1.weight", "visual.class_embedding", "visual.positional_embedding", "visual.proj"),
     *("positional_embedding", "text_projection", "token_embedding.weight", "ln_final.weight"),
@@ -50,7 +56,7 @@ class ReleasedCheckpoint:
     """What a released checkpoint holds that evaluation needs, and what was left out."""
 
     encoder: DualEncoder
-    """Both encoders, ready to evaluate."""
+    """The model as it encodes images and captions, ready to evaluate."""
     layout: str
     """What it is, as far as its names tell: `released UIT checkpoint`, `released IRRA checkpoint`, …"""
     image_size: tuple[int, int]
@@ -60,7 +66,7 @@ class ReleasedCheckpoint:
 
 
 def is_released(state: Mapping[str, Tensor]) -> bool:
-    """Whether weights by name follow the released UIT/SEN or IRRA layout."""
+    """Whether weights by name follow the released codes' layout: all of them name the encoders as IRRA."""
     return "base_model.visual.conv1.weight" in state
 
 
@@ -144,9 +150,10 @@ def _infer_grid(patches: int, patch: int, width: int, positions: Tensor | None) 
 def load_released(
     file: Path, image_size: tuple[int, int] | None = None, ignore: Sequence[str] = ()
 ) -> ReleasedCheckpoint:
-    """Both encoders of a checkpoint in the released UIT/SEN or IRRA layout, ready to evaluate on any dataset.
+    """The model of a checkpoint in one of the released layouts, ready to evaluate on any dataset.
 
-    Heads are left out, so the number of training persons does not matter. No code of the file is run.
+    Heads of training are left out, so the number of training persons does not matter. No code of the file is
+    run.
     Raises ValueError when the file is not such a checkpoint.
     """
     return from_state(read_state(file), image_size, ignore, source=str(file))
@@ -160,21 +167,30 @@ def from_state(
 ) -> ReleasedCheckpoint:
     """`load_released` for weights already read.
 
-    Weights that neither released code has are refused, since what they did to the features is not known;
+    Weights that no released code has are refused, since what they did to the features is not known;
     `ignore` has the starts of names that may be left out all the same.
     """
     if not is_released(state):
-        raise ValueError(f"{source}: not in the released UIT/SEN or IRRA layout (no base_model.visual)")
+        layouts = "UIT/SEN, IRRA, RDE or VFE-TPS"
+        raise ValueError(f"{source}: not in the released {layouts} layout (no base_model.visual)")
     try:
         layout = _layout(state, ignore)
         config, size = infer_sizes(state, image_size)
         _check_size(state, config, size)
         backbone = Backbone(config, size)
         load_weights(backbone, {name: value.float() for name, value in encoder_weights(state).items()})
+        encoder: DualEncoder = ZeroShot(NoSettings(), backbone=backbone, identities=0, image_size=size)
+        if _selects_tokens(state, ignore):
+            encoder = with_selection(backbone, state, size)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    encoder = ZeroShot(NoSettings(), backbone=backbone, identities=0, image_size=size)
     return ReleasedCheckpoint(encoder.eval(), layout, size, _skipped(state, ignore))
+
+
+def _selects_tokens(state: Mapping[str, Tensor], ignore: Sequence[str]) -> bool:
+    """Whether the features are RDE's two embeddings: its token selection is there, and not to be ignored."""
+    asked = tuple(ignore)
+    return is_rde(state) and not any(name.startswith(asked) for name in state if name.startswith(_RDE_PARTS))
 
 
 def _layout(state: Mapping[str, Tensor], ignore: Sequence[str]) -> str:
@@ -182,16 +198,20 @@ def _layout(state: Mapping[str, Tensor], ignore: Sequence[str]) -> str:
     beside = [name for name in state if not name.startswith("base_model.")]
     ignored = [name for name in beside if name.startswith(tuple(ignore))]
     known = [name for name in beside if name not in ignored]
-    foreign = [name for name in known if not name.startswith((*_UIT_PARTS, *_IRRA_PARTS))]
+    foreign = [name for name in known if not name.startswith(_ALL_PARTS)]
     if foreign:
         parts = dict.fromkeys(name.split(".")[0] for name in foreign)
         options = " ".join(f"--ignore {part}." for part in parts)
         raise ValueError(
-            f"weights that neither released code has: {', '.join(parts)}; without them the features may not "
+            f"weights that no released code has: {', '.join(parts)}; without them the features may not "
             f"be the model's. To leave them out: {options}"
         )
     if ignored:
         return "encoders of another code in the released layout"
+    if any(name.startswith(_RDE_PARTS) for name in known):
+        return "released RDE checkpoint"
+    if any(name.startswith("cross_attention_image.") for name in known):
+        return "released VFE-TPS checkpoint"
     if any(name.startswith(("decoder_pred.", "decoder_embed.")) for name in known):
         return "released UIT checkpoint"
     if all(name.startswith(_IRRA_PARTS) for name in known) and any(
@@ -212,16 +232,23 @@ def _check_size(state: Mapping[str, Tensor], config: BackboneConfig, size: tuple
 
 def _skipped(state: Mapping[str, Tensor], ignore: Sequence[str]) -> tuple[str, ...]:
     """What evaluation does without, one line per part: its name, why, and how many weights."""
-    parts: dict[str, int] = {}
+    parts: dict[tuple[str, str], int] = {}
     for name, value in state.items():
-        if not name.startswith("base_model."):
-            part = name.split(".")[0]
+        why = _why_skipped(name, ignore, _selects_tokens(state, ignore))
+        if why:
+            part = (name.split(".")[0], why)
             parts[part] = parts.get(part, 0) + value.numel()
-    unused = tuple(name.removesuffix(".") for name in _NEVER_USED)
+    return tuple(f"{part} ({count:,} weights): {why}" for (part, why), count in parts.items())
 
-    def why(part: str) -> str:
-        if f"{part}.".startswith(tuple(ignore)):
-            return "left out as asked; the features may not be the model's"
-        return "never used by the released code" if part in unused else "training only"
 
-    return tuple(f"{part} ({count:,} weights): {why(part)}" for part, count in parts.items())
+def _why_skipped(name: str, ignore: Sequence[str], selects: bool) -> str:
+    """Why a weight is not loaded, by whether the model `selects` tokens; empty for one that is."""
+    if name.startswith("base_model."):
+        return ""
+    if name.startswith(tuple(ignore)):
+        return "left out as asked; the features may not be the model's"
+    if name.startswith((*_NEVER_USED, *_RDE_NEVER_USED)):
+        return "never used by the released code"
+    if name.startswith(_RDE_PARTS):
+        return "" if selects else "left out with the rest of the token selection"
+    return "training only"

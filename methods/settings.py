@@ -14,10 +14,42 @@ from pydantic import BaseModel, ConfigDict, Field
 Masking = Literal["uniform", "by_tag"]
 
 
-class UITSettings(BaseModel):
-    """Switches and hyper-parameters of UIT and of everything built from its parts."""
+class MethodSettings(BaseModel):
+    """Settings of a method: typed, documented, unknown names refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TemperatureSettings(MethodSettings):
+    """The temperature of losses between features, one meaning for every method."""
+
+    temperature: float = Field(0.02, gt=0)
+    """Divides cosine similarities in SDM, ITC and the soft mining losses; fixed, never learned."""
+
+
+class MatchingSettings(TemperatureSettings):
+    """What methods with SDM, identities and a decoder have in common."""
+
+    decoder_depth: int = Field(4, ge=1)
+    """Self-attention blocks behind the cross-attention of TIR, of MLM and of masked image modelling."""
+    sdm_weight: float = Field(1.0, ge=0)
+    """Weight of the SDM loss."""
+    identity_weight: float = Field(1.0, ge=0)
+    """Weight of the identity loss."""
+
+
+class TALSettings(MethodSettings):
+    """The numbers of TAL, wherever it is a loss."""
+
+    tal_margin: float = Field(0.1, ge=0)
+    """Margin of TAL, as published."""
+    tal_temperature: float = Field(0.015, gt=0)
+    """Temperature of TAL, as published."""
+
+
+class UITSettings(MatchingSettings, TALSettings):
+    """Switches and hyper-parameters of UIT and of everything built from its parts."""
+
     rate_groups: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {
             "classifier": ("classifier.",),
@@ -44,21 +76,13 @@ class UITSettings(BaseModel):
     cmpm: bool = False
     """Cross-modal projection matching."""
 
-    temperature: float = Field(0.02, gt=0)
-    """Divides cosine similarities in SDM, ITC and the soft mining losses; fixed, never learned."""
     margin: float = Field(0.05, ge=0)
     """Margin of the triplet losses, in cosine distance."""
     mask_ratio: float = Field(0.7, gt=0, lt=1)
     """Share of image patches hidden from TIR."""
     augmentation_probability: float = Field(0.2, ge=0, le=1)
     """Probability that a training caption is augmented."""
-    decoder_depth: int = Field(4, ge=1)
-    """Self-attention blocks behind the cross-attention of TIR and of MLM."""
 
-    sdm_weight: float = Field(1.0, ge=0)
-    """Weight of the SDM loss."""
-    identity_weight: float = Field(1.0, ge=0)
-    """Weight of the identity loss."""
     restoration_weight: float = Field(10.0, ge=0)
     """Weight of the TIR loss."""
     cmt_weight: float = Field(10.0, ge=0)
@@ -80,10 +104,6 @@ class UITSettings(BaseModel):
         "info_nce",
     ] = "triplet"
     """Hard mining: the paper's triplet, or an alternative to compare it with (`all_negatives`: TAL)."""
-    tal_margin: float = Field(0.1, ge=0)
-    """Margin of TAL (`cmt_mining: all_negatives`), as published."""
-    tal_temperature: float = Field(0.015, gt=0)
-    """Temperature of TAL, as published."""
     tal_reduction: Literal["mean", "sum"] = "mean"
     """TAL over the pairs of a batch: their mean, or their sum as its authors have it."""
     cmt_positive: Literal["weakest", "own_pair"] = "weakest"

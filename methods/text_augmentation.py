@@ -19,6 +19,8 @@ Augmentation = Literal["pruning", "deletion", "swap", "masking"]
 DELETED = 0.1  # share of words; EDA's alpha
 SWAPS = 2  # EDA's alpha times a caption of about twenty words
 MASKED = 0.15
+CORRUPTED_AS_MASK, CORRUPTED_AS_RANDOM, CORRUPTED_AS_GONE = 0.12, 0.04, 0.04
+"""What RDE does to a word, each with its probability."""
 
 
 def draw_augmentation(
@@ -78,3 +80,23 @@ def swap_words(captions: Tensor, content: Tensor, noise: Noise, vocab_size: int)
 def _swap(row: Tensor, first: Tensor, second: Tensor) -> Tensor:
     swapped = row.scatter(1, first, row.gather(1, second))
     return swapped.scatter(1, second, row.gather(1, first))
+
+
+def corrupt_words(captions: Tensor, noise: Noise, vocab_size: int) -> Tensor:
+    """RDE's augmentation: 12 % of the words are masked, 4 % replaced by random words, 4 % removed.
+
+    Words are drawn independently, so a caption may lose all of them. What follows a removed word moves up.
+
+    Args:
+        captions: [batch, tokens] int64.
+        noise: `corrupt_kind` and `corrupt_word`, uniform in [0, 1), each [batch, tokens].
+        vocab_size: size of the vocabulary; its last three ids are mask, start and end.
+    """
+    words, kind = is_word(captions, vocab_size), noise["corrupt_kind"]
+    as_random = CORRUPTED_AS_MASK + CORRUPTED_AS_RANDOM
+    random_words = 1 + (noise["corrupt_word"] * (vocab_size - 4)).long().clamp(max=vocab_size - 5)
+    changed = torch.where(words & (kind < as_random), random_words, captions)
+    changed = changed.masked_fill(words & (kind < CORRUPTED_AS_MASK), vocab_size - 3)
+    gone = words & (kind >= as_random) & (kind < as_random + CORRUPTED_AS_GONE)
+    order = gone.byte().argsort(dim=1, stable=True)
+    return changed.gather(1, order) * (~gone).gather(1, order)

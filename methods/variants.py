@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.registry import register_method
+from methods.rival_settings import LowRankSettings, MaskedImageSettings, RDESettings
 from methods.settings import UITSettings
 
 _SDM_AND_IDENTITY = {"tir": False, "cmt": False, "text_pruning": False}
@@ -49,3 +50,23 @@ register_method(
     trains=False,
     ablates="no training",
 )
+
+# The rivals: name, what it is, its settings, the switches that make it, its class, how it differs.
+_RIVALS: tuple[tuple[str, str, Any, dict[str, Any], str, str], ...] = (
+    ("rde", "RDE: global and token-selection embeddings, TAL, consensus division of pairs", RDESettings, {},
+     "methods.rde:RDE", "two embeddings, TAL over trusted pairs; no part of UIT"),
+    ("rde-no-ccd", "RDE that trusts every pair", RDESettings, {"division": "off"},
+     "methods.rde:RDE", "RDE without its division of pairs"),
+    ("rde-bge", "RDE with the global embedding alone", RDESettings, {"token_selection": False},
+     "methods.rde:RDE", "RDE without its token selection"),
+    ("vfe-mim", "VFE-TPS: SDM, identity of images, masked image modelling with a guide",
+     MaskedImageSettings, {}, "methods.masked_image:MaskedImage",
+     "masked image modelling in place of TIR; no CMT, no text pruning"),
+    ("clip-lora", "CLIP frozen, low-rank adapters on keys and values trained by SDM", LowRankSettings, {},
+     "methods.lora:LowRank", "SDM alone; adapters instead of the encoders' weights"),
+)  # fmt: skip
+
+for _name, _summary, _settings, _switches, _build, _ablates in _RIVALS:
+    register_method(
+        _name, summary=_summary, settings=_settings, fixed=_switches, build=_build, ablates=_ablates
+    )

@@ -37,9 +37,10 @@ def toy_backbone(seed: int = 0) -> Backbone:
 def toy_method(name: str = "uit", seed: int = 0, **overrides: Any) -> UIT:
     """A registered method on the toy backbone."""
     entry = find_method(name)
+    shallow = {"decoder_depth": 1} if "decoder_depth" in entry.settings.model_fields else {}
     method = build_method(
         entry,
-        entry.resolve({"decoder_depth": 1, **overrides} if entry.trains else {}),
+        entry.resolve({**shallow, **overrides} if entry.trains else {}),
         backbone=toy_backbone(seed),
         identities=PERSONS,
         image_size=IMAGE_SIZE,

@@ -70,8 +70,9 @@ def open_model(
     """Open a checkpoint, whatever kind it is; no code of the file is run.
 
     Known are: a model of a run (`model-val.safetensors`, or the cell's folder for what its study selects), a
-    released UIT (SEN) or IRRA checkpoint, a file of open_clip or OpenAI weights (with `backbone`), and
-    `backbone:pretrained` for weights that open_clip or this project know by name, like `tiny:rendered`.
+    released UIT (SEN), IRRA, RDE or VFE-TPS checkpoint, a file of open_clip or OpenAI weights (with
+    `backbone`), and `backbone:pretrained` for weights that open_clip or this project know by name, like
+    `tiny:rendered`.
 
     Args:
         checkpoint: the file, folder or name.
@@ -145,8 +146,8 @@ def _released(checkpoint: Path, image_size: tuple[int, int] | None, ignore: Sequ
                     "lay beside it: copy that too, or name the cell's folder"
                 )
             raise CheckpointError(
-                f"{checkpoint}: neither a model of a run nor a released UIT/SEN or IRRA checkpoint; "
-                "for a file of open_clip or OpenAI weights name its --backbone"
+                f"{checkpoint}: neither a model of a run nor a released checkpoint of UIT/SEN, IRRA, RDE or "
+                "VFE-TPS; for a file of open_clip or OpenAI weights name its --backbone"
             )
         released = from_state(state, image_size, ignore, source=str(checkpoint))
     except ValueError as error:
@@ -267,12 +268,29 @@ def export_checkpoint(
     image_size: tuple[int, int] | None = None,
     ignore: Sequence[str] = (),
 ) -> str:
-    """Write a checkpoint's dual encoder as a folder that open_clip loads; a sentence that says how."""
+    """Write a checkpoint as a folder that other programs load; a sentence that says how.
+
+    A model whose features are a plain CLIP's is written for open_clip, any other as programs of PyTorch.
+
+    Raises `CheckpointError` for a plugin's method that is no dual encoder of ours.
+    """
+    from methods.clip import DualEncoder
     from methods.open_clip_export import export_open_clip
+    from methods.program_export import GLOBAL, export_programs
 
     model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
-    folder = export_open_clip(model.backbone, out, model.test_resize)
     marks = '; it reads captions in lower case, without . ! " ( ) * # : ; ~' if model.caption_cleaning else ""
+    if not isinstance(model.method, DualEncoder):
+        raise CheckpointError(f"{checkpoint}: its method is no dual encoder; export it by its own code")
+    plain = model.method.plain_backbone()
+    if plain is None:
+        folder = export_programs(model.method, out, model.test_resize)
+        return (
+            f'{folder}: torch.export.load("{folder}/encode_image.pt2").module() and encode_text.pt2 give '
+            f"the features; preprocessing and tokenizer are those of {folder / GLOBAL}, which open_clip "
+            f"loads and which has the global embedding alone{marks}"
+        )
+    folder = export_open_clip(plain, out, model.test_resize)
     return (
         f'{folder}: load it with open_clip.create_model_from_pretrained("local-dir:{folder}") and '
         f'open_clip.get_tokenizer("local-dir:{folder}"){marks}'

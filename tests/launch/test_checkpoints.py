@@ -138,15 +138,24 @@ def test_a_resnet_and_a_missing_tensor_are_refused_for_what_they_are(tmp_path: P
 
 def test_weights_of_another_code_are_refused_and_said_beside_the_number_when_ignored(tmp_path: Path) -> None:
     state = {name: v for name, v in clip_state().items() if name.startswith("base_model.")}
+    state["region_layer.fc.weight"] = torch.randn(8, 64)
+    torch.save({"model": state}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"no released code has: region_layer.*--ignore") as refused:
+        open_model(tmp_path / "other.pth")
+    assert "IRRA" not in str(refused.value)
+    opened = open_model(tmp_path / "other.pth", ignore=["region_layer."])
+    assert "IRRA" not in opened.origin
+    assert any("region_layer" in note and "left out as asked" in note for note in opened.notes)
+
+
+def test_a_token_selection_that_is_not_whole_is_refused_and_can_be_left_out(tmp_path: Path) -> None:
+    state = {name: v for name, v in clip_state().items() if name.startswith("base_model.")}
     state["visul_emb_layer.fc.weight"] = torch.randn(8, 64)
     torch.save({"model": state}, tmp_path / "rde.pth")
-    with pytest.raises(
-        CheckpointError, match=r"neither released code has: visul_emb_layer.*--ignore"
-    ) as refused:
+    with pytest.raises(CheckpointError, match="its token selection is not RDE's"):
         open_model(tmp_path / "rde.pth")
-    assert "IRRA" not in str(refused.value)
     opened = open_model(tmp_path / "rde.pth", ignore=["visul_emb_layer."])
-    assert "IRRA" not in opened.origin
+    assert "RDE" not in opened.origin
     assert any("visul_emb_layer" in note and "left out as asked" in note for note in opened.notes)
 
 

@@ -104,7 +104,7 @@ def test_other_weights_are_not_taken_for_a_released_checkpoint(tmp_path: Path) -
     file = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(3)}, file)
     assert not is_released({"weight": torch.zeros(3)})
-    with pytest.raises(ValueError, match="not in the released UIT/SEN or IRRA layout"):
+    with pytest.raises(ValueError, match="not in the released UIT/SEN, IRRA, RDE or VFE-TPS layout"):
         load_released(file)
 
 
