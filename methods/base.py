@@ -8,14 +8,15 @@ whatever a step needs is drawn beforehand by `draw_noise` and passed in, so a st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 Noise = dict[str, Tensor]
+View = Literal["same", "strong"]
 
 HEADS = ("cross", "classifier", "mlm_head")
 """Parts of parameter names that mark new heads in the released recipe; they learn at five times the rate."""
@@ -40,6 +41,8 @@ class Batch:
     person_ids: Tensor
     epochs_done: Tensor | None = None
     """Epochs of training before this step, a fraction: scalar; None outside a run."""
+    views: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further views of the images that the method asked for by `Method.views`, [batch, 3, height, width]."""
 
 
 def keep_local(tensor: Tensor) -> Tensor:
@@ -54,6 +57,8 @@ class Method(nn.Module):
         trains: whether there is anything to train.
         rate_groups: by name, parts of parameter names of weights that a recipe may give a learning rate of
             their own (`group_lr`).
+        views: by name, further views of its images that each training step needs: `same` (augmented as the
+            images, drawn anew) or `strong` (for contrast between images).
         embed_dim: width of the features.
         examines_pairs: whether `examine` sees every training pair before an epoch.
         gather: concatenates a tensor over all processes along dimension 0, in rank order and with gradients.
@@ -63,6 +68,7 @@ class Method(nn.Module):
     trains: ClassVar[bool] = True
     rate_groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     examines_pairs: bool = False
+    views: Mapping[str, View] = MappingProxyType({})
     embed_dim: int
     gather: Callable[[Tensor], Tensor]
 

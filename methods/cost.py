@@ -60,7 +60,8 @@ def pairs_on_meta(method: DualEncoder, pairs: int) -> Batch:
     with torch.device("meta"):
         tokens = torch.zeros(pairs, method.clip.config.context_length, dtype=torch.int64)
         images, persons = torch.zeros(pairs, 3, *method.image_size), torch.zeros(pairs, dtype=torch.int64)
-        return Batch(images, tokens, tokens, tokens.bool(), persons)
+        views = dict.fromkeys(method.views, images)
+        return Batch(images, tokens, tokens, tokens.bool(), persons, views=views)
 
 
 def noise_on_meta(method: DualEncoder, pairs: int) -> Noise:

@@ -63,6 +63,10 @@ class ReleasedCheckpoint:
     """Height and width the model was trained at."""
     skipped: tuple[str, ...]
     """One line for each part of the file that was not loaded."""
+    test_resize: str = "bilinear"
+    """The filter by which its code resizes images for a test."""
+    caption_cleaning: bool = False
+    """Whether its code reads cleaned captions."""
 
 
 def is_released(state: Mapping[str, Tensor]) -> bool:

@@ -56,6 +56,16 @@ class Tokenizer:
         clip = _clip_tokenizer()
         return [(word, self._word_ids(word)) for word in clip.pat.findall(clip.clean_fn(caption))]
 
+    def word_numbers(self, caption: str) -> list[int]:
+        """For each token of `encode(caption)`, the number of the word between blanks that it is of."""
+        clip = _clip_tokenizer()
+        return [
+            number
+            for number, word in enumerate(clip.clean_fn(caption).split())
+            for piece in clip.pat.findall(word)
+            for _ in self._word_ids(piece)
+        ]
+
     def encode(self, caption: str) -> list[int]:
         """Token ids of a caption, without start and end."""
         return [token for _, ids in self.words(caption) for token in ids]

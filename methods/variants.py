@@ -10,6 +10,7 @@ from typing import Any
 from harness.registry import register_method
 from methods.rival_settings import LowRankSettings, MaskedImageSettings, RDESettings
 from methods.settings import UITSettings
+from methods.tbps_settings import TBPSSettings
 
 _SDM_AND_IDENTITY = {"tir": False, "cmt": False, "text_pruning": False}
 
@@ -68,5 +69,26 @@ _RIVALS: tuple[tuple[str, str, Any, dict[str, Any], str, str], ...] = (
 
 for _name, _summary, _settings, _switches, _build, _ablates in _RIVALS:
     register_method(
-        _name, summary=_summary, settings=_settings, fixed=_switches, build=_build, ablates=_ablates
+        _name,
+        summary=_summary,
+        settings=_settings,
+        fixed=_switches,
+        build=_build,
+        ablates=_ablates,
+        recipe={"rde": "rde", "vfe": "vfe-tps"}.get(_name.split("-")[0], ""),
+    )
+
+for _name, _summary, _switches, _ablates in (
+    ("tbps-clip", "TBPS-CLIP: N-ITC, R-ITC, C-ITC, contrast between strong views of the image", {}, ""),
+    ("tbps-clip-simple", "TBPS-CLIP simplified: N-ITC and R-ITC",
+     {"second_view": False, "citc": False, "simclr": False}, " without further views, C-ITC and SS-I"),
+):  # fmt: skip
+    register_method(
+        _name,
+        summary=_summary,
+        settings=TBPSSettings,
+        fixed=_switches,
+        build="methods.tbps_clip:TBPSCLIP",
+        ablates=f"no part of UIT; the losses of TBPS-CLIP{_ablates}",
+        recipe="tbps-clip",
     )

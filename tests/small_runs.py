@@ -67,7 +67,10 @@ def small_data(
     content = np.zeros_like(plain, dtype=bool)
     content[:, 2:4] = True
     pruned = np.where(content | (plain >= vocab - 2), plain, 0)
-    tokens = CaptionTokens(*(torch.from_numpy(array) for array in (plain, pruned.astype(np.int32), content)))
+    number = np.full_like(plain, -1)
+    number[:, 1:7] = np.arange(6)
+    columns = (plain, pruned.astype(np.int32), content, number)
+    tokens = CaptionTokens(*(torch.from_numpy(column) for column in columns))
     return DeviceData(split, torch.from_numpy(pixels), tokens, device)
 
 

@@ -131,6 +131,16 @@ def augment(
     return torch.where(erased.unsqueeze(1), value, normalise(cropped, mean, std))
 
 
+def to_unit_range(images: Tensor) -> Tensor:
+    """Pixels [batch, 3, height, width] uint8 as float32 in 0 … 1."""
+    return images.float().div_(255)
+
+
+def normalise_unit(images: Tensor, mean: Channels, std: Channels) -> Tensor:
+    """`(pixel − mean) / std` of images [batch, 3, height, width] in 0 … 1."""
+    return (images - _per_channel(mean, images.device)) / _per_channel(std, images.device)
+
+
 def _within(values: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
     """Whether `low` ≤ `values` < `high`, element by element."""
     return (values >= low) & (values < high)

@@ -38,11 +38,14 @@ class CaptionTokens:
         plain: [captions, tokens] int32, the caption.
         pruned: [captions, tokens] int32, only its pronouns, nouns and adjectives.
         content: [captions, tokens] bool, true where a token of `plain` belongs to a noun or adjective.
+        words: [captions, tokens] int16, the number of the word between blanks that a token of `plain` is of;
+            -1 for start, end and padding.
     """
 
     plain: Tensor
     pruned: Tensor
     content: Tensor
+    words: Tensor | None = None
 
 
 def caption_tokens(
@@ -127,16 +130,20 @@ def _computed(
 ) -> CaptionTokens:
     remembering = _TagOnce(tagger)
     content = torch.zeros(len(captions), encode.context_length, dtype=torch.bool)
+    numbers = torch.full((len(captions), encode.context_length), -1, dtype=torch.int16)
     pruned = []
     for row, caption in enumerate(captions):
         flags = content_flags(caption, encode, remembering)[: encode.context_length - 2]
         content[row, 1 : 1 + len(flags)] = torch.tensor(flags, dtype=torch.bool)
+        of_word = encode.word_numbers(caption)[: encode.context_length - 2]
+        numbers[row, 1 : 1 + len(of_word)] = torch.tensor(of_word, dtype=torch.int16)
         pruned.append(prune(caption, remembering))
         if progress is not None and (row + 1) % PROGRESS_EVERY == 0:
             progress(row + 1, len(captions))
     if progress is not None:
         progress(len(captions), len(captions))
-    return CaptionTokens(encode(captions).to(torch.int32), encode(pruned).to(torch.int32), content)
+    plain, shortened = encode(captions).to(torch.int32), encode(pruned).to(torch.int32)
+    return CaptionTokens(plain, shortened, content, numbers)
 
 
 def content_flags(caption: str, encode: Tokenizer, tagger: Tagger) -> list[bool]:
@@ -166,14 +173,17 @@ def _read(path: Path) -> CaptionTokens | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            plain, pruned, content = (
-                torch.from_numpy(arrays[name]) for name in ("plain", "pruned", "content")
+            return CaptionTokens(
+                *(torch.from_numpy(arrays[name]) for name in ("plain", "pruned", "content", "words"))
             )
-            return CaptionTokens(plain, pruned, content)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         log.warning("caption cache %s: damaged (%s); set aside and computed again", path, error)
         put_aside(path)
         return None
+
+
+def _words_of(tokens: CaptionTokens) -> Tensor:
+    return torch.full_like(tokens.plain, -1) if tokens.words is None else tokens.words
 
 
 def _write(path: Path, tokens: CaptionTokens) -> None:
@@ -183,4 +193,5 @@ def _write(path: Path, tokens: CaptionTokens) -> None:
             plain=tokens.plain.numpy(),
             pruned=tokens.pruned.numpy(),
             content=tokens.content.numpy(),
+            words=_words_of(tokens).numpy(),
         )

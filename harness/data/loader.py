@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data.augment import CLIP_MEAN, CLIP_STD, Channels, Draws, augment, normalise, to_device
+from harness.data.augment import (
+    CLIP_MEAN,
+    CLIP_STD,
+    Channels,
+    Draws,
+    augment,
+    normalise,
+    normalise_unit,
+    to_device,
+    to_unit_range,
+)
+from harness.data.augment_sets import strong_view, two_of_six
 from harness.data.captions import CaptionTokens
 from harness.data.dataset import Split
+from harness.data.word_deletion import delete_whole_words
 from methods.base import Batch
 
 RESIDENT_SHARE = 0.25
@@ -26,6 +38,37 @@ RESIDENT_SHARE = 0.25
 BATCHES_AHEAD = 4
 
 Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ImageDraws:
+    """How the images of a step are changed: which set of augmentations, and all that it draws."""
+
+    kind: str
+    """`flip_crop_erase`, `two_of_six` or `strong`."""
+    draws: Draws
+
+
+@dataclass(frozen=True)
+class StepDraws:
+    """All randomness by which the pairs of a step are augmented, each tensor [batch, …]."""
+
+    images: ImageDraws
+    views: Mapping[str, ImageDraws] = field(default_factory=dict)
+    """Of further views of the images, by name."""
+    words: Tensor | None = None
+    """[batch, tokens] uniform, one number for each word of a caption."""
+    word_deletion: float = 0.0
+
+    def rows(self, rows: slice) -> StepDraws:
+        """Those of some of the pairs."""
+        views = {name: _rows_of(drawn, rows) for name, drawn in self.views.items()}
+        words = None if self.words is None else self.words[rows]
+        return replace(self, images=_rows_of(self.images, rows), views=views, words=words)
+
+
+def _rows_of(drawn: ImageDraws, rows: slice) -> ImageDraws:
+    return replace(drawn, draws={name: tensor[rows] for name, tensor in drawn.draws.items()})
 
 
 class DeviceData:
@@ -68,6 +111,7 @@ class DeviceData:
         self._plain = tokens.plain.to(self.device)
         self._pruned = tokens.pruned.to(self.device)
         self._content = tokens.content.to(self.device)
+        self._words = None if tokens.words is None else tokens.words.to(self.device)
         self._image = torch.from_numpy(split.caption_image).to(self.device)
         self._person = torch.from_numpy(split.caption_person).to(self.device)
         self._ahead: _ReadAhead | None = None
@@ -76,6 +120,11 @@ class DeviceData:
     def image_size(self) -> tuple[int, int]:
         """(height, width)."""
         return int(self._pixels.shape[2]), int(self._pixels.shape[3])
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a caption."""
+        return int(self._plain.shape[1])
 
     def schedule(self, batches: Sequence[Indices]) -> None:
         """Start reading the pixels of these batches ahead, in order, where they are not resident.
@@ -90,17 +139,36 @@ class DeviceData:
             rows = [self.split.caption_image[indices] for indices in batches]
             self._ahead = _ReadAhead(self._pixels, rows, self.device)
 
-    def batch(self, indices: Indices, draws: Draws | None = None) -> Batch:
+    def batch(self, indices: Indices, draws: StepDraws | None = None) -> Batch:
         """The captions at `indices` [batch] with their images, augmented by `draws` or only normalised."""
         wanted = to_device(torch.from_numpy(np.ascontiguousarray(indices)), self.device)
         images = self._rows(self.split.caption_image[indices], wanted)
-        return Batch(
-            images=self._normalise(images) if draws is None else augment(images, draws, self.mean, self.std),
+        batch = Batch(
+            images=self._normalise(images) if draws is None else self._augmented(images, draws.images),
             captions=self._plain[wanted].long(),
             pruned=self._pruned[wanted].long(),
             content=self._content[wanted],
             person_ids=self._person[wanted],
         )
+        if draws is None:
+            return batch
+        views = {name: self._augmented(images, drawn) for name, drawn in draws.views.items()}
+        return self._without_some_words(replace(batch, views=views), wanted, draws)
+
+    def _augmented(self, images: Tensor, draws: ImageDraws) -> Tensor:
+        """Images [batch, 3, height, width] uint8, changed as drawn and normalised."""
+        if draws.kind == "flip_crop_erase":
+            return augment(images, draws.draws, self.mean, self.std)
+        change = two_of_six if draws.kind == "two_of_six" else strong_view
+        return normalise_unit(change(to_unit_range(images), draws.draws), self.mean, self.std)
+
+    def _without_some_words(self, batch: Batch, wanted: Tensor, draws: StepDraws) -> Batch:
+        """The batch with words deleted from its captions, where that was asked for."""
+        if not draws.word_deletion or draws.words is None or self._words is None:
+            return batch
+        words = self._words[wanted].long()
+        captions, order = delete_whole_words(batch.captions, words, draws.words, draws.word_deletion)
+        return replace(batch, captions=captions, content=batch.content.gather(1, order) & (captions > 0))
 
     def _normalise(self, images: Tensor) -> Tensor:
         return normalise(images, self.mean, self.std)

@@ -135,11 +135,13 @@ def _encoder(backbone: Backbone) -> Method:
 
 def _released(checkpoint: Path, image_size: tuple[int, int] | None, ignore: Sequence[str]) -> OpenedModel:
     from methods.released import from_state, is_released
+    from methods.released_tbps import from_tbps_state, is_released_tbps
     from methods.weight_files import read_state
 
     try:
         state = read_state(checkpoint)
-        if not is_released(state):
+        of_tbps = is_released_tbps(state)
+        if not is_released(state) and not of_tbps:
             if _is_model_of_a_run(checkpoint):
                 raise CheckpointError(
                     f"{checkpoint}: a model of a run, copied out of its folder; it needs the cell.json that "
@@ -149,12 +151,24 @@ def _released(checkpoint: Path, image_size: tuple[int, int] | None, ignore: Sequ
                 f"{checkpoint}: neither a model of a run nor a released checkpoint of UIT/SEN, IRRA, RDE or "
                 "VFE-TPS; for a file of open_clip or OpenAI weights name its --backbone"
             )
-        released = from_state(state, image_size, ignore, source=str(checkpoint))
+        if of_tbps:
+            released = from_tbps_state(state, image_size, source=str(checkpoint))
+        else:
+            released = from_state(state, image_size, ignore, source=str(checkpoint))
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     origin = f"{released.layout}, images of {released.image_size[0]}x{released.image_size[1]}"
-    size, skipped = released.image_size, released.skipped
-    return OpenedModel(released.encoder, released.encoder.clip, size, "fp32", "index", origin, skipped)
+    return OpenedModel(
+        released.encoder,
+        released.encoder.clip,
+        released.image_size,
+        "fp32",
+        "index",
+        origin,
+        released.skipped,
+        released.test_resize,
+        released.caption_cleaning,
+    )
 
 
 def _is_model_of_a_run(checkpoint: Path) -> bool:

@@ -26,15 +26,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from harness.data.augment import draw_augmentation
 from harness.data.captions import CaptionTokens
 from harness.data.dataset import Split
 from harness.data.loader import DeviceData
+from harness.launch.context import config_of
 from harness.machine.memory import peak_bytes
 from harness.machine.terms import Precision
 from harness.registry import MethodEntry
 from harness.study.schema import TrainSettings
-from methods.backbones import backbone_config
+from harness.train.step_inputs import draw_pairs
 from methods.base import Batch, Method, Noise
 from methods.clip import Backbone
 
@@ -97,7 +97,7 @@ class Rehearsal:
         with self._mode, torch.device(DEVICE):
             self.method: Method = entry.load()(
                 entry.resolve(dict(overrides or {})),
-                backbone=Backbone(backbone_config(train.backbone), train.image_size),
+                backbone=Backbone(config_of(train), train.image_size),
                 identities=persons,
                 image_size=train.image_size,
             )
@@ -183,21 +183,14 @@ class Rehearsal:
     def _drawn(self) -> tuple[Batch, Noise]:
         train, generator = self.train, DeviceGenerator()
         indices = np.arange(train.batch_size)
-        draws = draw_augmentation(
-            len(indices),
-            train.image_size,
-            generator,
-            DEVICE,
-            flip=train.flip_probability,
-            pad=train.crop_padding,
-            erase=train.erase_probability,
-        )
-        batch = self._data(self._resident).batch(indices, draws)
+        data = self._data(self._resident)
+        draws = draw_pairs(train, len(indices), data.tokens, self.method.views, generator, DEVICE)
+        batch = data.batch(indices, draws)
         return batch, self.method.draw_noise(len(indices), generator, DEVICE)
 
     def _data(self, resident: bool) -> DeviceData:
         """A split of one image and caption for each pair of a batch."""
-        pairs, config = self.train.batch_size, backbone_config(self.train.backbone)
+        pairs, config = self.train.batch_size, config_of(self.train)
         split = Split(
             name="train",
             image_paths=(Path("nowhere.png"),) * pairs,

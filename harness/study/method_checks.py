@@ -148,7 +148,7 @@ class MethodChecks:
             TrainSettings,
             key,
             {
-                **(_released_recipe(entry.fixed) if file.preset == "released" else {}),
+                **(_released_recipe(entry) if file.preset == "released" else {}),
                 **{name: value for name, value in values.items() if name in RECIPE},
             },
             {name: value for name, value in shared.items() if name in RECIPE},
@@ -274,10 +274,17 @@ def brief(error: UnknownNameError) -> str:
     return f"unknown {error.kind} {error.name!r}{hint}"
 
 
-def _released_recipe(fixed: Mapping[str, Any]) -> dict[str, Any]:
+def _released_recipe(entry: MethodEntry) -> dict[str, Any]:
+    """What the released code of a method trains with; a rival's is the recipe it was published with.
+
+    TBPS-CLIP's code keeps float32 weights, so it keeps the clean preset's precision.
+    """
     from methods.settings import released_recipe
 
-    return released_recipe(fixed)
+    if entry.recipe in ("", "uit", "irra"):
+        return released_recipe(entry.fixed)
+    published = {name: value for name, value in recipe(entry.recipe).values.items() if name in RECIPE}
+    return published if entry.recipe == "tbps-clip" else {**published, "precision": "released"}
 
 
 def _preset_settings(preset: Preset, fixed: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

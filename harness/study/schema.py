@@ -94,12 +94,16 @@ class TrainSettings(StudySection):
     """bf16 autocast over fp32 weights, fp32 throughout, or (released) fp16 weights without loss scaling."""
     sampler: Literal["pairs", "shuffle", "released"] = "pairs"
     """Every caption once, a person's two by two (pairs) or in any order (shuffle), or as released."""
+    image_augmentation: Literal["flip_crop_erase", "two_of_six"] = "flip_crop_erase"
+    """What changes training images: flip, padded crop and erasing, or two drawn of TBPS-CLIP's six."""
     flip_probability: Unit = 0.5
-    """Probability that a training image is mirrored."""
+    """Probability that a training image is mirrored (`flip_crop_erase`)."""
     crop_padding: int = Field(default=10, ge=0, le=1024)
-    """Pixels of padding before the random crop."""
+    """Pixels of padding before the random crop (`flip_crop_erase`)."""
     erase_probability: Unit = 0.5
-    """Probability that a random rectangle of a training image is erased."""
+    """Probability that a random rectangle of a training image is erased (`flip_crop_erase`)."""
+    word_deletion: float = Field(default=0.0, ge=0, lt=1)
+    """Probability that a word of a training caption is deleted; one always stays."""
     evaluate_every: Count = 1
     """Epochs between two evaluations; the last epoch is always evaluated."""
 

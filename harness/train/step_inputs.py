@@ -10,12 +10,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from harness.data.augment import draw_augmentation
-from harness.data.loader import DeviceData, Indices
+from harness.data.augment import draw_augmentation, to_device
+from harness.data.augment_sets import draw_strong, draw_two_of_six
+from harness.data.loader import DeviceData, ImageDraws, Indices, StepDraws
 from harness.machine import devices
 from harness.machine.seeds import seed_for
 from harness.study.schema import TrainSettings
-from methods.base import Batch, Method, Noise
+from methods.base import Batch, Method, Noise, View
 
 
 class StepInputs:
@@ -56,17 +57,16 @@ class StepInputs:
             before: stands before the purpose of each seed where the step is not one of training.
         """
         start = time.perf_counter()
-        share, settings = self.share(indices), self.settings
-        draws = draw_augmentation(
+        share = self.share(indices)
+        draws = draw_pairs(
+            self.settings,
             len(indices),
-            settings.image_size,
+            self.pairs.tokens,
+            self.method.views,
             self.generator(f"{before}augmentation", epoch, step),
             self.fabric.device,
-            flip=settings.flip_probability,
-            pad=settings.crop_padding,
-            erase=settings.erase_probability,
         )
-        batch = self.pairs.batch(indices[share], _rows(draws, share))
+        batch = self.pairs.batch(indices[share], draws.rows(share))
         done = epoch + (0.0 if before else step / max(steps, 1))
         batch = replace(batch, epochs_done=torch.full((), done, device=self.fabric.device))
         self.data_seconds += time.perf_counter() - start
@@ -78,6 +78,50 @@ class StepInputs:
         # Only a plugin draws from the global generators; seeded here, it too continues as if never killed.
         devices.seed_everything(self.seed, f"{before}global", epoch, step, self.fabric.global_rank)
         return batch, _rows(noise, share)
+
+
+def draw_pairs(
+    settings: TrainSettings,
+    size: int,
+    tokens: int,
+    views: Mapping[str, View],
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> StepDraws:
+    """All draws that augment `size` pairs of a step: images, further views of them, captions.
+
+    `tokens` of a caption; `views` that the method asks for, by name.
+    """
+    images = _draw_images(settings, "same", size, generator, device)
+    more = {name: _draw_images(settings, view, size, generator, device) for name, view in views.items()}
+    words = None
+    if settings.word_deletion:
+        words = torch.rand(size, tokens, generator=generator, device=generator.device)
+        words = to_device(words, device)
+    return StepDraws(images, more, words, settings.word_deletion)
+
+
+def _draw_images(
+    settings: TrainSettings,
+    view: View,
+    size: int,
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> ImageDraws:
+    if view == "strong":
+        return ImageDraws("strong", draw_strong(size, generator, device))
+    if settings.image_augmentation == "two_of_six":
+        return ImageDraws("two_of_six", draw_two_of_six(size, generator, device))
+    drawn = draw_augmentation(
+        size,
+        settings.image_size,
+        generator,
+        device,
+        flip=settings.flip_probability,
+        pad=settings.crop_padding,
+        erase=settings.erase_probability,
+    )
+    return ImageDraws("flip_crop_erase", drawn)
 
 
 def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:

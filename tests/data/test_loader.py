@@ -8,9 +8,14 @@ from harness.data.captions import CaptionTokens, caption_tokens
 from harness.data.dataset import Split
 from harness.data.datasets import load_dataset
 from harness.data.images import ImageCache, image_cache
-from harness.data.loader import DeviceData, fits
+from harness.data.loader import DeviceData, ImageDraws, StepDraws, fits
 from methods.text_pruning import TextBlobTagger
 from methods.tokenizer import Tokenizer
+
+
+def drawn(draws):
+    return StepDraws(ImageDraws("flip_crop_erase", draws))
+
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 Parts = tuple[Split, torch.Tensor, CaptionTokens]
@@ -48,7 +53,7 @@ def test_a_batch_is_augmented_by_the_draws_it_is_given(parts: Parts) -> None:
     split, pixels, _ = parts
     indices = np.arange(10)
     draws = draw_augmentation(10, (24, 8), torch.Generator().manual_seed(0), "cpu")
-    batch = DeviceData(*parts, "cpu").batch(indices, draws)
+    batch = DeviceData(*parts, "cpu").batch(indices, drawn(draws))
     assert torch.equal(batch.images, augment(pixels[split.caption_image[indices]], draws))
 
 
@@ -104,9 +109,9 @@ def test_a_resident_batch_never_makes_the_host_wait(parts: Parts) -> None:
     data = DeviceData(*parts, "cuda", resident=True)
     generator = torch.Generator("cuda").manual_seed(0)
     indices = np.arange(16)
-    data.batch(indices, draw_augmentation(16, (24, 8), generator, "cuda"))
+    data.batch(indices, drawn(draw_augmentation(16, (24, 8), generator, "cuda")))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        data.batch(indices, draw_augmentation(16, (24, 8), generator, "cuda"))
+        data.batch(indices, drawn(draw_augmentation(16, (24, 8), generator, "cuda")))
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -11,11 +11,12 @@ import pytest
 import torch
 from golden_rde import golden_batch, golden_rde, name_of
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+from toy import toy_backbone, toy_method
 
 from harness.evaluate.metrics import query_records, ranks, summarise
 from harness.study.schema import TrainSettings
-from harness.train.optimiser import optimiser_groups, rate_factor
+from harness.train.optimiser import make_optimiser, optimiser_groups, rate_factor, set_rates
 from methods.base import Batch
 from methods.clip import Backbone
 from methods.consensus import DIVISIONS, MixtureOptions, clean_pairs, clean_probability, divide
@@ -34,6 +35,9 @@ from methods.rde import side_by_side
 from methods.released import infer_sizes
 from methods.rival_settings import MaskedImageSettings
 from methods.settings import UITSettings
+from methods.tbps_clip import TBPSCLIP
+from methods.tbps_losses import ritc, same_person_distribution
+from methods.tbps_settings import TBPSSettings
 from methods.text_augmentation import corrupt_words
 from methods.token_selection import TokenEmbedding, choose_patches, choose_words, tokens_at
 from methods.uit import UIT
@@ -735,3 +739,188 @@ def test_the_head_of_masked_image_modelling_has_the_released_layout_and_start() 
     assert parts["cross_blocks"] == 4 * sizes["each_block"]
     assert parts["norm_image"] + parts["norm_guide"] + parts["norm_pixels"] == sizes["layer_norms"]
     assert parts["pixels"] == sizes["decoder"]
+
+
+class TBPS:
+    """TBPS-CLIP's losses on the folder's features, by our method on a stand-in backbone."""
+
+    def __init__(self, variant: str, parameter: float | None = None) -> None:
+        self.expected, self.tensors = read("tbps-clip")
+        config = self.expected["config"]
+        width, hidden, out = config["simclr_mlp"]
+        names = {"nitc": "nitc", "ritc": "ritc", "citc": "citc", "simclr": "ss"}
+        full = variant == "full"
+        settings = TBPSSettings(
+            second_view=full,
+            citc=full,
+            simclr=full,
+            ritc_floor=config["ritc_eps"],
+            simclr_temperature=config["simclr_temperature"],
+            **{f"{ours}_weight": config["weights"][theirs] for ours, theirs in names.items()},
+        )
+        backbone = toy_backbone()
+        self.method = TBPSCLIP(settings, backbone=backbone, identities=1, image_size=backbone.image_size)
+        with torch.no_grad():
+            value = config["logit_scale_parameter"] if parameter is None else parameter
+            self.method.clip.logit_scale.fill_(value)
+        if full:
+            self.method.simclr_mlp = nn.Sequential(
+                nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out)
+            )
+            self.method.simclr_mlp.load_state_dict(
+                {name: self.tensors[f"simclr_mlp/{name}"] for name in self.method.simclr_mlp.state_dict()}
+            )
+        sides = ("image", "text", "image_second_view", "image_strong_1", "image_strong_2")
+        self.features = {side: self.tensors[side].clone().requires_grad_() for side in sides}
+
+    def losses(self, share: float, *, same_pass: bool = False) -> dict[str, Tensor]:
+        of = self.features
+        images = {"first": of["image"]}
+        if self.method.settings.second_view:
+            images |= {"second": of["image_second_view"]}
+        if self.method.settings.simclr:
+            images |= {"strong_1": of["image_strong_1"], "strong_2": of["image_strong_2"]}
+        soft = of["text"] if same_pass else self.tensors["text_second_pass"]
+        return self.method.feature_losses(images, of["text"], soft, self.tensors["person_ids"], share)
+
+
+TBPS_LOSSES = {"nitc": "nitc_loss", "ritc": "ritc_loss", "citc": "citc_loss", "simclr": "ss_loss"}
+
+
+def tbps_cases() -> list[tuple[str, str]]:
+    expected = read("tbps-clip")[0]
+    return [(kind, share) for kind in ("full", "simplified", "same_second_pass") for share in expected[kind]]
+
+
+@pytest.mark.parametrize(("kind", "share"), tbps_cases())
+def test_tbps_clip_has_the_losses_and_gradients_of_its_released_code(kind: str, share: str) -> None:
+    case = TBPS("full" if kind == "full" else "simplified")
+    stored = case.expected[kind][share]
+    losses = case.losses(float(share), same_pass=kind == "same_second_pass")
+    found = {TBPS_LOSSES[name]: value for name, value in losses.items()}
+    assert found.keys() == stored["losses"].keys()
+    for name, value in stored["losses"].items():
+        assert found[name].item() == pytest.approx(value, rel=LOSSES, abs=1e-7), name
+    total = torch.stack(list(losses.values())).sum()
+    assert total.item() == pytest.approx(stored["total"], rel=LOSSES)
+    total.backward()
+    gradients = {side: feature.grad for side, feature in case.features.items()}
+    if kind == "full":
+        gradients |= {f"simclr_mlp.{name}": p.grad for name, p in case.method.simclr_mlp.named_parameters()}
+    largest = max(norm for norm in stored["grad_norm"].values() if norm)
+    for name, norm in stored["grad_norm"].items():
+        found_gradient = gradients[name]
+        if norm is None:
+            assert found_gradient is None, name
+            continue
+        assert found_gradient is not None, name
+        assert found_gradient.norm().item() == pytest.approx(norm, rel=GRADIENTS, abs=1e-6 * largest), name
+        whole = case.tensors.get(f"{kind}/alpha{share}/{name}_grad")
+        if whole is not None:
+            assert distance(found_gradient, whole) < GRADIENTS, name
+    scale = case.method.clip.logit_scale.grad
+    assert scale is not None
+    assert scale.item() == pytest.approx(stored["logit_scale_grad"], rel=GRADIENTS)
+
+
+@pytest.mark.parametrize("name", TBPS_LOSSES)
+def test_each_loss_of_tbps_clip_alone_is_the_released_one(name: str) -> None:
+    case = TBPS("full")
+    stored = case.expected["one_by_one"][TBPS_LOSSES[name]]
+    loss = case.losses(0.5)[name]
+    assert loss.item() == pytest.approx(stored["weighted_value"], rel=LOSSES)
+    loss.backward()
+    largest = max(norm for norm in stored["grad_norm"].values() if norm)
+    for side, feature in case.features.items():
+        norm = stored["grad_norm"][side]
+        if norm is None:
+            assert feature.grad is None, side
+        else:
+            assert feature.grad is not None, side
+            assert feature.grad.norm().item() == pytest.approx(norm, rel=GRADIENTS, abs=1e-6 * largest), side
+
+
+@pytest.mark.parametrize("parameter", read("tbps-clip")[0]["clamp"])
+def test_the_scale_of_tbps_clip_is_capped_and_its_gradient_is_not(parameter: str) -> None:
+    case = TBPS("simplified", float(parameter))
+    stored = case.expected["clamp"][parameter]
+    losses = case.losses(0.5)
+    for name, value in losses.items():
+        assert value.item() == pytest.approx(stored["losses"][TBPS_LOSSES[name]], rel=LOSSES), name
+    torch.stack(list(losses.values())).sum().backward()
+    gradient = case.method.clip.logit_scale.grad
+    assert gradient is not None
+    assert gradient.item() == pytest.approx(stored["logit_scale_grad"], rel=GRADIENTS)
+
+
+def test_a_perfect_match_has_the_released_losses_below_zero() -> None:
+    expected = read("tbps-clip")[0]
+    batch = expected["config"]["batch"]
+    one_hot, people, scale = torch.eye(batch), torch.arange(batch), torch.tensor(4.6).exp()
+    found = ritc((one_hot, one_hot), people, scale, expected["config"]["ritc_eps"])
+    assert found.item() == pytest.approx(expected["perfect_match"]["losses"]["ritc_loss"], rel=1e-4)
+    row = same_person_distribution(people) + expected["config"]["ritc_eps"]
+    assert row.sum(dim=1)[0].item() == pytest.approx(expected["ritc_target_row_sum"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", tbps_schedules())
+def test_the_share_of_soft_labels_grows_as_released(name: str) -> None:
+    stored, method = tbps_schedules()[name], TBPS("simplified").method
+    steps = stored["iterations_per_epoch"]
+    empty = torch.zeros(0, dtype=torch.int64)
+    for iteration, share in enumerate(stored["soft_label_share"]):
+        done = torch.tensor(iteration / steps, dtype=torch.float64)
+        batch = Batch(empty, empty, empty, empty, empty, epochs_done=done)
+        assert float(method.soft_share(batch)) == pytest.approx(share, rel=1e-9)
+
+
+def test_tbps_clip_follows_the_trajectory_of_its_released_code() -> None:
+    case = TBPS("full")
+    stored = case.expected["trajectory"]
+    for feature in case.features.values():
+        feature.requires_grad_(False)
+    for name, parameter in case.method.named_parameters():
+        parameter.requires_grad_(name == "clip.logit_scale" or name.startswith("simclr_mlp."))
+    lr, steps = stored["lr"], stored["iterations_per_epoch"]
+    optimiser_facts = case.expected["optimiser"]
+    settings = tbps_recipe(
+        lr=lr,
+        epochs=stored["epochs"],
+        warmup_epochs=1,
+        warmup_factor=stored["lr_start"] / lr,
+        final_lr_factor=stored["lr_end"] / lr,
+        weight_decay=stored["weight_decay"],
+        beta1=optimiser_facts["betas"][0],
+        beta2=optimiser_facts["betas"][1],
+        adam_eps=optimiser_facts["eps"],
+    )
+    optimiser = make_optimiser(case.method, settings)
+    totals, parameters = [], []
+    for iteration, share in enumerate(stored["soft_label_share"]):
+        set_rates(optimiser, rate_factor(settings, *divmod(iteration, steps), steps))
+        total = torch.stack(list(case.losses(share).values())).sum()
+        totals.append(total.item())
+        parameters.append(case.method.clip.logit_scale.item())
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+    assert totals == pytest.approx(stored["total"], rel=TRAJECTORY)
+    assert parameters == pytest.approx(stored["logit_scale_parameter"], rel=TRAJECTORY)
+
+
+def test_the_optimiser_of_tbps_clip_decays_what_the_released_one_decays() -> None:
+    stored = read("tbps-clip")[0]["optimiser"]
+    method = toy_method("tbps-clip")
+    optimiser = make_optimiser(method, tbps_recipe(lr=stored["lr"], weight_decay=0.02))
+    names = {id(parameter): name for name, parameter in method.named_parameters()}
+    found = {
+        names[id(parameter)].removeprefix("clip."): (group["weight_decay"], group["lr"] / stored["lr"])
+        for group in optimiser.param_groups
+        for parameter in group["params"]
+    }
+    frozen = stored["frozen_after_train_is_called"]
+    assert not set(frozen) & found.keys()
+    for name, group in stored["groups"].items():
+        ours = name.removeprefix("encode_text.")
+        if name not in frozen:
+            assert found[ours] == pytest.approx((group["weight_decay"], group["lr_ratio"])), name

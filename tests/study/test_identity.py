@@ -32,6 +32,7 @@ CHANGED: dict[str, Any] = {
     "schedule": "iteration",
     "text_length": 40,
     "normalisation": "imagenet",
+    "image_augmentation": "two_of_six",
     "test_resize": "bicubic",
     "cmt_mining": "info_nce",
     "cmt_positive": "own_pair",

@@ -50,6 +50,8 @@ RECIPE: dict[str, Any] = {
     "final_lr_factor": 0.5,
     "precision": "bf16",
     "sampler": "released",
+    "image_augmentation": "two_of_six",
+    "word_deletion": 0.5,
     "flip_probability": 0.0,
     "crop_padding": 9,
     "erase_probability": 0.0,
