@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ from reports.sections import (
     tuning,
 )
 from reports.stored_runs import StoredRuns, read
+from reports.terminal import terminal_text
 from reports.verdicts import verdicts_csv
 
 Chapter = Callable[[ReportContext], Section | None]
@@ -72,6 +72,7 @@ def build(
     now: datetime | None = None,
     options: ComparisonOptions | None = None,
     width: int = 120,
+    wide: bool = False,
 ) -> ReportResult:
     """Write the report of one or several runs, finished or not.
 
@@ -83,7 +84,8 @@ def build(
         allow_undecided: with `check`, accept claims that are undecided.
         now: the date on the page.
         options: how methods are compared.
-        width: columns of the terminal's table.
+        width: columns of the terminal.
+        wide: print every column of the tables, however wide.
 
     Raises:
         FileNotFoundError: a folder holds no run.
@@ -101,7 +103,7 @@ def build(
     }
     judgements = [ruling.judgement for ruling in ruled]
     code = ledger.exit_code(judgements, allow_undecided=allow_undecided) if check else ExitCode.DONE
-    text = _terminal(context, width)
+    text = terminal_text(context, width, wide=wide)
     return ReportResult(page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled))
 
 
@@ -215,32 +217,3 @@ def _markdown(title: str, context: ReportContext, everything: Sequence[Table]) -
     said = (summary.headline(context), *elsewhere.remarks(context), *summary.left_out(context))
     parts = [f"# {tables.escaped(title)}", *map(tables.escaped, said)]
     return "\n\n".join([*parts, *(tables.markdown(table) for table in everything)])
-
-
-def _terminal(context: ReportContext, width: int) -> str:
-    """Results and claims as plain text; a table is never cut, however narrow the terminal."""
-    from rich.console import Console
-    from rich.measure import Measurement
-
-    buffer = io.StringIO()
-    console = Console(file=buffer, width=width, force_terminal=False)
-    unlimited = console.options.update(max_width=10_000)
-    printed = [ablation.result_table(context, group, "R1") for group in context.same_dataset]
-    printed += claims.short_tables(context)
-    for table in printed:
-        drawn = tables.terminal(table)
-        console.width = max(width, Measurement.get(console, unlimited, drawn).maximum)
-        console.print(drawn)
-        for note in table.data_notes:
-            console.print(note, markup=False, highlight=False)
-        console.print()
-    console.width = width
-    remarks = (
-        *elsewhere.remarks(context),
-        *summary.left_out(context),
-        *summary.ambiguities(context),
-        *summary.unlike_recipes(context),
-    )
-    for line in (summary.headline(context), *remarks):
-        console.print(line, markup=False, highlight=False)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +22,18 @@ def run_folders(runs: Sequence[Path]) -> list[Path]:
     return directories
 
 
+def terminal_width() -> int:
+    """Columns of the terminal on standard output; of a file or pipe 80, as wide as a README."""
+    return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+
+
 def write_report(
-    runs: Sequence[Path], out: Path | None, *, check: bool = False, allow_undecided: bool = False
+    runs: Sequence[Path],
+    out: Path | None,
+    *,
+    check: bool = False,
+    allow_undecided: bool = False,
+    wide: bool = False,
 ) -> int:
     """Write the report of these runs; the exit code.
 
@@ -38,7 +50,10 @@ def write_report(
     from reports.index_page import write_index
 
     pages = [directories] if pooled else [[directory] for directory in directories]
-    made = [build(each, out, check=check, allow_undecided=allow_undecided) for each in pages]
+    made = [
+        build(each, out, check=check, allow_undecided=allow_undecided, width=terminal_width(), wide=wide)
+        for each in pages
+    ]
     with_claims = [report for report in made if report.verdicts]
     if check and not with_claims:
         named = ", ".join(map(str, directories))

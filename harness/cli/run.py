@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli import check
+from harness.cli.report import terminal_width
 from harness.data.leakage import transfer_leakage
 from harness.launch import cells
 from harness.launch.cells import LaunchOptions, Stopped
@@ -91,12 +92,13 @@ def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode
     from reports.stored_runs import RunError
 
     try:
-        made = build([store.directory])
+        made = build([store.directory], width=terminal_width())
     except RunError as error:  # its study was damaged meanwhile
         print(f"{error}; nothing finished is lost: the next run writes it anew", file=sys.stderr)
         return ExitCode.ERROR
     print(made.table_text)
-    print(f"results: {store.directory / 'results.csv'}\nreport:  {made.path}")
+    data = ", ".join(str(store.directory / name) for name in ("results.csv", "verdicts.csv"))
+    print(f"report: {made.path}\ndata:   {data}")
     unfinished = cells.failed(runs)
     for run in unfinished:
         status = run.status

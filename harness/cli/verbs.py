@@ -64,7 +64,13 @@ def harness(
 
 @app.command()
 @takes_groups
-def run(options: StudyOptions, machine: MachineOptions) -> None:
+def run(
+    options: StudyOptions,
+    machine: MachineOptions,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress: the results and errors alone.")
+    ] = False,
+) -> None:
     """Train and evaluate what is left of a study; ends with the table and the report's path.
 
     Finished cells are skipped, interrupted ones resume, failed ones are tried again.
@@ -78,7 +84,7 @@ def run(options: StudyOptions, machine: MachineOptions) -> None:
         out = options.folder(study)
         refuse_another_study(study, out, asked=options.out is not None)
         launch = machine.launch_options()
-        with shown() as progress:
+        with shown(quiet=quiet) as progress:
             if out.name != study.name and options.out is None:
                 progress.say(f"a changed study has a folder of its own: {out}")
             code = run_study(study, launch, out, progress)
@@ -159,12 +165,15 @@ def report(
     allow_undecided: Annotated[
         bool, typer.Option("--allow-undecided", help="With --check: undecided claims are accepted.")
     ] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Every column of the tables, however wide the terminal is.")
+    ] = False,
 ) -> None:
     """Tables and one offline page from what runs have stored; works while a study is unfinished."""
     with refusals():
         from harness.cli.report import write_report
 
-        code = write_report(runs or [], out, check=check, allow_undecided=allow_undecided)
+        code = write_report(runs or [], out, check=check, allow_undecided=allow_undecided, wide=wide)
     raise typer.Exit(code)
 
 

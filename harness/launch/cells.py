@@ -17,6 +17,7 @@ from harness.launch.cell import is_finished, run_cell, runtime_record
 from harness.launch.changes import reasons_not_reused, reproduced
 from harness.launch.context import Context, prepare_process
 from harness.launch.launchers import open_launcher
+from harness.launch.local import progress_of_worker
 from harness.launch.plugin_files import keep_plugins
 from harness.launch.units import Resources, WorkerDied
 from harness.machine import environment
@@ -123,7 +124,7 @@ def _outcomes(
 def _on_launcher(
     cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
 ) -> Iterator[Status | None]:
-    launcher = open_launcher(options.launcher, options.resources)
+    launcher = open_launcher(options.launcher, options.resources, context.progress.relay)
     running: dict[Future[Status], Cell] = {}
     deaths: Counter[str] = Counter()
     waiting = list(reversed(cells))
@@ -183,12 +184,10 @@ _contexts: dict[Machine, Context] = {}
 
 def _in_worker(cell: Cell, identity: str, directory: Path, machine: Machine) -> Status:
     """Run a cell in a worker's process, which keeps its context for the next one."""
-    from harness.machine.progress import WorkerProgress
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     if machine not in _contexts:
         prepare_process(machine)
-        _contexts[machine] = Context(machine, WorkerProgress())
+        _contexts[machine] = Context(machine, progress_of_worker())
     context = _contexts[machine]
     if context.identity(cell) != identity:
         raise RuntimeError("code, data or weights changed while the study was running; run it again")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import io
+import logging
 import multiprocessing
 import os
 import queue
@@ -17,8 +19,12 @@ from typing import Any, TypeVar
 
 from harness.launch.units import Resources, WorkerDied
 from harness.machine.accelerator_faults import note_fault, process_has_fault
+from harness.machine.progress import Event, Progress, RelayedProgress, WorkerProgress
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
+Watch = Callable[[int, Event], None]
+"""What is called with a worker's slot and what it reports, in a thread of the parent."""
 
 
 class InProcess(Executor):
@@ -29,15 +35,15 @@ class InProcess(Executor):
 
     slots = 1
 
-    def __init__(self, resources: Resources | None = None) -> None:
-        self._resources = resources or Resources()
+    def __init__(self, resources: Resources | None = None, watch: Watch | None = None) -> None:
+        self._resources, self._watch = resources or Resources(), watch
         self._worker: LocalWorkers | None = None
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run `fn` now; the future is done when this returns."""
         if process_has_fault():
             if self._worker is None:
-                self._worker = LocalWorkers(replace(self._resources, workers=1))
+                self._worker = LocalWorkers(replace(self._resources, workers=1), self._watch)
             return self._worker.submit(fn, *args, **kwargs)
         future: Future[T] = Future()
         try:
@@ -61,8 +67,9 @@ class LocalWorkers(Executor):
     thing that a search with a trial too large for the memory must survive.
     """
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, watch: Watch | None = None) -> None:
         self.slots = resources.slots
+        self._watch = watch
         self._work: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
         self._context = multiprocessing.get_context("spawn")
         self._closed = False
@@ -117,7 +124,7 @@ class LocalWorkers(Executor):
                     continue
             try:
                 connection.send((unit.fn, unit.args, unit.kwargs))
-                failed, answer, is_last = connection.recv()
+                failed, answer, is_last = self._answer(slot, connection)
                 if is_last:  # before anybody acts on the answer: the next unit needs a new worker
                     connection.close()
                     connection = None
@@ -137,6 +144,25 @@ class LocalWorkers(Executor):
             self._workers[slot].join(timeout=10)
             self._workers[slot].kill()
 
+    def _answer(self, slot: int, connection: Connection) -> tuple[bool, Any, bool]:
+        """What a worker's unit ended with; its reports until then are passed on."""
+        try:
+            while isinstance(message := connection.recv(), _Report):
+                self._report(slot, message.event)
+        finally:
+            self._report(slot, ("idle", ()))
+        failed, answer, is_last = message
+        return failed, answer, is_last
+
+    def _report(self, slot: int, event: Event) -> None:
+        try:
+            if self._watch is not None:
+                self._watch(slot, event)
+            elif event[0] == "say":
+                print(*event[1], file=sys.stderr)
+        except Exception:  # a display that fails must not fail the work it shows
+            log.exception("what worker %d reported could not be shown", slot)
+
     def _start(self, slot: int, environment: Mapping[str, str]) -> Connection:
         ours, theirs = self._context.Pipe()
         worker = self._context.Process(target=work, args=(theirs, dict(environment)), name=f"worker-{slot}")
@@ -144,6 +170,13 @@ class LocalWorkers(Executor):
         theirs.close()
         self._workers[slot] = worker
         return ours
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a worker tells its parent before its answer."""
+
+    event: Event
 
 
 @dataclass(frozen=True)
@@ -172,7 +205,9 @@ def worker_environment(slot: int, resources: Resources) -> dict[str, str]:
 
 def work(connection: Connection, environment: dict[str, str]) -> None:
     """Run units in a worker's process, one after the other, until the parent ends."""
+    global _parent
     os.environ.update(environment)
+    _parent, sys.stderr = connection, _RelayedLines()
     # Ctrl-C reaches every process of a terminal; the parent is the one to end its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -197,11 +232,49 @@ def work(connection: Connection, environment: dict[str, str]) -> None:
             return
 
 
+_parent: Connection | None = None
+"""In a worker's process, the connection to its parent."""
+_sending = threading.Lock()
+
+
+def progress_of_worker() -> Progress:
+    """Where a unit reports: to the parent of a worker, who shows it, or as lines where there is none."""
+    return WorkerProgress() if _parent is None else RelayedProgress(_report_to_parent)
+
+
+def _report_to_parent(event: Event) -> None:
+    if _parent is not None:
+        with _sending:
+            _parent.send(_Report(event))
+
+
+class _RelayedLines(io.TextIOBase):
+    """A worker's standard error: whole lines go to the parent, so that none is written into its display."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Send the lines that are complete."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            try:
+                _report_to_parent(("say", (line,)))
+            except OSError:  # the parent has gone
+                print(line, file=sys.__stderr__)
+        return len(text)
+
+
 def _send(connection: Connection, failed: bool, answer: Any) -> None:
     """Send a unit's answer, whether it is an error, and whether the worker ends after it."""
     is_last = process_has_fault()
     try:
-        connection.send((failed, answer, is_last))
+        with _sending:
+            connection.send((failed, answer, is_last))
     except (TypeError, AttributeError, ValueError) as error:
         text = f"{type(answer).__name__}: {answer} ({error})"
         connection.send((True, RuntimeError(text), is_last))

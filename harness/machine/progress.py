@@ -1,20 +1,31 @@
-"""What a person sees while a study runs: one live line on a terminal, plain lines in a log."""
+"""What a person sees while a study runs: one live display on a terminal, plain lines in a log.
+
+The process that runs the study owns the display. Workers send what they report to it (`RelayedProgress`) and
+write nothing themselves.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from harness.machine.forecast import Forecast, about
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.progress import TaskID
 
 LOG_SECONDS = 15.0
 """Between two lines about steps in a log."""
-DRAW_SECONDS = 0.1
+RELAY_SECONDS = 0.5
+"""Between two reports of steps that a worker sends."""
+
+Event = tuple[str, tuple[Any, ...]]
+"""A call of a method of `Progress`: its name and arguments."""
 
 
 class Progress:
@@ -46,6 +57,9 @@ class Progress:
     def end_cell(self, name: str, outcome: str) -> None:
         """A cell ended: `done`, or `failed (oom): …`."""
 
+    def idle(self) -> None:
+        """Whoever reports here runs nothing now."""
+
     def show(self, table: RenderableType | None) -> None:
         """A table that stands above the bars until the next one, or None, takes its place."""
 
@@ -54,6 +68,55 @@ class Progress:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
+
+    def worker(self, slot: int) -> Progress:
+        """Where the reports of a worker go."""
+        return self
+
+    def relay(self, slot: int, event: Event) -> None:
+        """Show what a worker reported."""
+        name, arguments = event
+        getattr(self.worker(slot), name)(*arguments)
+
+
+class RelayedProgress(Progress):
+    """A worker's reports, sent to the process that owns the display."""
+
+    def __init__(self, send: Callable[[Event], None], seconds: float = RELAY_SECONDS) -> None:
+        self._send = send
+        self._seconds = seconds
+        self._sent = -seconds
+
+    def begin_cell(self, name: str, epochs: int) -> None:
+        """Send it."""
+        self._send(("begin_cell", (name, epochs)))
+
+    def on_step(
+        self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
+    ) -> None:
+        """Send a step now and then."""
+        if time.monotonic() - self._sent >= self._seconds:
+            self._sent = time.monotonic()
+            numbers = {name: float(value) for name, value in losses.items()}
+            self._send(("on_step", (epoch, step, steps, numbers, float(pairs_per_second))))
+
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
+        """Send it."""
+        self._send(("on_epoch", (dict(record),)))
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """Send it now and then, and when it is done."""
+        if done >= total or time.monotonic() - self._sent >= self._seconds:
+            self._sent = time.monotonic()
+            self._send(("working", (what, done, total)))
+
+    def end_cell(self, name: str, outcome: str) -> None:
+        """How a cell ended is for the parent to say, who counts them; here it runs no more."""
+        self._send(("idle", ()))
+
+    def say(self, text: str) -> None:
+        """Send it."""
+        self._send(("say", (text,)))
 
 
 class LogProgress(Progress):
@@ -66,29 +129,46 @@ class LogProgress(Progress):
         self._cell = ""
         self._epochs = 0
         self._count = Count()
+        self._lock = threading.RLock()
+        self._workers: dict[int, LogProgress] = {}
+
+    def worker(self, slot: int) -> Progress:
+        """Lines about a worker's cell, in this log; how many are left is known here."""
+        with self._lock:
+            if slot not in self._workers:
+                worker = WorkerProgress(self._stream, self._seconds)
+                worker._lock, worker._count = self._lock, self._count
+                self._workers[slot] = worker
+            return self._workers[slot]
 
     def say(self, text: str) -> None:
         """Write one line now."""
-        print(text, file=self._stream, flush=True)
+        with self._lock:
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
         self._spoke = time.monotonic()
 
     def begin_study(self, cells: int, finished: int, what: str = "cells") -> None:
         """Say how much there is to do."""
-        self._count = Count(cells, finished, what)
+        self._count.what = what
+        self._count.forecast.cells, self._count.forecast.finished = cells, finished
         self.say(f"{cells} {what}, {finished} finished before")
 
     def begin_cell(self, name: str, epochs: int) -> None:
         """Say which cell starts."""
         self._cell, self._epochs = name, epochs
+        self._count.forecast.begin(self, time.monotonic())
         self.say(f"{name}: starts")
 
     def on_step(
         self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
     ) -> None:
         """A line now and then, so that a long epoch is seen to move."""
+        if self._epochs:
+            self._count.forecast.moved(self, (epoch - 1 + step / steps) / self._epochs)
         if time.monotonic() - self._spoke >= self._seconds:
             shown = f"epoch {epoch}/{self._epochs} step {step}/{steps}"
-            self.say(f"{self._cell}: {shown} {pairs_per_second:.0f} pairs/s {_losses(losses)}")
+            self.say(f"{self._cell}: {shown} {pairs_per_second:.0f} pairs/s {losses_text(losses)}")
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
         """One line per epoch."""
@@ -99,10 +179,17 @@ class LogProgress(Progress):
         if done >= total or time.monotonic() - self._spoke >= self._seconds:
             self.say(f"{what}: {done:,} of {total:,}")
 
+    def idle(self) -> None:
+        """Nothing runs here."""
+        self._count.forecast.end(self, time.monotonic())
+
     def end_cell(self, name: str, outcome: str) -> None:
-        """Say how it ended and what is left."""
-        self._count.finished += 1
-        self.say(f"{name}: {outcome} ({self._count.shown()})")
+        """Say how it ended, what is left and about how long that takes."""
+        self.idle()
+        self._count.ended()
+        left = self._count.forecast.left(time.monotonic())
+        time_left = f", about {about(left)} left" if left is not None and left >= 1 else ""
+        self.say(f"{name}: {outcome} ({self._count.shown()}{time_left})")
 
 
 class WorkerProgress(LogProgress):
@@ -112,123 +199,24 @@ class WorkerProgress(LogProgress):
         """Nothing."""
 
 
-class LiveProgress(Progress):
-    """Bars of rich: the study's and the running cell's, with what it loses and what it scores."""
-
-    shows_tables = True
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as RichProgress
-
-        class Board(RichProgress):
-            """Bars with a table above them."""
-
-            table: RenderableType | None = None
-
-            def get_renderables(self) -> Iterable[RenderableType]:
-                yield from () if self.table is None else (self.table,)
-                yield from super().get_renderables()
-
-        self._bars = Board(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
-            console=Console(stderr=True),
-        )
-        self._bars.start()
-        self._study: TaskID | None = None
-        self._cell: TaskID | None = None
-        self._side: TaskID | None = None
-        self._name, self._epochs, self._score = "", 0, ""
-        self._drawn = 0.0
-
-    def say(self, text: str) -> None:
-        """Print above the bars; what looks like markup in it is text."""
-        self._bars.console.print(text, markup=False, highlight=False)
-
-    def begin_study(self, cells: int, finished: int, what: str = "cells") -> None:
-        """Show the study's bar."""
-        self._study = self._bars.add_task(what, total=cells, completed=finished, note="")
-
-    def begin_cell(self, name: str, epochs: int) -> None:
-        """Show the cell's bar."""
-        self._name, self._epochs, self._score = name, epochs, ""
-        if self._cell is not None:
-            self._bars.remove_task(self._cell)
-        self._cell = self._bars.add_task(name, total=None, note="")
-
-    def on_step(
-        self, epoch: int, step: int, steps: int, losses: Mapping[str, Any], pairs_per_second: float
-    ) -> None:
-        """Move the cell's bar."""
-        now = time.monotonic()
-        if self._cell is None or (now - self._drawn < DRAW_SECONDS and step < steps):
-            return
-        self._drawn = now
-        note = f"epoch {epoch}/{self._epochs} {pairs_per_second:.0f} pairs/s {_losses(losses)} {self._score}"
-        completed = (epoch - 1) * steps + step
-        self._bars.update(self._cell, total=self._epochs * steps, completed=completed, note=note)
-
-    def on_epoch(self, record: Mapping[str, Any]) -> None:
-        """Remember the validation score for the cell's bar."""
-        score = record.get("val") or {}
-        if "R1" in score:
-            self._score = f"val R1 {score['R1']:.1f}"
-
-    def working(self, what: str, done: int, total: int) -> None:
-        """Show a bar for as long as the work lasts."""
-        if self._side is None:
-            self._side = self._bars.add_task(what, total=total, note="")
-        self._bars.update(self._side, description=what, completed=done, total=total)
-        if done >= total:
-            self._bars.remove_task(self._side)
-            self._side = None
-
-    def end_cell(self, name: str, outcome: str) -> None:
-        """Move the study's bar and leave one line about the cell."""
-        if self._cell is not None:
-            self._bars.remove_task(self._cell)
-            self._cell = None
-        if self._study is not None:
-            self._bars.advance(self._study)
-        if self._bars.table is None:
-            self.say(f"{name}: {outcome} {self._score}".rstrip())
-
-    def show(self, table: RenderableType | None) -> None:
-        """Draw the table now; what the last one said stays on the terminal when there is no next."""
-        if table is None and self._bars.table is not None:
-            self._bars.console.print(self._bars.table)
-        self._bars.table = table
-        self._bars.refresh()
-
-    def close(self) -> None:
-        """Stop drawing."""
-        self._bars.stop()
-
-
 class Count:
-    """Cells in all and finished."""
+    """Cells in all and finished, and the forecast that rests on them."""
 
     def __init__(self, cells: int = 0, finished: int = 0, what: str = "cells") -> None:
-        self.cells, self.finished, self.what = cells, finished, what
+        self.what = what
+        self.forecast = Forecast(cells, finished)
+
+    def ended(self) -> None:
+        """One more has ended."""
+        self.forecast.count()
 
     def shown(self) -> str:
         """As in `3 of 12 cells`."""
-        return f"{self.finished} of {self.cells} {self.what}"
+        return f"{self.forecast.finished} of {self.forecast.cells} {self.what}"
 
 
-def _losses(losses: Mapping[str, Any]) -> str:
+def losses_text(losses: Mapping[str, Any]) -> str:
+    """Losses by name, with three digits."""
     return " ".join(f"{name} {float(value):.3f}" for name, value in losses.items())
 
 
@@ -236,7 +224,7 @@ def _epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     parts = [f"epoch {record.get('epoch')}/{epochs}"]
     if record.get("pairs_per_second"):
         parts.append(f"{record['pairs_per_second']:.0f} pairs/s")
-    parts.append(_losses(record.get("losses") or {}))
+    parts.append(losses_text(record.get("losses") or {}))
     score = record.get("val") or {}
     if "R1" in score:
         parts.append(f"val R1 {score['R1']:.2f}")
@@ -245,12 +233,28 @@ def _epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     return " ".join(part for part in parts if part)
 
 
+class QuietProgress(Progress):
+    """Errors and results alone."""
+
+
 @contextmanager
-def shown(live: bool | None = None) -> Iterator[Progress]:
-    """Live bars when standard error is a terminal, log lines otherwise."""
-    is_live = sys.stderr.isatty() if live is None else live
-    progress: Progress = LiveProgress() if is_live else LogProgress()
+def shown(live: bool | None = None, *, quiet: bool = False) -> Iterator[Progress]:
+    """A live display when standard error is a terminal that can move its cursor, log lines otherwise."""
+    is_live = _is_terminal() if live is None else live
+    progress: Progress
+    if quiet:
+        progress = QuietProgress()
+    elif is_live:
+        from harness.machine.live_progress import LiveProgress
+
+        progress = LiveProgress()
+    else:
+        progress = LogProgress()
     try:
         yield progress
     finally:
         progress.close()
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")

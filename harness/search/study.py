@@ -135,7 +135,7 @@ def search_study(study: Study, store: RunStore, context: Context, options: Launc
     for search in searches:
         create_search(search)
     watch = SearchDisplay(searches, store.directory, context.progress)
-    launcher = open_launcher(options.launcher, _resources(options, store))
+    launcher = open_launcher(options.launcher, _resources(options, store), context.progress.relay)
     if getattr(launcher, "slots", 1) == 1:
         attach_progress(options.worker_machine, context.progress, watch.draw)
     try:

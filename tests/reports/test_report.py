@@ -442,3 +442,23 @@ def test_the_readme_names_every_column_of_the_files_that_a_run_leaves(
 ) -> None:
     readme = (Path(reports.__file__).parent / "README.md").read_text()
     assert (study / "results.csv").read_text().splitlines()[0] in readme
+
+
+def test_the_terminal_s_tables_fit_eighty_columns_and_narrower_ones_lose_no_number(
+    study: Path, tmp_path: Path
+) -> None:
+    made = {
+        width: reports.build(
+            [study], tmp_path / str(width) / "page.html", options=QUICK, width=width
+        ).table_text
+        for width in (80, 44)
+    }
+    for width, text in made.items():
+        assert max(map(len, text.splitlines())) <= width
+    numbers = re.findall(r"[−+]\d+\.\d", made[80].split("Verdicts are")[0])
+    assert len(numbers) >= 6
+    flat = " ".join(made[44].split())
+    assert all(number in flat for number in numbers)
+    wide = reports.build([study], tmp_path / "wide.html", options=QUICK, width=80, wide=True).table_text
+    assert "Optimism" in wide
+    assert "Optimism" not in made[80].split("Verdicts are")[0]
