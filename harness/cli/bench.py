@@ -55,8 +55,8 @@ def bench_step(
     one_of("--compile", step.compiled, ("auto", "on", "off"))
     with refusals():
         from harness.launch.context import Context
+        from harness.machine.display import shown
         from harness.machine.files import atomic_json
-        from harness.machine.progress import shown
         from harness.speed.bench import StepBench, render
         from harness.speed.bench import bench_step as measured
 

@@ -61,7 +61,7 @@ def data_cache(
 ) -> None:
     """Decode every image once, so that training never waits for it."""
     with refusals():
-        from harness.machine.progress import shown
+        from harness.machine.display import shown
 
         data_root = data.register()
         with shown() as progress:

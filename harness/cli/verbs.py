@@ -77,7 +77,7 @@ def run(
     """
     with refusals():
         from harness.cli.run import refuse_another_study, run_study
-        from harness.machine.progress import shown
+        from harness.machine.display import shown
 
         machine.register()
         study = options.load()
@@ -98,7 +98,7 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
     with refusals():
         from harness.cli.check import examine, render
         from harness.launch.context import Context
-        from harness.machine.progress import shown
+        from harness.machine.display import shown
 
         machine.register()
         study = options.load()
@@ -240,7 +240,7 @@ def verify(
     """Run a few finished cells again and compare every number. Exits 4 when something differs."""
     with refusals():
         from harness.cli.report import run_folders
-        from harness.machine.progress import shown
+        from harness.machine.display import shown
         from harness.trust.certificate import render
         from harness.trust.verify import verify
 

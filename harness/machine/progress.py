@@ -6,12 +6,10 @@ write nothing themselves.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.machine.forecast import Forecast, about
@@ -231,30 +229,3 @@ def _epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     if record.get("seconds"):
         parts.append(f"{record['seconds']:.1f} s")
     return " ".join(part for part in parts if part)
-
-
-class QuietProgress(Progress):
-    """Errors and results alone."""
-
-
-@contextmanager
-def shown(live: bool | None = None, *, quiet: bool = False) -> Iterator[Progress]:
-    """A live display when standard error is a terminal that can move its cursor, log lines otherwise."""
-    is_live = _is_terminal() if live is None else live
-    progress: Progress
-    if quiet:
-        progress = QuietProgress()
-    elif is_live:
-        from harness.machine.live_progress import LiveProgress
-
-        progress = LiveProgress()
-    else:
-        progress = LogProgress()
-    try:
-        yield progress
-    finally:
-        progress.close()
-
-
-def _is_terminal() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")

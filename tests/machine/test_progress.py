@@ -7,16 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
+from harness.machine.display import QuietProgress, shown
 from harness.machine.forecast import Forecast
 from harness.machine.live_progress import LiveProgress
 from harness.machine.progress import (
     Event,
     LogProgress,
     Progress,
-    QuietProgress,
     RelayedProgress,
     WorkerProgress,
-    shown,
 )
 
 LINE = {"epoch": 2, "losses": {"sdm": 1.5}, "pairs_per_second": 300.0, "val": {"R1": 41.25}, "seconds": 3.21}
