@@ -1,4 +1,4 @@
-"""The verbs by which results enter and leave: `import` and `compare`. None of them needs torch."""
+"""The verbs by which results enter and leave: `import`, `compare`, `bundle`. None of them needs torch."""
 
 from __future__ import annotations
 
@@ -61,3 +61,19 @@ def compare(
 
         compared = compare_files(files, out)
     answer(compared.plain(), as_json, lambda: render(compared))
+
+
+@exchange_app.command()
+def bundle(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The archive; default: named like the first run.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="Put the models in as well.")] = False,
+) -> None:
+    """The evidence of runs in one archive, which `verify` and `report` read without torch."""
+    with refusals():
+        from harness.cli.report import run_folders
+        from harness.exchange.bundling import render, write_bundle
+
+        render(write_bundle(run_folders(runs or []), out, weights=weights))

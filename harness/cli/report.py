@@ -12,8 +12,13 @@ from harness.machine.paths import RUNS
 
 
 def run_folders(runs: Sequence[Path]) -> list[Path]:
-    """These folders, or all below `runs`. Raises `StudyError` when there is none, or one holds no run."""
-    directories = list(runs) or sorted(path.parent for path in RUNS.glob("*/study.yaml"))
+    """These folders, or all below `runs`; a bundle stands for its runs, unpacked beside it.
+
+    Raises:
+        StudyError: there is none, or one holds no run.
+    """
+    listed = [folder for path in runs for folder in _unpacked(path)]
+    directories = listed or sorted(path.parent for path in RUNS.glob("*/study.yaml"))
     if not directories:
         raise StudyError([f"{RUNS}: no run here; name the folder that `run --out` wrote"])
     missing = [path for path in directories if not (path / "study.yaml").is_file()]
@@ -25,6 +30,19 @@ def run_folders(runs: Sequence[Path]) -> list[Path]:
 def terminal_width() -> int:
     """Columns of the terminal on standard output; of a file or pipe 80, as wide as a README."""
     return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+
+
+def _unpacked(path: Path) -> list[Path]:
+    """The runs of a bundle, unpacked into a folder of its name; any other path is itself."""
+    if path.suffix != ".zip":
+        return [path]
+    from harness.exchange.archives import unpack_beside
+    from harness.exchange.bundling import bundled_runs
+
+    folder, altered = unpack_beside(path)
+    for text in altered:
+        print(f"{path}: {text}", file=sys.stderr)
+    return bundled_runs(folder)
 
 
 def write_report(

@@ -12,13 +12,15 @@ from harness.store.runs import RunStore
 from harness.trust import run_comparison
 
 
-def audit(run: CellRun) -> Iterator[str]:
+def audit(run: CellRun, *, models: bool = True) -> Iterator[str]:
     """What of a finished cell is not as it was written, or contradicts itself.
 
-    Its files are compared with their checksums, its identity with its parts, its scores with its records.
+    Its files are compared with their checksums, its identity with its parts, its scores with its records;
+    without `models`, of a cell whose models were left out, only the others.
     """
-    yield from (f"{name} {what}" for name, what in run.altered(thorough=True).items())
-    yield from _lacking(run)
+    altered = run.altered(thorough=True)
+    yield from (f"{name} {what}" for name, what in altered.items() if models or not _is_model(name))
+    yield from (text for text in _lacking(run) if models or not _is_model(text))
     yield from _misnamed(run)
     for row in run.results:
         key = evaluation_key(row)
@@ -26,9 +28,13 @@ def audit(run: CellRun) -> Iterator[str]:
             yield from run_comparison.contradictions(run.records(*key), row)
         except StoreError as error:
             yield f"{run_comparison.named(key)}: its per-query records cannot be read: {error}"
-        kept = key[1] in run.kept_models
+        kept = models and key[1] in run.kept_models
         if kept and row.get("epoch") != run.model_epoch(key[1]):
             yield f"{run_comparison.named(key)}: epoch {row.get('epoch')} is not the one of its model"
+
+
+def _is_model(name: str) -> bool:
+    return name.startswith("model-")
 
 
 def _lacking(run: CellRun) -> Iterator[str]:

@@ -1,0 +1,105 @@
+"""RO-Crate metadata of a bundle: what each file is, and which program made it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+METADATA = "ro-crate-metadata.json"
+_CONTEXT = "https://w3id.org/ro/crate/1.1/context"
+_PROFILE = "https://w3id.org/ro/crate/1.1"
+_TYPES = {
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".yaml": "application/yaml",
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".md": "text/markdown",
+    ".txt": "text/plain",
+    ".tex": "application/x-tex",
+    ".py": "text/x-python",
+    ".gz": "application/gzip",
+    ".parquet": "application/vnd.apache.parquet",
+    ".safetensors": "application/octet-stream",
+}
+_SAID = {
+    "study.yaml": "The study as resolved",
+    "lock.json": "The plan, written before the first cell",
+    "claims.yaml": "The claims that are judged",
+    "environment.json": "The machine and its packages",
+    "results.csv": "Scores, one row per cell, target, selection and direction",
+    "verdicts.csv": "Comparisons, one row each",
+    "certificate.json": "What the last verification found",
+    "report.html": "The page",
+}
+_SOFTWARE = "#tipr-harness"
+
+
+def crate(runs: Sequence[str], contents: Mapping[str, Path | bytes]) -> dict[str, Any]:
+    """The metadata as JSON-LD: a file entity each, the runs as data sets, and the program that made them.
+
+    Args:
+        runs: names of the folders of runs in the bundle.
+        contents: what is bundled, by its path.
+    """
+    now = datetime.now(UTC)
+    version = importlib.metadata.version("tipr-harness")
+    entities = [_file(name, value) for name, value in sorted(contents.items())]
+    outside = [{"@id": entity["@id"]} for entity in entities if entity["@id"].partition("/")[0] not in runs]
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"Evidence of {', '.join(runs)}",
+        "description": "Per-query records, studies, environments and reports of a comparison of methods of "
+        "text-to-image person retrieval; every number and verdict can be computed again from the records.",
+        "datePublished": now.date().isoformat(),
+        "license": "Not stated by whoever made this bundle.",
+        "hasPart": [*outside, *({"@id": f"{name}/"} for name in runs)],
+        "mentions": [{"@id": "#made"}],
+    }
+    folders = [
+        {
+            "@id": f"{name}/",
+            "@type": "Dataset",
+            "name": name,
+            "hasPart": [
+                {"@id": entity["@id"]} for entity in entities if entity["@id"].startswith(f"{name}/")
+            ],
+        }
+        for name in runs
+    ]
+    made = {
+        "@id": "#made",
+        "@type": "CreateAction",
+        "name": "The report and the bundle were made",
+        "instrument": {"@id": _SOFTWARE},
+        "object": [{"@id": f"{name}/study.yaml"} for name in runs],
+        "result": {"@id": "./"},
+        "endTime": now.isoformat(timespec="seconds"),
+    }
+    software = {"@id": _SOFTWARE, "@type": "SoftwareApplication", "name": "tipr-harness", "version": version}
+    descriptor = {
+        "@id": METADATA,
+        "@type": "CreativeWork",
+        "conformsTo": {"@id": _PROFILE},
+        "about": {"@id": "./"},
+    }
+    return {"@context": _CONTEXT, "@graph": [descriptor, root, *folders, *entities, software, made]}
+
+
+def _file(name: str, value: Path | bytes) -> dict[str, Any]:
+    content = value if isinstance(value, bytes) else value.read_bytes()
+    last = name.rpartition("/")[2]
+    return {
+        "@id": name,
+        "@type": "File",
+        "name": last,
+        **({"description": _SAID[last]} if last in _SAID else {}),
+        "encodingFormat": _TYPES.get(Path(name).suffix, "application/octet-stream"),
+        "contentSize": str(len(content)),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
