@@ -23,9 +23,12 @@ from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from harness.study.arms import Tuned
 from harness.study.cell import Cell
+from harness.study.shipped import shipped_studies
 from harness.study.study import Study, StudyError
 
 LEAKAGE_FILE = "leakage.json"
+BENCHMARKS = "-benchmarks"
+"""Ends the name of a shipped study that needs the published datasets; without it another one runs here."""
 
 
 def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progress) -> int:
@@ -36,7 +39,7 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
     context = Context(options.machine, progress)
     checked = check.examine(study, context, options, out)
     if checked.problems:
-        raise StudyError(checked.problems)
+        raise StudyError(instead(study, options.machine.data_root) or checked.problems)
     for line in (*check.reach_lines(study), *checked.notes):
         progress.say(line)
     store = RunStore(out)
@@ -62,6 +65,23 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
         again = f"nothing finished is lost. Once that is repaired: {options.machine.command}"
         print(f"{trouble}; {again}", file=sys.stderr)
         return ExitCode.ERROR
+
+
+def instead(study: Study, data_root: Path | None) -> list[str]:
+    """Two lines for a shipped study of benchmarks that is run without data: what it needs, what runs here.
+
+    Empty for any other study, and where a folder of data is named: then its problems say more.
+    """
+    name = study.source.stem
+    here = shipped_studies().get(name.removesuffix(BENCHMARKS))
+    if data_root is not None or not name.endswith(BENCHMARKS) or here is None:
+        return []
+    needed = ", ".join(dict.fromkeys(study.targets))
+    return [
+        f"{study.source}: nothing was started: it needs data that is not here ({needed}; their owners "
+        f"distribute them, --data-root DATA names their folder); `check {name}` lists all that is missing",
+        f"the same question on rendered people runs here: python -m harness run {here.stem}",
+    ]
 
 
 def _search(study: Study, store: RunStore, context: Context, options: LaunchOptions) -> Tuned | None:
