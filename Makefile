@@ -8,7 +8,7 @@ BENCH ?= reports/benchmarks/suite.json
 MINUTES ?= 30
 SEED ?= 1
 
-.PHONY: help install demo test lint format bench smoke battery clean
+.PHONY: help install demo test lint format bench gpu smoke battery clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ format: install  ## let ruff format, and fix what it can
 
 bench: install   ## benchmarks, for `harness bench table`; nothing here can fail for being slow
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=$(BENCH)
+
+gpu: install     ## all that is worth knowing of this GPU, in at most nine minutes; goes on where it stopped
+	$(BIN)/python -m harness bench device
 
 smoke: install   ## the smallest study (under a minute on two cores)
 	$(BIN)/python -m harness run studies/smoke.yaml --out $(RUNS)/smoke

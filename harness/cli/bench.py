@@ -1,7 +1,8 @@
-"""The verbs `bench step` and `bench table`."""
+"""The verbs `bench step`, `bench device` and `bench table`."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,6 +70,34 @@ def bench_step(
         if out is not None:
             atomic_json(out, measurement)
     answer(measurement, options.as_json, lambda: render(measurement))
+
+
+@bench_app.command("device")
+@takes_groups
+def bench_device(
+    out: Annotated[Path, typer.Option(help="Folder that gets a file for each part.")] = Path(
+        "reports/benchmarks"
+    ),
+    minutes: Annotated[float, typer.Option(min=0, help="Parts begin until then.")] = 9.0,
+    tiny: Annotated[bool, typer.Option("--tiny", help="At the size of a test, for a processor.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also what was measured before.")] = False,
+    *,
+    options: AnswerOptions,
+    threads: Threads = 1,
+) -> None:
+    """All that is worth knowing of a device, in parts; the same command measures what is left or failed."""
+    with refusals():
+        from harness.speed.device_bench import DeviceBench
+        from harness.speed.device_bench import bench_device as measured
+        from harness.speed.device_parts import Sizes
+
+        machine = options.machine(threads=threads, deterministic=False)
+        sizes = Sizes.tiny() if tiny else Sizes()
+        wanted = DeviceBench(machine, sizes, out, minutes, again)
+        states = measured(wanted, lambda line: print(line, file=sys.stderr, flush=True))
+    answer(
+        states, options.as_json, lambda: print(", ".join(f"{name} {state}" for name, state in states.items()))
+    )
 
 
 @bench_app.command("table")

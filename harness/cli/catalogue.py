@@ -15,6 +15,10 @@ from harness.store.runs import RunStore
 from harness.study.shipped import shipped_studies
 
 FULL_SIZE = ("ViT-B-16-quickgelu", (384, 128))
+MEMORY_BATCH = 128
+
+
+MEMORY_METHOD = "weights, Adam's averages, and what a forward pass on fake tensors keeps; eager"
 
 
 def listing(what: str, *, cost: bool = False) -> list[dict[str, Any]]:
@@ -50,8 +54,28 @@ def _methods(cost: bool) -> list[dict[str, Any]]:
         backbone, image_size = FULL_SIZE
         names = [entry.name for entry in registry.methods().values() if entry.plugin is None]
         costs = {row.pop("method"): row for row in cost_table(names, backbone, image_size)}
+        for name, row in costs.items():
+            row["training_memory_gb"] = _training_memory(name)
         entries = [{**entry, **costs.get(str(entry["name"]), {})} for entry in entries]
     return entries
+
+
+def _training_memory(name: str) -> float | None:
+    """Estimated peak of a step of `MEMORY_BATCH` pairs at full size in bf16, in GB; None without training."""
+    from harness.speed.rehearsal import memory_gb
+    from harness.study.schema import TrainSettings
+
+    entry, (backbone, image_size) = registry.method(name), FULL_SIZE
+    if not entry.trains:
+        return None
+    train = TrainSettings(
+        backbone=backbone,
+        pretrained="none",
+        image_size=image_size,
+        batch_size=MEMORY_BATCH,
+        precision="bf16",
+    )
+    return memory_gb(entry, train)
 
 
 def _studies() -> list[dict[str, Any]]:
@@ -84,6 +108,12 @@ def render(entries: Sequence[dict[str, Any]]) -> None:
         if "training_gflop" in entry:
             line += (
                 f"  [{entry['parameters_m']:.2f} M parameters, {entry['training_gflop']:.1f} GFLOP a pair "
-                f"forward in training, {entry['inference_gflop']:.1f} in inference]"
+                f"forward in training, {entry['inference_gflop']:.1f} in inference"
             )
+            memory = entry["training_memory_gb"]
+            line += f", about {memory:.0f} GB in training]" if memory is not None else "]"
         print(line)
+    if any("training_memory_gb" in entry for entry in entries):
+        print(
+            f"memory: estimated for {MEMORY_BATCH} pairs, bf16, without a dataset's images: {MEMORY_METHOD}"
+        )

@@ -20,6 +20,7 @@ from harness.cli.claims_check import (
     looks_of,
     outlook_lines,
 )
+from harness.cli.memory_check import estimated_memory, memory_lines
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.disk import GIGABYTE, finished_bytes, run_bytes
@@ -65,6 +66,8 @@ class CheckResult:
     detectable: dict[str, Detectable] = field(default_factory=dict)
     """By test set."""
     claims: list[ClaimOutlook] = field(default_factory=list)
+    memory: dict[str, float] = field(default_factory=dict)
+    """By method that trains: estimated peak memory of a step on a GPU, in GB, less the dataset's images."""
     disk: dict[str, int] = field(default_factory=dict)
     """Bytes: `finished` of all cells, `needed` for those that are left."""
     states: dict[str, str] = field(default_factory=dict)
@@ -82,6 +85,7 @@ class CheckResult:
             "train_keys": study.reach(),
             "cost": self.cost,
             "disk": self.disk,
+            "memory_gb": self.memory,
             "detectable_difference": {name: asdict(size) for name, size in self.detectable.items()},
             "looks": looks_of(study),
             "claims": [asdict(claim) for claim in self.claims],
@@ -123,6 +127,7 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
         found.claims = claim_outlooks(study, known)
         found.states = _states(found.cells, context, out)
         found.problems += _disk_problems(found, out)
+        found.memory = estimated_memory(found.cells, found.notes)
     return found
 
 
@@ -372,6 +377,8 @@ def render(found: CheckResult, study: Study) -> None:
     if found.disk:
         finished, needed = (found.disk[name] / GIGABYTE for name in ("finished", "needed"))
         console.print(f"disk: {finished:.3f} GB when finished; what is left needs {needed:.3f} GB")
+    for line in memory_lines(found.memory):
+        console.print(line, markup=False, highlight=False)
     for line in reach_lines(study):
         console.print(line, markup=False, highlight=False)
     for line in (*look_lines(study), *_power(found), *outlook_lines(found.claims)):

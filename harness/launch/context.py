@@ -218,6 +218,10 @@ class Context:
 
         return self._resident if torch.device(device).type == "cuda" else None
 
+    def keep_resident(self, resident: bool | None) -> None:
+        """Say whether images stay on a GPU from now on; None: where they fit."""
+        self._resident = resident
+
     def drop_resident_pixels(self) -> bool:
         """Keep no images on a GPU from now on; whether any were there, so that memory is gained."""
         gained = any(data.resident and data.device.type == "cuda" for data in self._ready.values())

@@ -59,11 +59,12 @@ def run_bytes(cells: Sequence[Cell]) -> int:
 def _sized(cells: Sequence[Cell]) -> list[tuple[Cell, int]]:
     """Each cell with the bytes of its model's weights."""
     kinds = {_kind(cell): cell for cell in cells}
-    sizes = {kind: BYTES * _weights_of(cell) for kind, cell in kinds.items()}
+    sizes = {kind: BYTES * weights_of(cell) for kind, cell in kinds.items()}
     return [(cell, sizes[_kind(cell)]) for cell in cells]
 
 
-def _weights_of(cell: Cell) -> int:
+def weights_of(cell: Cell) -> int:
+    """How many weights the cell's model has."""
     from methods.cost import build_on_meta
 
     train = cell.train

@@ -19,6 +19,7 @@ from harness.machine import environment
 from harness.machine.memory import held_bytes, peak_bytes
 from harness.machine.terms import Precision
 from harness.speed import timing
+from harness.speed.device_bench import device_table
 from harness.speed.overhead import Candidate, Compiling, device_name
 from harness.speed.reference_step import ReferenceStep, on_device, plain_loader
 from harness.study.cell import Cell
@@ -245,7 +246,9 @@ def table(folder: Path = FOLDER) -> str:
     stored = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
     steps = [one for one in stored if "pairs_per_second" in one]
     suites = [one for one in stored if "benchmarks" in one]
-    return "\n\n".join([*([_step_table(steps)] if steps else []), *map(_suite_table, suites)])
+    parts = [one for one in stored if "part" in one]
+    tables = [*([_step_table(steps)] if steps else []), *([device_table(parts)] if parts else [])]
+    return "\n\n".join([*tables, *map(_suite_table, suites)])
 
 
 def _step_table(steps: Sequence[dict[str, Any]]) -> str:

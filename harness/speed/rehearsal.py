@@ -287,3 +287,12 @@ def _never_waiting() -> AbstractContextManager[Any]:
 def _devices(values: Any) -> set[str]:
     """Kinds of device of all tensors but numbers: those go along with a kernel's arguments."""
     return {leaf.device.type for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.dim()}
+
+
+def memory_gb(entry: MethodEntry, train: TrainSettings, overrides: Mapping[str, Any] | None = None) -> float:
+    """Estimated peak memory of a training step on a GPU, in GB; the images of the dataset not counted.
+
+    Raises:
+        NotForDeviceError: the step cannot run on a GPU as it is.
+    """
+    return Rehearsal(entry, train, overrides).step().peak / 1e9

@@ -214,3 +214,14 @@ def test_check_prints_the_disk_a_run_takes_and_refuses_one_that_is_too_small(
         assert done.exit_code == 2
         assert "the runs that are left need" in done.stderr
         assert not (tmp_path / "out" / "cells").exists()
+
+
+def test_check_estimates_the_memory_of_a_step_and_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.memory_check.SMALL_MODEL", 0)
+    path = write_study(tmp_path, methods=["baseline", "clip-zero-shot"], datasets=["cuhk-pedes"])
+    found = json.loads(check(path, tmp_path / "out", "--json").stdout)["memory_gb"]
+    assert list(found) == ["baseline"]
+    assert 0 < found["baseline"] < 10
+    assert "memory is estimated: " in check(path, tmp_path / "out").stdout
