@@ -9,7 +9,6 @@ from harness.cli.catalogue import MEMORY_METHOD
 from harness.registry import described
 from harness.study.cell import Cell
 
-
 SMALL_MODEL = 20e6
 """Weights below which a step fits on any GPU, and its memory is not estimated."""
 
