@@ -19,7 +19,7 @@ from harness.machine import environment
 from harness.machine.memory import held_bytes, peak_bytes
 from harness.machine.terms import Precision
 from harness.speed import timing
-from harness.speed.device_bench import device_table
+from harness.speed.device_table import device_table
 from harness.speed.overhead import Candidate, Compiling, device_name
 from harness.speed.reference_step import ReferenceStep, on_device, plain_loader
 from harness.study.cell import Cell

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from datetime import date
@@ -140,36 +140,3 @@ class _Worker:
 
     def __exit__(self, *_: object) -> None:
         self._close()
-
-
-def device_table(stored: Sequence[Mapping[str, Any]]) -> str:
-    """Parts that were measured, as a Markdown table; a step's figures stand in short."""
-    lines = [
-        "## Parts of `bench device`",
-        "",
-        "| part | what | result | s | device | date |",
-        "|" + "---|" * 6,
-    ]
-    for found in stored:
-        cells = (
-            found["part"],
-            found["what"],
-            _short(found),
-            found["seconds"],
-            found["device"],
-            found["date"],
-        )
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
-
-
-def _short(found: Mapping[str, Any]) -> str:
-    if found["status"] != DONE:
-        return f"failed: {found['error']}"
-    result = found["result"]
-    numbers = result if isinstance(result, dict) else {"rows": len(result)}
-    shown = {name: value for name, value in numbers.items() if isinstance(value, (int, float, str))}
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in shown.items()
-    )
