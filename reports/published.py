@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from reports.data_notes import EMBEDDED
+from harness.store.data_notes import EMBEDDED
 from reports.document import TableCell
 from reports.formatting import number
 

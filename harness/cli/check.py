@@ -20,13 +20,14 @@ from harness.cli.claims_check import (
     looks_of,
     outlook_lines,
 )
+from harness.cli.data_checks import captions_cut, data_problems, size_problems
 from harness.cli.memory_check import estimated_memory, memory_lines
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.disk import GIGABYTE, finished_bytes, run_bytes
 from harness.launch.launchers import open_launcher
 from harness.launch.units import LauncherError
-from harness.machine.errors import DataError, HarnessError, StoreError
+from harness.machine.errors import HarnessError, StoreError
 from harness.machine.files import nearest_folder, why_not_writable
 from harness.registry import UnknownNameError
 from harness.store.runs import RunStore
@@ -106,7 +107,7 @@ class CheckResult:
 def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -> CheckResult:
     """Look at data, weights, device, launcher, output folder and earlier results; nothing is written."""
     found = CheckResult(cells=study.cells())
-    found.problems += _data_problems(study, context, found.notes)
+    found.problems += data_problems(study, context, found.notes)
     found.problems += _weights_problems(study)
     found.problems += _device_problems(found.cells, context, options)
     if options.launcher != "local" and options.resources.gpus_per_unit == 0:
@@ -119,7 +120,8 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
     found.problems += claims_problems(study)
     found.notes += study.notes
     if not found.problems:
-        found.problems += _size_problems(found.cells, context)
+        found.notes += captions_cut(found.cells, context)
+        found.problems += size_problems(found.cells, context)
         found.problems += _search_problems(study, context, out)
         found.cost = {**expected_cost(found.cells, context), **_search_cost(study)}
         known = known_variances(study, context, out, found.notes)
@@ -129,16 +131,6 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
         found.problems += _disk_problems(found, out)
         found.memory = estimated_memory(found.cells, found.notes)
     return found
-
-
-def _data_problems(study: Study, context: Context, notes: list[str]) -> Iterator[str]:
-    for name in study.targets:
-        try:
-            dataset = context.dataset(name, study.file.subset)
-        except DataError as error:
-            yield from error.lines
-        else:
-            notes += [note for note in (*dataset.notes, *dataset.problems) if note not in notes]
 
 
 def _weights_problems(study: Study) -> Iterator[str]:
@@ -194,24 +186,6 @@ def _name_problems(cells: list[Cell]) -> Iterator[str]:
             yield (
                 f"methods: {method[:40]}…: the name of its folder would have {length} bytes of at most "
                 f"{LONGEST_NAME}; choose a shorter name"
-            )
-
-
-def _size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
-    for name, subset in dict.fromkeys((cell.dataset, cell.subset) for cell in cells):
-        splits = context.dataset(name, subset).splits
-        for split in splits.values():
-            if len(split.persons) < 2:
-                yield f"{name}: {split.name} has {len(split.persons)} identities; at least 2 are needed"
-    seen = set()
-    for cell in cells:
-        persons = len(context.dataset(cell.dataset, cell.subset).splits["train"].persons)
-        need = cell.train.batch_size // 2
-        if cell.trains and cell.train.sampler == "released" and persons < need and cell.dataset not in seen:
-            seen.add(cell.dataset)
-            yield (
-                f"{cell.dataset}: the released sampler draws {need} identities at once, and only {persons} "
-                "are there, so an epoch would be empty; lower train.batch_size"
             )
 
 

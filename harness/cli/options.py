@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -152,21 +151,9 @@ class StudyOptions:
 
     def folder(self, study: Study) -> Path:
         """Where the run lies: as asked for, or below `runs`, apart for every change of the study."""
-        from harness.machine.paths import RUNS
+        from harness.cli.run_folder import default_folder
 
-        if self.out is not None:
-            return self.out
-        changes = [f"subset={self.subset}"] if self.subset is not None else []
-        changes += sorted(self.overrides or ())
-        return RUNS / "+".join([study.name, *map(_file_name, changes)])
-
-
-def _file_name(text: str) -> str:
-    """A change as part of a folder's name: short, and without what a file system or a shell reads."""
-    plain = "".join(letter if letter.isalnum() or letter in "=.-_," else "_" for letter in text)
-    if plain == text and len(plain) <= 60:
-        return plain
-    return f"{plain[:40]}~{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+        return self.out or default_folder(study.name, self.study, self.overrides or (), self.subset)
 
 
 def _listed(texts: Sequence[str] | None) -> list[str]:

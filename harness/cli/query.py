@@ -175,7 +175,7 @@ def ask(
     if not dataset:
         raise StudyError(["query: --dataset names whose people are searched; `list datasets` shows them"])
     context = Context(machine)
-    context.dataset(dataset, subset)
+    context.dataset(dataset, subset).require(split)
     model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
     device = make_fabric(model.precision, device=machine.device).device
     data = context.split(dataset, model.input_spec(subset), split, device)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.cli import check
 from harness.cli.report import terminal_width
 from harness.data.leakage import transfer_leakage
 from harness.launch import cells
 from harness.launch.cells import LaunchOptions, Stopped
-from harness.launch.changes import first_of
 from harness.launch.context import Context
 from harness.launch.illustrations import illustrate
 from harness.machine import paths
@@ -149,35 +147,3 @@ def check_leakage(study: Study, store: RunStore, context: Context) -> None:
         findings.append({"source": source, "target": target, **report.as_dict()})
     if findings:
         atomic_json(store.directory / LEAKAGE_FILE, findings)
-
-
-def refuse_another_study(study: Study, out: Path, *, asked: bool) -> None:
-    """Raise `StudyError` where the folder of a run holds trained cells of a study with other settings.
-
-    A study that was narrowed or widened (methods, datasets, seeds, targets) is the same one. A folder that
-    was `asked` for by `--out` is the user's choice: identities keep its cells apart.
-    """
-    stored = {} if asked else RunStore(out).study()
-    if not stored or not RunStore(out).cells():
-        return
-    differences = list(_differences(stored, study.resolved()))
-    if differences:
-        raise StudyError(
-            [
-                f"{out}: holds runs of another study named {study.name!r} ({first_of(differences)}); "
-                f"give this one a name of its own (`name:` in {study.source}), or --out FOLDER"
-            ]
-        )
-
-
-def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Settings of two resolved studies that differ, for the methods that both have."""
-    for key in ("preset", "recipe", "subset", "select"):
-        if then.get(key) != now.get(key):
-            yield f"{key} was {then.get(key)}, is {now.get(key)}"
-    methods = {entry["name"]: entry for entry in then.get("methods", ()) if isinstance(entry, Mapping)}
-    for entry in now["methods"]:
-        before = methods.get(entry["name"], entry)
-        for key in dict.fromkeys((*before, *entry)):
-            if before.get(key) != entry.get(key):
-                yield f"{entry['name']}: {key} was {before.get(key)}, is {entry.get(key)}"

@@ -76,7 +76,8 @@ def run(
     Finished cells are skipped, interrupted ones resume, failed ones are tried again.
     """
     with refusals():
-        from harness.cli.run import refuse_another_study, run_study
+        from harness.cli.run import run_study
+        from harness.cli.run_folder import refuse_another_study
         from harness.machine.display import shown
 
         machine.register()
@@ -97,6 +98,7 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
     """Everything `run` would refuse, before a device is touched; prints the cells and the expected cost."""
     with refusals():
         from harness.cli.check import examine, render
+        from harness.cli.run_folder import another_study
         from harness.launch.context import Context
         from harness.machine.display import shown
 
@@ -105,7 +107,9 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
         launch = machine.launch_options()
         with shown() as progress:
             context = Context(launch.machine, progress)
-            result = examine(study, context, launch, options.folder(study))
+            out = options.folder(study)
+            result = examine(study, context, launch, out)
+            result.problems += another_study(study, out, asked=options.out is not None)
     answer(result.plain(study), as_json, lambda: render(result, study))
     print_lines(result.problems)
     raise typer.Exit(ExitCode.BAD_INPUT if result.problems else ExitCode.DONE)

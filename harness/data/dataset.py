@@ -88,6 +88,7 @@ class Dataset:
         """
         use = {
             "train": "it can only be evaluated on (`evaluate.targets`)",
+            "val": "no epoch can be chosen on it",
             "test": "it can only be trained on",
         }
         missing = [split for split in splits if split not in self.splits]

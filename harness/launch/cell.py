@@ -154,9 +154,23 @@ def _attempt(
         note_fault(error)
         atomic_write(run.directory / "error.txt", traceback.format_exc())
         run.fail(reason_of(error), described(error), registry.plugin_line(error))
+    context.progress.end_cell(run.name, outcome(run, cell))
+
+
+def outcome(run: CellRun, cell: Cell) -> str:
+    """How a cell ended, in words: of a finished one with the epoch that is quoted, and its score."""
     status = run.status
-    outcome = f"failed ({status.reason}): {status.detail}" if status.state == "failed" else status.state
-    context.progress.end_cell(run.name, outcome)
+    if status.state == "failed":
+        return f"failed ({status.reason}): {status.detail}"
+    if status.state != "done" or not cell.trains:
+        return f"{status.state} {status.detail}".strip()
+    split, metric = cell.select.split, cell.select.metric
+    chosen = run.model_epoch(split)
+    line = next((line for line in run.history if line.get("epoch") == chosen), {})
+    measured = "val" if split == "last" else split
+    score = (line.get(measured) or {}).get(metric)
+    shown = f", {measured} {metric} {score:.1f}" if isinstance(score, (int, float)) else ""
+    return f"done, {'last epoch' if split == 'last' else f'chosen on {split}: epoch'} {chosen}{shown}"
 
 
 def runtime_record(context: Context) -> dict[str, Any]:
@@ -176,6 +190,9 @@ def runtime_record(context: Context) -> dict[str, Any]:
 
 def _train(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None) -> None:
     fabric = context.fabric(cell)
+    if not cell.trains:
+        _keep_initial_weights(fabric, cell, run, context)
+        return
     if context.machine.devices > 1:
         _train_on_several(fabric, cell, run, context.machine)
         return
@@ -189,6 +206,17 @@ def _train(cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch |
         context.progress.say(f"{run.name}: out of memory; resumes with its images in main memory")
         release_memory()
         _train_here(fabric, cell, run, context, after_epoch)
+
+
+def _keep_initial_weights(fabric: Fabric, cell: Cell, run: CellRun, context: Context) -> None:
+    """Leave the models of a method that is not trained, as epoch 0; the dataset may be a test split alone."""
+    from harness.machine.devices import to_precision
+
+    method = context.method(cell).to(fabric.device)
+    to_precision(method, cell.train.precision)
+    run.describe(identities=context.identities(cell), trained_on=_trained_on(run, fabric, compiled=False))
+    for selection in SELECTIONS:
+        run.save_model(selection, method.state_dict(), 0)
 
 
 def _train_on_several(fabric: Fabric, cell: Cell, run: CellRun, machine: Machine) -> None:
@@ -236,9 +264,8 @@ def _train_here(
 ) -> None:
     from harness.train import loop
 
-    persons = len(context.dataset(cell.dataset, cell.subset).splits["train"].persons)
     if fabric.is_global_zero:
-        run.describe(identities=persons)
+        run.describe(identities=context.identities(cell))
     watch = _TrainingReporter(cell, run, context.progress, after_epoch)
 
     def started(compiled: bool) -> None:

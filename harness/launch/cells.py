@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data.splits import file_list
-from harness.launch.cell import is_finished, run_cell, runtime_record
+from harness.launch.cell import is_finished, outcome, run_cell, runtime_record
 from harness.launch.changes import reasons_not_reused, reproduced
 from harness.launch.context import Context, prepare_process
 from harness.launch.launchers import open_launcher
@@ -175,7 +175,7 @@ def _status_of(
             raise
         run.fail(reason_of(error), described(error))
         status = run.status
-    context.progress.end_cell(run.name, f"{status.state} {status.reason} {status.detail}".strip())
+    context.progress.end_cell(run.name, outcome(run, cell))
     return status
 
 

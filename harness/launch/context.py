@@ -235,14 +235,14 @@ class Context:
     def _watch(self, what: str) -> Callable[[int, int], None]:
         return partial(self.progress.working, what)
 
-    def data_provenance(self, name: str, spec: InputSpec) -> dict[str, Any]:
-        """What the loader knows of a test split, for beside its results; with the captions that are cut."""
+    def data_provenance(self, name: str, spec: InputSpec, split: str = "test") -> dict[str, Any]:
+        """What the loader knows of a split, for beside its results; with the captions that are cut."""
         from harness.data.captions import captions_cut, cleaned
         from methods.tokenizer import Tokenizer
 
-        key = (name, spec.subset, spec.vocab_size, spec.context_length, spec.caption_cleaning)
+        key = (name, split, spec.subset, spec.vocab_size, spec.context_length, spec.caption_cleaning)
         if key not in self._captions_cut:
-            captions: Sequence[str] = self.dataset(name, spec.subset).splits["test"].captions
+            captions: Sequence[str] = self.dataset(name, spec.subset).splits[split].captions
             captions = [cleaned(caption) for caption in captions] if spec.caption_cleaning else captions
             self._captions_cut[key] = captions_cut(captions, Tokenizer(spec.vocab_size, spec.context_length))
         return {**self.dataset(name, spec.subset).provenance(), "captions_cut": self._captions_cut[key]}
@@ -287,16 +287,19 @@ class Context:
         from methods.build import build_method
 
         entry = registry.method(cell.base)
-        splits = self.dataset(cell.dataset, cell.subset).splits
-        persons = len(splits["train"].persons) if "train" in splits else 1
         return build_method(
             entry,
             entry.resolve(cell.overrides),
             backbone=self.backbone(cell.train, seed_for(cell.seed, cell.dataset, "backbone")),
-            identities=persons,
+            identities=self.identities(cell),
             image_size=cell.train.image_size,
             seed=seed_for(cell.seed, cell.dataset, cell.base, "heads"),
         )
+
+    def identities(self, cell: Cell) -> int:
+        """How many people a cell trains on; 1 for a dataset that is a test split alone."""
+        splits = self.dataset(cell.dataset, cell.subset).splits
+        return len(splits["train"].persons) if "train" in splits else 1
 
     def trained_method(self, cell: Cell, run: CellRun, selection: str) -> Method:
         """The cell's method with the weights of a selection. Raises `StoreError` when they are damaged."""

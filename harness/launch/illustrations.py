@@ -69,7 +69,7 @@ def _pruned_captions(done: Runs, store: RunStore, context: Context) -> None:
     for dataset, subset, data in {
         (cell.dataset, cell.subset, context.data_fingerprint(cell.dataset, cell))
         for cell, _ in done
-        if cell.method_settings.get("text_pruning")
+        if cell.trains and cell.method_settings.get("text_pruning")
     }:
         captions = context.dataset(dataset, subset).splits["train"].captions
         rng = np.random.default_rng(seed_for("pruned captions", dataset))

@@ -13,6 +13,7 @@ from harness.machine.environment import Machine
 from harness.machine.errors import HarnessError, StoreError
 from harness.machine.terms import METRICS, Precision, TieOrder
 from harness.store.cell_run import CellRun
+from harness.store.data_notes import data_sentences
 from harness.store.stored_cell import refuse_unregistered
 from harness.study.cell import Cell
 from harness.study.schema import TrainSettings
@@ -244,11 +245,14 @@ def evaluate_checkpoint(
         raise registry.UnknownNameError("split", split, SPLIT_NAMES)
     context = Context(machine)
     loaded = context.dataset(dataset, subset)
+    loaded.require(split)
     model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
-    device = make_fabric(model.precision, device=machine.device).device
-    data = context.split(dataset, model.input_spec(subset), split, device)
+    device, spec = make_fabric(model.precision, device=machine.device).device, model.input_spec(subset)
+    data = context.split(dataset, spec, split, device)
     to_precision(model.method.to(device), model.precision)
     by_direction = evaluate(model.method, data, precision=model.precision, tie_order=model.tie_order)
+    known = {**context.data_provenance(dataset, spec, split), "subset": subset}
+    known["skipped"] = loaded.skipped + len(context.images(dataset, spec, split).broken)
     return {
         "checkpoint": str(checkpoint),
         "origin": model.origin,
@@ -256,6 +260,7 @@ def evaluate_checkpoint(
         "dataset": dataset,
         "split": split,
         "official": loaded.official,
+        "data": known,
         "image_size": list(model.image_size),
         "scores": {direction: summarise(records) for direction, records in by_direction.items()},
     }
@@ -272,6 +277,8 @@ def render(evaluation: dict[str, Any]) -> None:
         print(f"  {words}  {shown}  ({scores['queries']} queries, {scores['gallery']} in the gallery)")
     for line in evaluation["skipped"]:
         print(f"  left out: {line}")
+    for line in data_sentences(evaluation["dataset"], evaluation["data"]):
+        print(f"  note: {line}")
 
 
 def export_checkpoint(

@@ -9,6 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,18 @@ def arithmetic(device: Any) -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         **(_cuda_arithmetic() if device.type == "cuda" else {}),
     }
+
+
+def arithmetic_moved(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of what two records of `arithmetic` do not agree on, or only the second one has.
+
+    Whether a run was compiled is known of training alone, so it counts where both say so.
+    """
+    return [
+        name
+        for name, value in now.items()
+        if then.get(name) != value and not (name in ("compiled", "mixed") and name not in then)
+    ]
 
 
 def _cuda_arithmetic() -> dict[str, Any]:

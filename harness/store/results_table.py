@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from harness.machine.errors import StoreError
 from harness.machine.files import atomic_file
 from harness.machine.terms import METRICS
 from harness.store.cell_run import CellRun
+from harness.store.data_notes import data_sentences
 from harness.store.runs import RunStore
 
 COUNTS = ("queries", "gallery")
@@ -23,6 +24,7 @@ RESULT_COLUMNS = (
     *METRICS,
     *COUNTS,
     "cell",
+    "data",
 )
 
 
@@ -73,7 +75,14 @@ def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
     for result in scored:
         scores = {name: f"{result[name]:.4f}" for name in METRICS}
         evaluated = {name: result[name] for name in ("target", "selection", "direction", *COUNTS)}
-        yield common | evaluated | scores
+        yield common | evaluated | scores | {"data": _said(result)}
     if not scored:
-        blank = dict.fromkeys(("target", "selection", "direction", *METRICS, *COUNTS), "")
+        blank = dict.fromkeys(("target", "selection", "direction", *METRICS, *COUNTS, "data"), "")
         yield common | blank | {"target": cell.dataset}
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    """What the loader had to say of the data of a result, in one line."""
+    data = result.get("data")
+    known = {**data, "skipped": result.get("skipped")} if isinstance(data, Mapping) else {}
+    return " ".join(" ".join(data_sentences(str(result["target"]), known)).split())

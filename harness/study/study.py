@@ -270,10 +270,12 @@ def load_study(
     path = study_path(path)
     parsed = document.read(path)
     _name_datasets(parsed, path)
+    listed = _method_names(parsed)
     for assignment in overrides:
         document.override(parsed, assignment)
     ablation.write_variants(parsed)
     _separate_looks(parsed)
+    methods = methods or _narrowed_methods(listed, parsed)
     if methods:
         _narrow(parsed, "methods", methods)
         parsed.narrowed = True
@@ -285,6 +287,18 @@ def load_study(
         _replace(parsed, "subset", subset)
     file, plans = validation.validated(parsed)
     return Study(path, file, tuple(plans), parsed)
+
+
+def _method_names(parsed: StudyDocument) -> list[str]:
+    listed = parsed.values.get("methods")
+    entries = listed if isinstance(listed, list) else []
+    return [str(entry.get("name") if isinstance(entry, dict) else entry) for entry in entries]
+
+
+def _narrowed_methods(before: Sequence[str], parsed: StudyDocument) -> Sequence[str]:
+    """The methods that an override left of those in the file; none where it did anything else."""
+    left = _method_names(parsed)
+    return left if left and set(left) < set(before) else ()
 
 
 def _name_datasets(parsed: StudyDocument, study: Path) -> None:

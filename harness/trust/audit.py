@@ -64,18 +64,21 @@ def edited_table(store: RunStore) -> Iterator[str]:
     path = store.directory / "results.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            written = [tuple(str(row.get(name)) for name in RESULT_COLUMNS) for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            # A table of an older version lacks the last column, and says nothing untrue.
+            columns = [name for name in RESULT_COLUMNS if name != "data" or name in (reader.fieldnames or ())]
+            written = [tuple(str(row.get(name)) for name in columns) for row in reader]
         since = path.stat().st_mtime_ns
     except (OSError, ValueError, csv.Error) as error:
         if not isinstance(error, FileNotFoundError):
             yield f"results.csv cannot be read: {error}"
         return
     cells = {run.name: run for run in store.cells()}
-    known = {tuple(str(row[name]) for name in RESULT_COLUMNS): row for row in results_rows(store)}
+    known = {tuple(str(row[name]) for name in columns): row for row in results_rows(store)}
     # The scores of a cell with an altered file do not stand now, whatever the table says.
     unsound = {name for name, run in cells.items() if run.was_finished and run.status.state != "done"}
     for number, values in enumerate(written, 2):
-        row = dict(zip(RESULT_COLUMNS, values, strict=True))
+        row = dict(zip(columns, values, strict=True))
         if row["cell"] in unsound:
             continue
         if values not in known and (row["status"] == "done" or row["cell"] not in cells):

@@ -44,15 +44,30 @@ class Expectation:
     moved_ranks: float = 0.0
 
 
-def expectation(run: CellRun, context: Context, cell: Cell, *, evaluate_only: bool) -> Expectation:
+def expectation(
+    run: CellRun,
+    context: Context,
+    cell: Cell,
+    *,
+    evaluate_only: bool,
+    trained_on: Mapping[str, Any] | None = None,
+) -> Expectation:
     """Bit for bit where the same kind of device sums in the same order, tolerance elsewhere.
 
-    The same kind of device is: same processor or GPU, same number of threads, same versions of torch, NumPy
-    and Pillow; on a GPU also deterministic kernels, then and now.
+    The same kind of device is one of which everything recorded is the same: processor or GPU, threads,
+    versions of torch, NumPy, Pillow, CUDA and cuDNN, attention kernels, whether compiled; on a GPU also
+    deterministic kernels, then and now.
+
+    Args:
+        run: The cell as it was run first.
+        context: Where it is run again.
+        cell: What it is.
+        evaluate_only: Its models are evaluated again, not trained.
+        trained_on: What was recorded of the second training; default: what is known before it.
     """
     then = run.recorded.get("trained_on") or {}
-    now = environment.arithmetic(context.fabric(cell).device)
-    moved = [name for name in ("device", "processor", "threads", "packages") if then.get(name) != now[name]]
+    now = trained_on or environment.arithmetic(context.fabric(cell).device)
+    moved = environment.arithmetic_moved(then, now)
     if then.get("mixed"):
         moved.append("machine on the way")
     on_gpu = now["device"] != "cpu"

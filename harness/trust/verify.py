@@ -161,7 +161,13 @@ def _run_again(
         if status.state != "done":
             checked.differences.append(f"cannot be run again: {status.reason}: {status.detail}")
             return checked
-        checked.differences += _compared(store, run, repeated, cell, expected, only_evaluated, selections)
+        if not only_evaluated:  # which kernels ran is known only now
+            checked.expected = run_comparison.expectation(
+                run, context, cell, evaluate_only=False, trained_on=repeated.recorded.get("trained_on")
+            )
+        checked.differences += _compared(
+            store, run, repeated, cell, checked.expected, only_evaluated, selections
+        )
         checked.compared = sum(int(row["queries"]) for row in repeated.results)
     return checked
 

@@ -157,7 +157,9 @@ def _environment_changes(
 ) -> Iterator[str]:
     before, after = mapping_in(then, "trained_on"), mapping_in(now, "trained_on")
     packages = mapping_in(before, "packages"), mapping_in(after, "packages")
-    for old, new, names in ((before, after, ("device", "processor", "threads")), (*packages, packages[0])):
+    apart = ("packages", "mixed")
+    values = [name for name in environment.arithmetic_moved(before, after) if name not in apart]
+    for old, new, names in ((before, after, values), (*packages, packages[0])):
         for name in names:
             if old and new and old.get(name) != new.get(name):
                 yield f"environment: {name}: {value_change(old, new, name, words)}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_files import write_study
+from study_files import SMALL, write_study
 from typer.testing import CliRunner
 
 from harness.cli.options import StudyOptions
-from harness.cli.run import refuse_another_study
+from harness.cli.run_folder import refuse_another_study
 from harness.cli.verbs import app
 from harness.machine import paths
 from harness.machine.errors import StudyError
@@ -57,6 +57,57 @@ def test_narrowing_keeps_the_folder_and_changing_gets_one_of_its_own() -> None:
     same, _ = loaded(overrides=["train.epochs=1", "train.lr=0.1"])
     assert reordered.folder(study) == same.folder(study)
     assert options.folder(study) != StudyOptions(SMOKE, out=Path("x")).folder(study) == Path("x")
+
+
+@pytest.mark.parametrize(
+    "narrowing",
+    ["methods=[uit]", "methods=[baseline,uit]", "datasets=[rendered-plaza]", "seeds=1", "subset=8"],
+)
+def test_an_override_that_only_narrows_or_changes_nothing_keeps_the_folder(narrowing: str) -> None:
+    options, study = loaded(overrides=[narrowing])
+    assert options.folder(study) == Path("runs/smoke")
+
+
+@pytest.mark.parametrize(
+    "changing", ["methods=[uit,irra]", "datasets=[rendered-campus]", "seeds=2", "preset=released", "subset=9"]
+)
+def test_an_override_that_adds_or_changes_gets_a_folder_of_its_own(changing: str) -> None:
+    options, study = loaded(overrides=[changing])
+    folder = options.folder(study)
+    assert folder.parent == Path("runs")
+    assert folder.name.startswith("smoke+")
+
+
+def test_a_method_whose_entry_is_changed_by_an_override_is_no_narrowing(tmp_path: Path) -> None:
+    entry = {"name": "uit", "margin": 0.3}
+    path = write_study(tmp_path, methods=[entry, "baseline"], datasets=["rendered-plaza"])
+    kept, changed = (StudyOptions(path, overrides=[f"methods=[{name}]"]) for name in ("baseline", "uit"))
+    assert kept.folder(kept.load()) == Path("runs/small")
+    assert changed.folder(changed.load()) != Path("runs/small")
+
+
+def test_a_study_narrowed_by_an_override_keeps_settings_that_only_the_others_have(tmp_path: Path) -> None:
+    train = {"backbone": "tiny", "pretrained": "none", "image_size": [96, 32], "decoder_depth": 1}
+    path = write_study(tmp_path, methods=["uit", "baseline"], datasets=["rendered-plaza"], train=train)
+    assert load_study(path, ["methods=[baseline]"]).methods == ("baseline",)
+
+
+def test_check_refuses_the_folder_of_another_study_as_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_study(tmp_path, methods=["baseline"], datasets=["rendered-plaza"])
+    monkeypatch.chdir(tmp_path)
+    store = RunStore(Path("runs/small"))
+    study = load_study(path)
+    store.write_study(study)
+    store.open(study.cells()[0], {"settings": {}})
+    path = write_study(
+        tmp_path, methods=["baseline"], datasets=["rendered-plaza"], train={**SMALL["train"], "epochs": 9}
+    )
+    answers = [CliRunner().invoke(app, [verb, str(path), "--device", "cpu"]) for verb in ("check", "run")]
+    assert [answer.exit_code for answer in answers] == [2, 2]
+    for answer in answers:
+        assert "holds runs of another study named 'small' (baseline: epochs was 2, is 9)" in answer.stderr
 
 
 def test_a_change_with_slashes_or_of_any_length_makes_one_short_folder() -> None:
