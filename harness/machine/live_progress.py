@@ -52,7 +52,6 @@ class LiveProgress(Progress):
         self._lines: dict[object, CellLine] = {}
         self._epochs: dict[object, int] = {}
         self._names: dict[object, str] = {}
-        self._scores: dict[str, str] = {}
         self._lock = threading.RLock()
         self._workers: dict[int, _Worker] = {}
         self._live = Live(
@@ -106,12 +105,10 @@ class LiveProgress(Progress):
 
     def end_cell(self, name: str, outcome: str) -> None:
         """Count the cell and leave one line about it."""
-        with self._lock:
-            score = self._scores.pop(name, "")
         self.end(self)
         self._count.ended()
         if self._table is None:
-            self.say(f"{name}: {outcome} {score}".rstrip())
+            self.say(f"{name}: {outcome}")
 
     def show(self, table: RenderableType | None) -> None:
         """Draw the table now; what the last one said stays on the terminal when there is no next."""
@@ -163,9 +160,7 @@ class LiveProgress(Progress):
         score = record.get("val") or {}
         if "R1" in score:
             with self._lock:
-                text = f"val R1 {score['R1']:.1f}"
-                self._lines.setdefault(who, CellLine()).score = text
-                self._scores[self._names.get(who, "")] = text
+                self._lines.setdefault(who, CellLine()).score = f"val R1 {score['R1']:.1f}"
 
     def side(self, who: object, what: str, done: int, total: int) -> None:
         """Work beside training goes on, or is done."""
