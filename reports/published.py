@@ -17,6 +17,8 @@ from reports.formatting import number
 KEY = "published"
 
 
+DUAL = "dual"
+"""Inference in which each side is encoded alone, as here; only such numbers stand beside ours."""
 PUBLISHED_START = "openai"
 """The weights that every published number here began from."""
 
@@ -42,9 +44,15 @@ class Published:
 
     in_domain: tuple[Mapping[str, Any], ...]
     transfer: tuple[Mapping[str, Any], ...]
+    replications: tuple[Mapping[str, Any], ...]
+    """What other groups got for the same method."""
     unread: tuple[str, ...]
     image_size: tuple[int, ...]
-    """Height and width of the images, in pixels, of every entry with a backbone."""
+    """Height and width of the images, in pixels, of every entry that says no other."""
+    inference: str
+    """Of every entry that says no other: `dual`, `rerank` or `interactive`."""
+    pretraining: str
+    """What every entry that says no other started from."""
     transfer_backbone: str
 
     def value(self, method: str, conditions: Conditions, metric: str) -> TableCell:
@@ -52,17 +60,32 @@ class Published:
 
         Every source entries is in the note.
         """
-        why_not = self.why_not(conditions)
-        if why_not:
-            return _not_quoted(why_not)
         entries = [
             entry
             for entry in self.in_domain
             if (entry["method"], entry["dataset"]) == (method, conditions.target)
             and entry.get("backbone") == backbone_family(conditions.backbone)
+            and entry.get("inference", self.inference) == DUAL
             and metric in entry
         ]
+        sizes = {tuple(entry.get("image_size", self.image_size)) for entry in entries}
+        why_not = self.why_not(conditions, sizes.pop() if sizes else None)
+        if why_not:
+            return _not_quoted(why_not)
         return _quoted(entries, metric) if entries else _not_quoted("none for this method and backbone")
+
+    def replicated(self, method: str, conditions: Conditions, metric: str) -> list[Mapping[str, Any]]:
+        """What others got for a method under the same conditions, by entry; empty where nothing may stand."""
+        if self.why_not(conditions):
+            return []
+        trained_and_tested = (method, conditions.source, conditions.target)
+        return [
+            entry
+            for entry in self.replications
+            if (entry["method"], entry["source_dataset"], entry["target_dataset"]) == trained_and_tested
+            and entry.get("backbone") == backbone_family(conditions.backbone)
+            and metric in entry
+        ]
 
     def transferred(self, method: str, conditions: Conditions, metric: str) -> TableCell:
         """The published transfer number of a method, or why none stands here."""
@@ -80,8 +103,11 @@ class Published:
         ]
         return _quoted(entries, metric) if entries else _not_quoted("none published")
 
-    def why_not(self, conditions: Conditions) -> str:
-        """Why no published number may stand beside one of ours; empty when one may."""
+    def why_not(self, conditions: Conditions, image_size: tuple[int, ...] | None = None) -> str:
+        """Why no published number may stand beside one of ours; empty when one may.
+
+        `image_size` of the published entry, where it is not the usual one.
+        """
         if conditions.target.startswith(EMBEDDED) or conditions.source.startswith(EMBEDDED):
             return "embedded data: nobody has published numbers on it"
         if conditions.subset:
@@ -92,8 +118,9 @@ class Published:
             return "not the official data"
         if conditions.start and conditions.start != PUBLISHED_START:
             return f"started from {conditions.start}; published numbers from {PUBLISHED_START}"
-        if conditions.image_size and conditions.image_size != self.image_size:
-            ours, theirs = (_size(size) for size in (conditions.image_size, self.image_size))
+        published_size = image_size or self.image_size
+        if conditions.image_size and conditions.image_size != published_size:
+            ours, theirs = (_size(size) for size in (conditions.image_size, published_size))
             return f"images of {ours}; published numbers used {theirs}"
         return ""
 
@@ -138,7 +165,10 @@ def published() -> Published:
     return Published(
         tuple(values["in_domain"]),
         tuple(values["transfer"]),
+        tuple(values["replications"]),
         tuple(values["unread"]),
         tuple(values["image_size"]),
+        values["inference"],
+        values["pretraining"],
         values["transfer_backbone"],
     )

@@ -18,10 +18,11 @@ from reports.claim_files import ClaimsError, load_claims
 from reports.claim_rules import judge_claim
 from reports.comparison import ComparisonGroup, ComparisonOptions, MethodScores
 from reports.context import ReportContext
-from reports.document import Table
+from reports.document import Figure, Table
 from reports.power import Assumptions, Design, assumed, detectable, detectable_difference, plan
 from reports.published import Conditions, backbone_family, published
 from reports.sections import factorial, overhead, power, transfer
+from reports.sections.published import section as published_section
 from reports.statistics import Estimate
 from reports.stored_runs import StoredRuns
 
@@ -322,7 +323,9 @@ def test_published_numbers_stand_beside_the_same_backbone_only() -> None:
     table = published()
     tiny = replace(OFFICIAL, backbone="tiny")
     assert table.value("uit", OFFICIAL, "R1").text == "75.00"
-    assert table.value("baseline", OFFICIAL, "R1").text == "70.52 / 73.01"
+    assert table.value("baseline", OFFICIAL, "R1").text == "70.52"
+    assert [one["R1"] for one in table.replicated("baseline", OFFICIAL, "R1")] == [73.01]
+    assert table.replicated("baseline", tiny, "R1") == []
     assert table.value("uit", tiny, "R1").kind == "missing"
     assert table.transferred("uit", replace(OFFICIAL, target="rstpreid"), "R1").text == "55.50"
     assert "ViT-B/16" in table.transferred("uit", replace(tiny, target="rstpreid"), "R1").text
@@ -351,6 +354,52 @@ def test_a_published_number_is_not_shown_beside_unlike_data_and_the_cell_says_wh
         assert shown.text.startswith(f"none: {why}")
         assert "75.00" not in shown.plain
         assert "55.50" not in shown.plain
+
+
+def test_a_published_number_of_another_image_size_stands_beside_that_size_only() -> None:
+    square = replace(OFFICIAL, image_size=(224, 224))
+    assert published().value("tbps-clip", square, "R1").text == "73.54"
+    assert "published numbers used 224×224" in published().value("tbps-clip", OFFICIAL, "R1").text
+    assert "published numbers used 384×128" in published().value("uit", square, "R1").text
+
+
+def test_numbers_of_other_inference_never_stand_beside_ours_and_say_how_they_were_made() -> None:
+    entries = {one["method"]: one for one in published().in_domain}
+    assert (entries["rasa"]["inference"], entries["mars"]["inference"]) == ("rerank", "rerank")
+    assert "backbone" not in entries["cfam"]
+    with_backbone = replace(OFFICIAL, backbone="")
+    assert published().value("rasa", with_backbone, "R1").kind == "missing"
+    known = {"dual", "rerank", "interactive"}
+    assert {one.get("inference", published().inference) for one in published().in_domain} <= known
+
+
+def test_transfer_of_irra_is_that_of_icls_table_and_its_re_run_stands_among_replications() -> None:
+    short = {"C": "cuhk-pedes", "I": "icfg-pedes", "R": "rstpreid"}
+    expected = {
+        "CI": (42.41, 62.11, 21.77, 43.04),
+        "CR": (53.25, 77.15, 39.63, 52.55),
+        "IC": (33.48, 56.29, 31.56, 33.90),
+        "IR": (45.30, 69.25, 36.82, 47.45),
+        "RC": (32.80, 55.26, 30.29, 35.25),
+        "RI": (32.30, 49.67, 20.54, 33.58),
+    }
+    for pair, (*scores, again) in expected.items():
+        conditions = replace(OFFICIAL, source=short[pair[0]], target=short[pair[1]])
+        for metric, score in zip(("R1", "R5", "mAP"), scores, strict=True):
+            assert published().transferred("irra", conditions, metric).sort == score
+        assert [one["R1"] for one in published().replicated("irra", conditions, "R1")] == [again]
+
+
+def test_what_other_groups_got_is_drawn_and_listed_beside_ours() -> None:
+    made = published_section(context(group({"uit": 75.0, "irra": 73.0, "baseline": 71.0})))
+    assert made is not None
+    tables = {block.key: block for block in made.blocks if isinstance(block, Table)}
+    rows = {(row[0].text, row[3].text): row[4].text for row in tables["replications"].rows}
+    assert rows["irra", "MLLM4Text-ReID"] == "73.48"
+    assert rows["baseline", "BiLMa"] == "73.01"
+    (figure,) = [block for block in made.blocks if isinstance(block, Figure)]
+    assert figure.key == "replications-cuhk-pedes"
+    assert "other groups" in figure.caption
 
 
 def test_the_copy_of_the_published_numbers_marks_what_nobody_has_read() -> None:
