@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 RUNS ?= runs
-BENCH ?= reports/benchmarks/suite.json
+BENCH ?= $(RUNS)/suite.json
 MINUTES ?= 30
 SEED ?= 1
 
@@ -39,8 +39,10 @@ format: install  ## let ruff format, and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install   ## benchmarks, for `harness bench table`; nothing here can fail for being slow
+bench: install   ## benchmarks into BENCH, and what moved since the committed ones; nothing can fail for being slow
+	@mkdir -p $(dir $(BENCH))
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=$(BENCH)
+	$(BIN)/python -m harness bench compare $(BENCH)
 
 gpu: install     ## all that is worth knowing of this GPU, in at most nine minutes; goes on where it stopped
 	$(BIN)/python -m harness bench device

@@ -1,4 +1,4 @@
-"""The verbs `bench step`, `bench device` and `bench table`."""
+"""The verbs `bench step`, `bench device`, `bench compare` and `bench table`."""
 
 from __future__ import annotations
 
@@ -98,6 +98,24 @@ def bench_device(
     answer(
         states, options.as_json, lambda: print(", ".join(f"{name} {state}" for name, state in states.items()))
     )
+
+
+@bench_app.command("compare")
+def bench_compare(
+    now: Annotated[Path, typer.Argument(help="A suite that `make bench` wrote.")],
+    before: Annotated[Path, typer.Option(help="The suite it is compared with.")] = Path(
+        "reports/benchmarks/suite.json"
+    ),
+) -> None:
+    """Benchmarks that moved by more than 15 %, as ratios to the reference loop of the same suite."""
+    with refusals():
+        from harness.speed.regressions import moved_lines
+
+        try:
+            for line in moved_lines(before, now):
+                print(line)
+        except (OSError, ValueError) as error:  # slower or not comparable is no failure
+            print(error)
 
 
 @bench_app.command("table")
