@@ -30,6 +30,7 @@ from reports.sections import (
     elsewhere,
     factorial,
     overhead,
+    plan,
     power,
     provenance,
     published,
@@ -80,7 +81,7 @@ def build(
         run_dirs: folders of runs, pooled into one page.
         out: the page's file; default: `report.html` in the first folder. Tables (CSV, Markdown, LaTeX) and
             figures (PNG, PDF) go to a folder named like it beside it.
-        check: judge the claims into the exit code.
+        check: judge the claims into the exit code; a margin or claim changed after a lock counts as well.
         allow_undecided: with `check`, accept claims that are undecided.
         now: the date on the page.
         options: how methods are compared.
@@ -103,6 +104,8 @@ def build(
     }
     judgements = [ruling.judgement for ruling in ruled]
     code = ledger.exit_code(judgements, allow_undecided=allow_undecided) if check else ExitCode.DONE
+    if check and plan.broken(context):
+        code = ExitCode.DIFFERS
     text = terminal_text(context, width, wide=wide)
     return ReportResult(page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled))
 
@@ -146,6 +149,7 @@ def _write_files(
 
 CHAPTERS: tuple[Chapter, ...] = (
     elsewhere.section,
+    plan.section,
     claims.section,
     factorial.section,
     attribution.section,
@@ -196,7 +200,7 @@ def _description(stored_runs: StoredRuns) -> str:
 def _remarks(context: ReportContext) -> list[str]:
     """What a reader must know before any number."""
     remarks = [provenance.broken_images(context), *summary.left_out(context)]
-    remarks += [*elsewhere.remarks(context), *summary.ambiguities(context)]
+    remarks += [*plan.remarks(context), *elsewhere.remarks(context), *summary.ambiguities(context)]
     if len(context.stored_runs.presets) > 1:
         remarks.append(
             "These runs were made under different protocols (one recipe for all methods, each its own, the "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reports import tables
 from reports.context import ReportContext
 from reports.document import Table, visible
-from reports.sections import ablation, claims, elsewhere, summary
+from reports.sections import ablation, claims, elsewhere, plan, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,7 @@ def terminal_text(context: ReportContext, width: int, *, wide: bool = False) -> 
         console.print()
     remarks = (
         *([] if wide or not results else [MORE]),
+        *plan.remarks(context),
         *elsewhere.remarks(context),
         *summary.left_out(context),
         *summary.ambiguities(context),

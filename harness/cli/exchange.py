@@ -9,7 +9,7 @@ import typer
 
 from harness.cli.answers import answer, refusals
 from harness.cli.command import StrictTyper
-from harness.cli.options import DataOptions, Json, takes_groups
+from harness.cli.options import DataOptions, Json, StudyOptions, takes_groups
 
 exchange_app = StrictTyper()
 
@@ -61,6 +61,17 @@ def compare(
 
         compared = compare_files(files, out)
     answer(compared.plain(), as_json, lambda: render(compared))
+
+
+@exchange_app.command()
+@takes_groups
+def lock(options: StudyOptions) -> None:
+    """Keep the plan of a study before its first cell: study, claims, margins, seeds, looks and their hash."""
+    with refusals():
+        from harness.exchange.planning import lock_study, render
+
+        study = options.load()
+        render(lock_study(study, options.folder(study)))
 
 
 @exchange_app.command()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.machine.errors import StudyError
+from harness.machine.errors import ExitCode, StudyError
 from harness.machine.paths import RUNS
 
 
@@ -73,7 +73,8 @@ def write_report(
         for each in pages
     ]
     with_claims = [report for report in made if report.verdicts]
-    if check and not with_claims:
+    broken = [report for report in made if report.exit_code == ExitCode.DIFFERS]
+    if check and not with_claims and not broken:
         named = ", ".join(map(str, directories))
         raise StudyError([f"{named}: there is no claim to check; a study names a file of them by `claims:`"])
     for report in made:
@@ -84,5 +85,5 @@ def write_report(
     if not pooled:
         print(f"index: {write_index(RUNS / 'index.html', made)}")
     # A claim that is contradicted (4) says more than one that is undecided (5).
-    codes = {report.exit_code for report in with_claims}
+    codes = {report.exit_code for report in (*with_claims, *broken)}
     return min(codes - {0}, default=0)
