@@ -20,6 +20,8 @@ class RDESettings(TemperatureSettings, TALSettings):
     rate_groups: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"token_selection": ("image_selection.", "text_selection.")}
     )
+    released: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """What the preset `released` sets: nothing, since the defaults are the published ones."""
 
     token_selection: bool = True
     """The second embedding, of selected tokens (TSE), beside the global one (BGE)."""

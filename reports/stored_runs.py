@@ -204,10 +204,21 @@ def _populations(cells: Sequence[CellView]) -> list[CellView]:
         if cell.parts:
             versions.setdefault(cell.dataset, set()).add(_version(cell))
     several = {name for name, kinds in versions.items() if len(kinds) > 1}
-    return [
-        replace(cell, population=_version_text(cell)) if cell.dataset in several and cell.parts else cell
-        for cell in cells
-    ]
+    return [_with_population(cell, several) for cell in cells]
+
+
+def _with_population(cell: CellView, several: set[str]) -> CellView:
+    """The cell with what sets it apart: its version of a dataset in `several`, and its caption noise."""
+    said = [_version_text(cell)] if cell.dataset in several and cell.parts else []
+    noise = caption_noise(cell)
+    said += [f"caption noise {noise:g}"] if noise else []
+    return replace(cell, population=", ".join(said)) if said else cell
+
+
+def caption_noise(cell: CellView) -> float:
+    """Share of the training captions that a cell, trained or planned, has at other images."""
+    settings = cell.parts.get("dataset") if cell.parts else cell.run.study.get("data")
+    return float(settings.get("caption_noise") or 0.0) if isinstance(settings, Mapping) else 0.0
 
 
 def _version(cell: CellView) -> tuple[str, str]:

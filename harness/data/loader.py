@@ -6,6 +6,7 @@ a second stream, so that a batch is on the device when the step that needs it be
 
 from __future__ import annotations
 
+import copy
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,6 +116,15 @@ class DeviceData:
         self._image = torch.from_numpy(split.caption_image).to(self.device)
         self._person = torch.from_numpy(split.caption_person).to(self.device)
         self._ahead: _ReadAhead | None = None
+
+    def with_captions(self, order: Indices) -> DeviceData:
+        """The same images; at each place the caption that was at `order` [captions]. Pixels are shared."""
+        moved, rows = copy.copy(self), torch.from_numpy(order).to(self.device)
+        captions = tuple(self.split.captions[index] for index in order.tolist())
+        moved.split, moved._ahead = replace(self.split, captions=captions), None
+        moved._plain, moved._pruned = self._plain[rows], self._pruned[rows]
+        moved._content = self._content[rows]
+        return moved
 
     @property
     def image_size(self) -> tuple[int, int]:

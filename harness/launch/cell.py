@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import logging
 import os
@@ -262,10 +263,17 @@ def _train_process(fabric: Fabric, unit: bytes) -> None:
 def _train_here(
     fabric: Fabric, cell: Cell, run: CellRun, context: Context, after_epoch: AfterEpoch | None
 ) -> None:
+    import numpy as np
+
     from harness.train import loop
 
     if fabric.is_global_zero:
         run.describe(identities=context.identities(cell))
+    data = context.training_data(cell, fabric.device)
+    if fabric.is_global_zero and data.moved is not None:
+        moved = data.moved
+        checksum = hashlib.sha256(np.flatnonzero(moved).astype("<i8").tobytes()).hexdigest()
+        run.describe(moved_captions={"count": int(moved.sum()), "of": len(moved), "sha256": checksum})
     watch = _TrainingReporter(cell, run, context.progress, after_epoch)
 
     def started(compiled: bool) -> None:
@@ -281,7 +289,7 @@ def _train_here(
     )
     loop.train(
         context.method(cell),
-        context.training_data(cell, fabric.device),
+        data,
         cell.train,
         run,
         seed=seed_for(cell.seed, cell.dataset, cell.base, "training"),

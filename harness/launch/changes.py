@@ -84,7 +84,7 @@ def _changed_data(
     then: Mapping[str, Any], now: Mapping[str, Any], files: tuple[Files, Files], words: Words
 ) -> Iterator[Change]:
     before, after = mapping_in(then, "dataset"), mapping_in(now, "dataset")
-    for name in ("name", "subset"):
+    for name in ("name", "subset", "caption_noise"):
         if before.get(name) != after.get(name):
             yield Change("data", f"dataset {name}: {value_change(before, after, name, words)}")
     if before.get("fingerprint") != after.get("fingerprint") and before.get("name") == after.get("name"):

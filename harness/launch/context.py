@@ -249,15 +249,22 @@ class Context:
 
     def training_data(self, cell: Cell, device: Any) -> TrainingData:
         """Everything that training a cell reads. The batches are the same for every method of a seed."""
+        import numpy as np
+
+        from harness.data.caption_noise import caption_order
         from harness.data.sampler import IdentityBatches
         from harness.train.loop import TrainingData
 
         input_spec, splits = InputSpec.of(cell), ("train", "val", "test")
         train, val, test = (self.split(cell.dataset, input_spec, split, device) for split in splits)
         seed = seed_for(cell.seed, cell.dataset, "batches")
-        rule = cell.train.sampler
+        rule, moved = cell.train.sampler, None
+        if cell.caption_noise:
+            noise = seed_for(cell.seed, cell.dataset, "caption noise")
+            order = caption_order(train.split.caption_image, cell.caption_noise, noise)
+            train, moved = train.with_captions(order), order != np.arange(len(order))
         batches = IdentityBatches(train.split.caption_person, cell.train.batch_size, seed, rule)
-        return TrainingData(train, batches, val, test)
+        return TrainingData(train, batches, val, test, moved)
 
     # -- models -----------------------------------------------------------------------------------
 

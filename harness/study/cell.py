@@ -45,6 +45,8 @@ class Cell:
     select: Select
     tie_order: TieOrder
     timeout_minutes: float | None = None
+    caption_noise: float = 0.0
+    """Share of the training captions that are moved to other images."""
     recipe: str = "shared"
     """What the study says of recipes: `shared`, `own`, or the name of the one that all methods share."""
     imported: str = ""
@@ -137,7 +139,12 @@ class Cell:
         return {
             **({"imported": self.imported} if self.imported else {}),
             "method": {"label": self.method, "base": self.base},
-            "dataset": {"name": self.dataset, "subset": self.subset, "fingerprint": data},
+            "dataset": {
+                "name": self.dataset,
+                "subset": self.subset,
+                "caption_noise": self.caption_noise,
+                "fingerprint": data,
+            },
             "settings": settings,
             "protocol": {
                 "preset": self.preset,

@@ -22,6 +22,7 @@ from harness.study.schema import (
     Search,
     Select,
     StudyFile,
+    TrainingPairs,
     TrainSettings,
 )
 from methods.recipe_files import recipe, recipe_names
@@ -89,6 +90,7 @@ train:
   lr: 1.0e-5
   mask_ratio: 0.6          # a setting of the methods: reaches each that has it
 """,
+    "data": "data: {caption_noise: 0.5}\n",
     "select": "select: {metric: mAP, split: val}\n",
     "evaluate": "evaluate: {transfer: true, tie_order: index}\n",
     "search": """\
@@ -130,6 +132,7 @@ def _sections() -> Iterator[str]:
     for base, labels in _settings_of_methods().items():
         yield f"Settings of {', '.join(f'`{label}`' for label in labels)}:\n"
         yield _table(base)
+    yield _section("`data:` the training captions", "", TrainingPairs, "data")
     yield _section("`select:` the epoch that counts", "", Select, "select")
     yield _section("`evaluate:` what models are tested on", "", Evaluate, "evaluate")
     yield _section(

@@ -156,7 +156,7 @@ class MethodChecks:
         )
         switches = {name: value for name, value in written.items() if name in fields}
         preset = {
-            **_preset_settings(file.preset, {**entry.fixed, **switches}, fields),
+            **_preset_settings(file.preset, entry, switches),
             **{n: v for n, v in values.items() if n in fields and n not in entry.fixed},
         }
         # What makes a variant that variant is changed in its own entry only, never by `train`.
@@ -287,10 +287,14 @@ def _released_recipe(entry: MethodEntry) -> dict[str, Any]:
     return published if entry.recipe == "tbps-clip" else {**published, "precision": "released"}
 
 
-def _preset_settings(preset: Preset, fixed: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def _preset_settings(preset: Preset, entry: MethodEntry, switches: Mapping[str, Any]) -> dict[str, Any]:
+    """Switches that a preset sets for a method, beside those of the study's own entry."""
     from methods.settings import preset_settings
 
-    return {name: value for name, value in preset_settings(preset, fixed).items() if name in fields}
+    fixed, fields = {**entry.fixed, **switches}, entry.settings.model_fields
+    released = dict(getattr(entry.settings, "released", {})) if preset == "released" else {}
+    named = {**preset_settings(preset, fixed), **released}
+    return {name: value for name, value in named.items() if name in fields and name not in fixed}
 
 
 def patches(backbone: str, image_size: tuple[int, int]) -> int:

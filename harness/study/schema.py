@@ -108,6 +108,13 @@ class TrainSettings(StudySection):
     """Epochs between two evaluations; the last epoch is always evaluated."""
 
 
+class TrainingPairs(StudySection):
+    """What is done to the training captions of every dataset before training."""
+
+    caption_noise: Unit = 0.0
+    """Share of the training captions that are moved to other images, drawn anew for each seed."""
+
+
 class Select(StudySection):
     """How the epoch that a table quotes is chosen."""
 
@@ -272,6 +279,8 @@ class StudyFile(StudySection):
     """At how many seeds verdicts are looked at, planned in advance; written as `seeds: {looks: …}`."""
     subset: Count | None = None
     """Identities kept per split; null keeps all."""
+    data: TrainingPairs = TrainingPairs()
+    """What is done to the training captions."""
     train: dict[str, Any] = Field(default_factory=dict)
     """The recipe, and any setting of the methods by its name."""
     select: Select = Select()

@@ -203,6 +203,7 @@ class Study:
             trains=plan.entry.trains,
             targets=tuple(dict.fromkeys((dataset, *others))),
             subset=self.file.subset,
+            caption_noise=self.file.data.caption_noise,
             select=self.select,
             tie_order=evaluate.tie_order,
             timeout_minutes=self.file.timeout_minutes,

@@ -13,11 +13,12 @@ from harness.registry import UnknownNameError
 from harness.study.document import Key, StudyDocument
 from harness.study.method_checks import MethodChecks
 from harness.study.method_plan import MethodPlan, strictly
-from harness.study.schema import Evaluate, Overhead, Search, Select, StudyFile
+from harness.study.schema import Evaluate, Overhead, Search, Select, StudyFile, TrainingPairs
 from harness.study.space_checks import check_space
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "": StudyFile,
+    "data": TrainingPairs,
     "select": Select,
     "evaluate": Evaluate,
     "search": Search,

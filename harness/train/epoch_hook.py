@@ -7,8 +7,11 @@ never computed from weights that the epoch has changed already.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data.loader import Indices
@@ -43,6 +46,31 @@ def values_before_epoch(inputs: StepInputs, batches: IdentityBatches, epoch: int
                 f"{captions} training pairs"
             )
     return {name: value.detach().to(inputs.fabric.device) for name, value in values.items()}
+
+
+def pair_statistics(
+    values: Mapping[str, Tensor], moved: NDArray[np.bool_] | None
+) -> dict[str, dict[str, float]]:
+    """Means of the values that the hook gave the pairs, by name, for the history.
+
+    `all`; and where captions were moved to other images, those pairs (`moved`) and the others (`in_place`).
+
+    Args:
+        values: by name [captions, …]; those of more than one number a pair are left out.
+        moved: [captions], None where none was.
+    """
+    single = {name: value.double().cpu() for name, value in values.items() if value.ndim == 1}
+    if moved is None or not moved.any() or moved.all():
+        return {name: {"all": float(value.mean())} for name, value in single.items()}
+    rows = torch.from_numpy(moved)
+    return {
+        name: {
+            "all": float(value.mean()),
+            "moved": float(value[rows].mean()),
+            "in_place": float(value[~rows].mean()),
+        }
+        for name, value in single.items()
+    }
 
 
 def _examined(inputs: StepInputs, batches: IdentityBatches, epoch: int) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from harness.store.cell_run import CellRun
 from harness.study.schema import TrainSettings
 from harness.train.best_epoch import TrainingProgress
 from harness.train.checkpoint import CheckpointTimer, CheckpointWriter, pack, unpack
-from harness.train.epoch_hook import values_before_epoch
+from harness.train.epoch_hook import pair_statistics, values_before_epoch
 from harness.train.epoch_stats import EpochStats, TrainingDiverged
 from harness.train.optimiser import make_optimiser, rate_factor, set_rates
 from harness.train.options import AfterEpoch, TrainingData, TrainingObserver, TrainingOptions
@@ -298,6 +298,8 @@ class Trainer:
         # Of the last step, which a run that resumes after it does not take again.
         rate = rate_factor(self.settings, epoch, max(self.steps - 1, 0), max(self.steps, 1))
         line |= {"lr": self.settings.lr * rate, **self.epoch_stats.costs()}
+        statistics = pair_statistics(self.progress.pair_values or {}, self.data.moved)
+        line |= {"pairs": statistics} if statistics else {}
         line["peak_memory"] = devices.peak_memory(self.fabric.device)
         self._require_finite(epoch)
         start = time.perf_counter()

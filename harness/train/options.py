@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.data.loader import DeviceData
 from harness.data.sampler import IdentityBatches
 from harness.machine.terms import TieOrder
@@ -37,6 +40,8 @@ class TrainingData:
     batches: IdentityBatches
     val: DeviceData
     test: DeviceData
+    moved: NDArray[np.bool_] | None = None
+    """Which training captions [captions] were moved to other images; None where none was."""
 
 
 @dataclass(frozen=True)
