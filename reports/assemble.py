@@ -23,6 +23,7 @@ from reports.published import published as published_numbers
 from reports.sections import (
     ablation,
     attribution,
+    caption_noise,
     cells,
     claims,
     cost_benefit,
@@ -154,6 +155,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     factorial.section,
     attribution.section,
     transfer.section,
+    caption_noise.section,
     overhead.section,
     cost_benefit.section,
     tuning.section,

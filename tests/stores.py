@@ -60,6 +60,10 @@ class Truth:
     data_notes: tuple[str, ...] = ()
     """What the loader had to say of the data."""
     data_problems: tuple[str, ...] = ()
+    caption_noise: float = 0.0
+    """Share of the training captions at other images."""
+    pairs: Mapping[str, Any] = field(default_factory=dict)
+    """By method, what its history has of the hook's values."""
     draw: int = 0
     """Seed of the simulation."""
     switches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -104,6 +108,7 @@ def _study(truth: Truth) -> dict[str, Any]:
             for name in truth.r1
         ],
         "datasets": list(truth.datasets),
+        "data": {"caption_noise": truth.caption_noise},
         "seeds": list(range(truth.seeds)),
         "evaluate": {"transfer": truth.transfer},
     }
@@ -131,6 +136,7 @@ def _cell(truth: Truth, method: str, dataset: str, seed: int) -> Cell:
         trains=method not in truth.untrained,
         targets=tuple(dict.fromkeys((dataset, *others))),
         subset=None,
+        caption_noise=truth.caption_noise,
         select=Select(),
         tie_order="index",
     )
@@ -174,7 +180,7 @@ def _write_cell(store: RunStore, truth: Truth, cell: Cell, worlds: Mapping[str, 
     luck = truth.lucky.get((cell.method, cell.seed), 0.0)
     if cell.trains:
         luck += rng.normal(0, truth.seed_sd)
-        _write_history(run, truth, truth.r1[cell.method] + luck, rng)
+        _write_history(run, truth, truth.r1[cell.method] + luck, rng, truth.pairs.get(cell.method))
     rows = []
     for target in cell.targets:
         away = 0.0 if target == cell.dataset else truth.transfer_loss
@@ -245,7 +251,9 @@ def _result(
     }
 
 
-def _write_history(run: CellRun, truth: Truth, level: float, rng: np.random.Generator) -> None:
+def _write_history(
+    run: CellRun, truth: Truth, level: float, rng: np.random.Generator, pairs: Any = None
+) -> None:
     lines = []
     for epoch in range(1, truth.epochs + 1):
         grown = level * (1 - 0.6 * 0.5 ** (epoch - 1)) + rng.normal(0, 0.4)
@@ -259,6 +267,7 @@ def _write_history(run: CellRun, truth: Truth, level: float, rng: np.random.Gene
                 "pairs_per_second": 300.0,
                 "seconds": 11.0,
                 "peak_memory": 1.2e9,
+                **({"pairs": pairs} if pairs else {}),
             }
         )
     run.directory.mkdir(parents=True, exist_ok=True)

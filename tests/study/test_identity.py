@@ -104,6 +104,7 @@ OTHERWISE: dict[str, Any] = {
     "preset": "released",
     "trains": False,
     "subset": 9,
+    "caption_noise": 0.5,
     "select": Select(metric="mAP"),
     "tie_order": "released",
     "imported": "5" * 64,
