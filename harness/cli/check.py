@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,12 +15,11 @@ from harness.cli.claims_check import (
     KnownVariances,
     claim_outlooks,
     claims_problems,
-    look_lines,
     looks_of,
-    outlook_lines,
 )
 from harness.cli.data_checks import captions_cut, data_problems, size_problems
-from harness.cli.memory_check import estimated_memory, memory_lines
+from harness.cli.memory_check import estimated_memory
+from harness.cli.time_check import TimeEstimate
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.launch.disk import GIGABYTE, finished_bytes, run_bytes
@@ -69,6 +67,7 @@ class CheckResult:
     claims: list[ClaimOutlook] = field(default_factory=list)
     memory: dict[str, float] = field(default_factory=dict)
     """By method that trains: estimated peak memory of a step on a GPU, in GB, less the dataset's images."""
+    time: TimeEstimate | None = None
     disk: dict[str, int] = field(default_factory=dict)
     """Bytes: `finished` of all cells, `needed` for those that are left."""
     states: dict[str, str] = field(default_factory=dict)
@@ -87,6 +86,7 @@ class CheckResult:
             "cost": self.cost,
             "disk": self.disk,
             "memory_gb": self.memory,
+            "time": None if self.time is None else self.time.plain(),
             "detectable_difference": {name: asdict(size) for name, size in self.detectable.items()},
             "looks": looks_of(study),
             "claims": [asdict(claim) for claim in self.claims],
@@ -323,67 +323,3 @@ def _states(cells: list[Cell], context: Context, out: Path) -> dict[str, str]:
         except (StoreError, UnknownNameError):
             continue
     return states
-
-
-def render(found: CheckResult, study: Study) -> None:
-    """Print the cells, the cost and the notes for a person."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table("method", "dataset", "seeds", "targets", "epochs", "status", box=None)
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in found.cells:
-        groups.setdefault((cell.dataset, cell.method), []).append(cell)
-    for (dataset, method), cells in groups.items():
-        states = Counter(found.states.get(cell.key, "queued") for cell in cells)
-        table.add_row(
-            method,
-            dataset,
-            ", ".join(str(cell.seed) for cell in cells),
-            ", ".join(cells[0].targets),
-            str(cells[0].train.epochs if cells[0].trains else 0),
-            ", ".join(f"{count} {state}" for state, count in states.items()),
-        )
-    console.print(table)
-    costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until what is missing is there"
-    console.print(f"{study.name} ({study.preset}, recipe {study.recipe}): {costs}")
-    if found.disk:
-        finished, needed = (found.disk[name] / GIGABYTE for name in ("finished", "needed"))
-        console.print(f"disk: {finished:.3f} GB when finished; what is left needs {needed:.3f} GB")
-    for line in memory_lines(found.memory):
-        console.print(line, markup=False, highlight=False)
-    for line in reach_lines(study):
-        console.print(line, markup=False, highlight=False)
-    for line in (*look_lines(study), *_power(found), *outlook_lines(found.claims)):
-        console.print(line, markup=False, highlight=False)
-    for note in found.notes:
-        console.print(f"note: {note}", markup=False)
-
-
-def reach_lines(study: Study) -> Iterator[str]:
-    """Which methods each key of `train:` reaches, keys of the same methods on one line."""
-    by_methods: dict[tuple[str, ...], list[str]] = {}
-    for name, labels in study.reach().items():
-        by_methods.setdefault(labels, []).append(name)
-    for labels, names in by_methods.items():
-        reached = "every method" if labels == study.methods else ", ".join(labels) or "no method"
-        yield f"train: {', '.join(names)}: {reached}"
-
-
-def _power(found: CheckResult) -> Iterator[str]:
-    """What the study could see, dataset by dataset, and what that rests on."""
-    from reports.power import sentence
-
-    for name, size in found.detectable.items():
-        if size.points is None:
-            yield f"{name}: one seed allows no verdict, however large a difference"
-        else:
-            corrected = size.points if size.corrected is None else size.corrected
-            yield f"{name}: {sentence(size.points, corrected, size.comparisons)}"
-    for text in dict.fromkeys(size.variances for size in found.detectable.values()):
-        yield f"variances {text}"
-
-
-def _costs(found: CheckResult) -> list[tuple[str, int]]:
-    return [(name.replace("_", " "), value) for name, value in found.cost.items()]

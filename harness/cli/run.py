@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli import check
+from harness.cli.check_text import reach_lines
 from harness.cli.report import terminal_width
 from harness.data.leakage import transfer_leakage
 from harness.launch import cells
@@ -38,7 +39,7 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
     checked = check.examine(study, context, options, out)
     if checked.problems:
         raise StudyError(instead(study, options.machine.data_root) or checked.problems)
-    for line in (*check.reach_lines(study), *checked.notes):
+    for line in (*reach_lines(study), *checked.notes):
         progress.say(line)
     store = RunStore(out)
     try:

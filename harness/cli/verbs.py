@@ -97,8 +97,10 @@ def run(
 def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False) -> None:
     """Everything `run` would refuse, before a device is touched; prints the cells and the expected cost."""
     with refusals():
-        from harness.cli.check import examine, render
+        from harness.cli.check import examine
+        from harness.cli.check_text import render
         from harness.cli.run_folder import another_study
+        from harness.cli.time_check import expected_time
         from harness.launch.context import Context
         from harness.machine.display import shown
 
@@ -110,6 +112,9 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
             out = options.folder(study)
             result = examine(study, context, launch, out)
             result.problems += another_study(study, out, asked=options.out is not None)
+            if not result.problems:
+                left = [cell for cell in result.cells if result.states.get(cell.key) != "done"]
+                result.time = expected_time(left, context, launch, out)
     answer(result.plain(study), as_json, lambda: render(result, study))
     print_lines(result.problems)
     raise typer.Exit(ExitCode.BAD_INPUT if result.problems else ExitCode.DONE)

@@ -1,0 +1,79 @@
+"""What `check` prints for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from harness.cli.check import CheckResult
+from harness.cli.claims_check import look_lines, outlook_lines
+from harness.cli.memory_check import memory_lines
+from harness.launch.disk import GIGABYTE
+from harness.study.cell import Cell
+from harness.study.study import Study
+
+
+def render(found: CheckResult, study: Study) -> None:
+    """Print the cells, the cost and the notes for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("method", "dataset", "seeds", "targets", "epochs", "status", box=None)
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in found.cells:
+        groups.setdefault((cell.dataset, cell.method), []).append(cell)
+    for (dataset, method), cells in groups.items():
+        states = Counter(found.states.get(cell.key, "queued") for cell in cells)
+        table.add_row(
+            method,
+            dataset,
+            ", ".join(str(cell.seed) for cell in cells),
+            ", ".join(cells[0].targets),
+            str(cells[0].train.epochs if cells[0].trains else 0),
+            ", ".join(f"{count} {state}" for state, count in states.items()),
+        )
+    console.print(table)
+    costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until what is missing is there"
+    console.print(f"{study.name} ({study.preset}, recipe {study.recipe}): {costs}")
+    for line in found.time.sentences() if found.time is not None else ():
+        console.print(line, markup=False, highlight=False)
+    if found.disk:
+        finished, needed = (found.disk[name] / GIGABYTE for name in ("finished", "needed"))
+        console.print(f"disk: {finished:.3f} GB when finished; what is left needs {needed:.3f} GB")
+    for line in memory_lines(found.memory):
+        console.print(line, markup=False, highlight=False)
+    for line in reach_lines(study):
+        console.print(line, markup=False, highlight=False)
+    for line in (*look_lines(study), *_power(found), *outlook_lines(found.claims)):
+        console.print(line, markup=False, highlight=False)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def reach_lines(study: Study) -> Iterator[str]:
+    """Which methods each key of `train:` reaches, keys of the same methods on one line."""
+    by_methods: dict[tuple[str, ...], list[str]] = {}
+    for name, labels in study.reach().items():
+        by_methods.setdefault(labels, []).append(name)
+    for labels, names in by_methods.items():
+        reached = "every method" if labels == study.methods else ", ".join(labels) or "no method"
+        yield f"train: {', '.join(names)}: {reached}"
+
+
+def _power(found: CheckResult) -> Iterator[str]:
+    """What the study could see, dataset by dataset, and what that rests on."""
+    from reports.power import sentence
+
+    for name, size in found.detectable.items():
+        if size.points is None:
+            yield f"{name}: one seed allows no verdict, however large a difference"
+        else:
+            corrected = size.points if size.corrected is None else size.corrected
+            yield f"{name}: {sentence(size.points, corrected, size.comparisons)}"
+    for text in dict.fromkeys(size.variances for size in found.detectable.values()):
+        yield f"variances {text}"
+
+
+def _costs(found: CheckResult) -> list[tuple[str, int]]:
+    return [(name.replace("_", " "), value) for name, value in found.cost.items()]

@@ -1,0 +1,60 @@
+"""What `check` says of a study's time, and where it has it from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli import time_check
+from harness.cli.time_check import Pace, expected_time
+from harness.launch.cells import LaunchOptions
+from harness.launch.context import Context
+from harness.machine.environment import Machine
+from harness.study.shipped import shipped_studies
+from harness.study.study import load_study
+
+
+@pytest.fixture
+def parts() -> tuple[list, Context, LaunchOptions]:
+    study, machine = load_study(shipped_studies()["smoke"]), Machine(None, "cpu")
+    return study.cells(), Context(machine), LaunchOptions(machine, workers=2)
+
+
+def test_time_comes_from_measured_speeds_where_every_method_has_one(
+    parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, context, options = parts
+    paces = {time_check._key(cell): Pace(16.0, 3.0, 1e9) for cell in cells}
+    monkeypatch.setattr(time_check, "_paces", lambda folders, device: paces)
+    made = expected_time(cells, context, options, tmp_path)
+    assert made is not None
+    # Each cell: 2 epochs of 64 pairs at 16 pairs a second and 3 s of evaluation; two at once.
+    assert made.seconds == pytest.approx(2 * (64 / 16 + 3))
+    assert made.origin == "from speeds measured on this device"
+    assert made.peak_memory == 1e9
+
+
+def test_a_method_without_a_measured_speed_takes_its_flops_at_the_rate_that_others_reached(
+    parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, context, options = parts
+    monkeypatch.setattr(time_check, "_gflop", lambda cell: 2.0 if cell.method == "uit" else 1.0)
+    paces = {time_check._key(cell): Pace(32.0, 0.0, 1e9) for cell in cells if cell.method == "baseline"}
+    monkeypatch.setattr(time_check, "_paces", lambda folders, device: paces)
+    made = expected_time(cells, context, options, tmp_path)
+    assert made is not None
+    assert made.seconds == pytest.approx((2 * 64 / 32 + 2 * 64 / 16) / 2)
+    assert "1 of 2 cells from speeds measured on this device, the others from their FLOPs" in made.origin
+
+
+def test_without_any_measured_speed_it_says_that_it_guesses_from_flops(
+    parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, context, options = parts
+    monkeypatch.setattr(time_check, "_paces", lambda folders, device: {})
+    made = expected_time(cells, context, options, tmp_path)
+    assert made is not None
+    assert made.seconds > 0
+    assert made.origin.startswith("from FLOPs, at 30 % of the")
+    assert "not measured here yet" in " ".join(made.sentences())
