@@ -186,6 +186,7 @@ def _against_the_floor(cell: Cell, ours: Candidate, seconds: Sequence[dict[str, 
 
 
 def _peak_memory(ours: Candidate) -> float:
+    ours.trainer.optimiser.zero_grad(set_to_none=True)
     return (peak_bytes(lambda: ours.run(1), ours.device) + held_bytes(ours.method, ours.trainer.adam)) / 1e9
 
 

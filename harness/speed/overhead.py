@@ -189,6 +189,8 @@ class Candidate:
 
     def costs(self) -> dict[str, float]:
         """What is counted and not timed, by quantity."""
+        # Gradients of the last step would be counted as held before, and not as this step's.
+        self.trainer.optimiser.zero_grad(set_to_none=True)
         memory = peak_bytes(lambda: self.run(1), self.device)
         used = sum(weight.numel() for weight in self.method.parameters() if weight.grad is not None)
         self.trainer.optimiser.zero_grad(set_to_none=True)

@@ -179,3 +179,19 @@ def test_stored_measurements_say_where_and_when_and_name_no_host() -> None:
         assert machine["versions"]["torch"]
         assert stored.get("date") or stored["datetime"]
         assert "node" not in machine
+
+
+def test_memory_is_measured_with_no_gradient_left_from_the_step_before(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Candidate(wanted().cell(CPU), context)
+    ours.run(1)
+    held: list[bool] = []
+
+    def peak(step: object, device: torch.device) -> int:
+        held.append(any(weight.grad is not None for weight in ours.method.parameters()))
+        return 0
+
+    monkeypatch.setattr(bench, "peak_bytes", peak)
+    bench._peak_memory(ours)
+    assert held == [False]
