@@ -40,7 +40,17 @@ def captured_graphs() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "precision"), [("uit", "bf16"), ("uit-mlm", "fp32"), ("clip-itc", "bf16")])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("uit", "bf16"),
+        ("uit-mlm", "fp32"),
+        ("clip-itc", "bf16"),
+        ("rde", "bf16"),
+        ("vfe-mim", "fp32"),
+        ("clip-lora", "fp32"),
+    ],
+)
 def test_a_step_is_one_graph_and_a_second_cell_of_the_method_uses_it_again(name, precision, caplog):
     settings = recipe(epochs=1, batch_size=4, lr=1e-4, image_size=TINY["size"], precision=precision)
     for _ in range(2):
