@@ -8,7 +8,7 @@ BENCH ?= $(RUNS)/suite.json
 MINUTES ?= 30
 SEED ?= 1
 
-.PHONY: help install demo test lint format bench gpu smoke battery clean
+.PHONY: help install demo test lint format bench gpu smoke battery screenshots clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ gpu: install     ## all that is worth knowing of this GPU, in at most nine minut
 
 smoke: install   ## the smallest study (under a minute on two cores)
 	$(BIN)/python -m harness run studies/smoke.yaml --out $(RUNS)/smoke
+
+screenshots: install  ## small pictures of the demo's page for reports/showcase (needs Chromium)
+	$(BIN)/python -m reports.screenshots $(RUNS)/demo --out reports/showcase
 
 battery: install ## random faults for MINUTES on the smoke study; any digit that differs is an error
 	PYTHONPATH=tests $(BIN)/python -m battery.fault_battery --minutes $(MINUTES) --seed $(SEED) --out $(RUNS)/battery

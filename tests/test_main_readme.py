@@ -105,3 +105,11 @@ def test_every_verb_that_is_named_exists(page: Path) -> None:
     }
     known |= {group.name for group in app.registered_groups}
     assert verbs_named(page) <= known
+
+
+def test_the_readmes_steps_for_ci_are_commands_that_end_with_success(tmp_path: Path) -> None:
+    steps = [line.removeprefix("- run: ") for line in code_lines(ROOT / "README.md", "yaml")]
+    install, run = steps
+    assert shlex.split(install) == ["pip", "install", "-c", "constraints.txt", "-e", "."]
+    smaller = ["--methods", "baseline", "--set", "train.epochs=1"]
+    assert "report:" in run_line(run.replace("runs/ci", str(tmp_path / "ci")), *smaller)
