@@ -12,10 +12,9 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from harness.machine.files import atomic_write
+from harness.store.stored_cell import KEPT_PLUGINS
 
 OURS = ("harness", "methods", "reports")
-KEPT = "plugins"
-"""The folder of a run in which the sources of its plugins are kept."""
 
 
 def plugin_files(plugin: Path) -> list[Path]:
@@ -88,6 +87,6 @@ def keep_plugins(directory: Path, plugins: Sequence[Path]) -> None:
         top = Path(os.path.commonpath([file.parent for file in files]))
         contents = {file.relative_to(top): file.read_bytes() for file in files}
         digest = hashlib.sha256(b"".join(contents[name] for name in sorted(contents))).hexdigest()
-        folder = directory / KEPT / f"{plugin.stem}.{digest[:12]}"
+        folder = directory / KEPT_PLUGINS / f"{plugin.stem}.{digest[:12]}"
         for name, content in contents.items():
             atomic_write(folder / name, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from harness.machine.paths import RUNS
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 
+KEPT_PLUGINS = "plugins"
+"""The folder of a run in which the sources of its plugins are kept."""
 NAMED = 5
 """Cells named in a message; the others are counted."""
 MOST_THREADS = 1024
@@ -45,7 +48,8 @@ def refuse_unregistered(run: CellRun) -> None:
         cell, kept = run.cell, run.recorded.get("plugins")
     except StoreError:
         return
-    files = [shlex.quote(str(file)) for file in kept] if isinstance(kept, list) and kept else ["FILE"]
+    given = kept if isinstance(kept, list) and kept else ["FILE"]
+    files = [shlex.quote(str(_where_it_lies(run, str(file)))) for file in given]
     option = " ".join(f"--plugin {file}" for file in files)
     for kind, name, registered in (
         ("method", cell.base, registry.methods()),
@@ -53,6 +57,19 @@ def refuse_unregistered(run: CellRun) -> None:
     ):
         if name not in registered:
             raise StudyError([f"{run.name}: its {kind} {name!r} came from a plugin; give it with {option}"])
+
+
+def _where_it_lies(run: CellRun, plugin: str) -> Path:
+    """The plugin's file; where that is gone, the copy that its run keeps, the latest of several.
+
+    It is named, not imported: a store is read, and its code runs only when somebody asks for it.
+    """
+    file = Path(plugin)
+    if file.exists():
+        return file
+    copies = list((store_of(run).directory / KEPT_PLUGINS).glob(f"{glob.escape(file.stem)}.*"))
+    found = [path for copy in copies for path in copy.rglob(glob.escape(file.name)) if path.is_file()]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=file)
 
 
 def store_of(run: CellRun) -> RunStore:

@@ -162,14 +162,17 @@ def _run_again(
             checked.differences.append(f"cannot be run again: {status.reason}: {status.detail}")
             return checked
         if not only_evaluated:  # which kernels ran is known only now
-            checked.expected = run_comparison.expectation(
-                run, context, cell, evaluate_only=False, trained_on=repeated.recorded.get("trained_on")
-            )
+            checked.expected = _expected_after_training(run, repeated, context, cell)
         checked.differences += _compared(
             store, run, repeated, cell, checked.expected, only_evaluated, selections
         )
         checked.compared = sum(int(row["queries"]) for row in repeated.results)
     return checked
+
+
+def _expected_after_training(run: CellRun, again: CellRun, context: Context, cell: Cell) -> Expectation:
+    trained_on = again.recorded.get("trained_on")
+    return run_comparison.expectation(run, context, cell, evaluate_only=False, trained_on=trained_on)
 
 
 def _compared(

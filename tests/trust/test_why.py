@@ -227,6 +227,21 @@ app(sys.argv[1:])
 """
 
 
+def test_a_run_is_verified_with_the_plugin_it_keeps_where_the_plugins_file_is_gone(copy: Path) -> None:
+    (run,) = RunStore(copy / "out").cells()
+    run.describe(plugins=[str(copy / "gone" / PLUGIN.name)])
+    command = [sys.executable, "-c", WITHOUT_PLUGIN, "verify", str(copy / "out"), "--device", "cpu"]
+    command += ["--data-root", str(copy / "data")]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert asked.returncode == 2
+    kept = asked.stderr.rpartition("--plugin ")[2].strip()
+    assert Path(kept).is_relative_to(copy / "out" / "plugins")
+    done = subprocess.run([*command, "--plugin", kept], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 trained cell trained again" in done.stdout
+    assert done.stdout.rstrip().endswith("reproduced")
+
+
 @pytest.mark.parametrize(
     "words",
     [("why", "{cell}"), ("verify", "{run}"), ("query", "{cell}", "a man", "--dataset", "cuhk-pedes")],
