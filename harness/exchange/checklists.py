@@ -11,7 +11,7 @@ NOT_KNOWN = "not known"
 
 
 @dataclass(frozen=True)
-class Question:
+class ChecklistItem:
     """An item of a checklist: what it asks in our words, and which files answer it, as patterns."""
 
     number: str
@@ -26,7 +26,7 @@ class Checklist:
 
     title: str
     note: str
-    questions: tuple[Question, ...]
+    questions: tuple[ChecklistItem, ...]
 
 
 def checklists() -> dict[str, Checklist]:
@@ -39,7 +39,9 @@ def checklists() -> dict[str, Checklist]:
             value["title"],
             value["note"],
             tuple(
-                Question(each["number"], each["asks"], tuple(each.get("evidence", ())), each.get("says", ""))
+                ChecklistItem(
+                    each["number"], each["asks"], tuple(each.get("evidence", ())), each.get("says", "")
+                )
                 for each in value["questions"]
             ),
         )
@@ -54,7 +56,7 @@ def answered(checklist: Checklist, files: Collection[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(question: Question, files: Collection[str]) -> str:
+def _row(question: ChecklistItem, files: Collection[str]) -> str:
     # One file of each pattern and run: a bundle may have hundreds of cells.
     found: dict[tuple[str, str], str] = {}
     for pattern in question.evidence:

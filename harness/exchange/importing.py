@@ -103,29 +103,7 @@ def keep(
     ranked: Mapping[Direction, RankedQueries],
 ) -> ImportedCell:
     """Store the records of a file that fits its target; what an earlier import kept in its place stays."""
-    study = store.study()
-    # What it is compared with; its own recipe is not known.
-    preset, recipe = (
-        str(study.get(key) or plain) for key, plain in (("preset", "clean"), ("recipe", "shared"))
-    )
-    cell = Cell(
-        study=str(study.get("name") or store.directory.name),
-        method=method,
-        base=method,
-        dataset=target.name,
-        seed=seed,
-        preset=preset,
-        train=TrainSettings(),
-        method_settings={},
-        overrides={},
-        trains=True,
-        targets=(target.name,),
-        subset=target.subset,
-        select=Select(),
-        tie_order="index",
-        recipe=recipe,
-        imported=file.sha256,
-    )
+    cell = _cell_of(file, target, method, seed, store.study())
     parts = cell.parts(target.fingerprint, {})
     _prepare(store, method, target.name)
     run = store.open(
@@ -143,6 +121,32 @@ def keep(
     store.make_current([(cell, run)])
     write_results_table(store)
     return ImportedCell(run, target, {row["direction"]: _scores_of(row) for row in rows})
+
+
+def _cell_of(file: ScoreFile, target: Target, method: str, seed: int, study: Mapping[str, Any]) -> Cell:
+    """The cell that an imported file becomes, beside the cells of the folder's study."""
+    # What it is compared with; its own recipe is not known.
+    preset, recipe = (
+        str(study.get(key) or plain) for key, plain in (("preset", "clean"), ("recipe", "shared"))
+    )
+    return Cell(
+        study=str(study.get("name") or "imported"),
+        method=method,
+        base=method,
+        dataset=target.name,
+        seed=seed,
+        preset=preset,
+        train=TrainSettings(),
+        method_settings={},
+        overrides={},
+        trains=True,
+        targets=(target.name,),
+        subset=target.subset,
+        select=Select(),
+        tie_order="index",
+        recipe=recipe,
+        imported=file.sha256,
+    )
 
 
 def ranked_both_ways(file: ScoreFile, target: Target) -> dict[Direction, RankedQueries]:

@@ -61,17 +61,7 @@ def crate(runs: Sequence[str], contents: Mapping[str, Path | bytes]) -> dict[str
         "hasPart": [*outside, *({"@id": f"{name}/"} for name in runs)],
         "mentions": [{"@id": "#made"}],
     }
-    folders = [
-        {
-            "@id": f"{name}/",
-            "@type": "Dataset",
-            "name": name,
-            "hasPart": [
-                {"@id": entity["@id"]} for entity in entities if entity["@id"].startswith(f"{name}/")
-            ],
-        }
-        for name in runs
-    ]
+    folders = [_folder(name, contents) for name in runs]
     made = {
         "@id": "#made",
         "@type": "CreateAction",
@@ -89,6 +79,11 @@ def crate(runs: Sequence[str], contents: Mapping[str, Path | bytes]) -> dict[str
         "about": {"@id": "./"},
     }
     return {"@context": _CONTEXT, "@graph": [descriptor, root, *folders, *entities, software, made]}
+
+
+def _folder(name: str, contents: Mapping[str, Path | bytes]) -> dict[str, Any]:
+    parts = [{"@id": path} for path in sorted(contents) if path.startswith(f"{name}/")]
+    return {"@id": f"{name}/", "@type": "Dataset", "name": name, "hasPart": parts}
 
 
 def _file(name: str, value: Path | bytes) -> dict[str, Any]:
