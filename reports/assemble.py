@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from reports.sections import (
     factorial,
     overhead,
     plan,
+    pooled,
     power,
     provenance,
     published,
@@ -43,7 +44,7 @@ from reports.sections import (
 )
 from reports.stored_runs import StoredRuns, read
 from reports.terminal import terminal_text
-from reports.verdicts import verdicts_csv
+from reports.verdicts import report_json, verdicts_csv
 
 Chapter = Callable[[ReportContext], Section | None]
 
@@ -63,6 +64,8 @@ class ReportResult:
     headline: str = ""
     claims: str = ""
     """How many claims were decided, in a sentence."""
+    plain: Mapping[str, object] = field(default_factory=dict)
+    """What the page says, for programs: see `reports.verdicts.report_json`."""
 
 
 def build(
@@ -108,7 +111,10 @@ def build(
     if check and plan.broken(context):
         code = ExitCode.DIFFERS
     text = terminal_text(context, width, wide=wide)
-    return ReportResult(page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled))
+    plain = report_json(context.groups, context.rulings, context.looks)
+    return ReportResult(
+        page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled), plain
+    )
 
 
 def _context(run_dirs: Sequence[Path], page: Path, options: ComparisonOptions) -> ReportContext:
@@ -152,6 +158,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     elsewhere.section,
     plan.section,
     claims.section,
+    pooled.section,
     factorial.section,
     attribution.section,
     transfer.section,

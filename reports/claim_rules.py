@@ -23,7 +23,6 @@ Without a size (a direction):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -32,6 +31,7 @@ from scipy import stats
 from reports.estimates import ALPHA, Estimate
 from reports.formatting import number
 from reports.power import POWER, Components
+from reports.single_runs import SingleRuns, single_runs
 
 Judgement = Literal[
     "reproduced",
@@ -46,31 +46,6 @@ UNDECIDED = frozenset[Judgement]({"underpowered", "not run"})
 MOST_SEEDS = 1000
 """More seeds than this are not asked for."""
 ONE_SEED = "a single seed cannot separate method from luck"
-
-
-@dataclass(frozen=True)
-class SingleRuns:
-    """Between which differences one more pair of single runs would lie."""
-
-    low: float
-    high: float
-
-    def holds(self, size: float) -> bool:
-        """Whether such a pair may well show this size."""
-        return self.low <= size <= self.high
-
-
-def single_runs(estimate: Estimate, on_benchmark: Estimate, alpha: float = ALPHA) -> SingleRuns:
-    """The prediction interval of one more pair of single runs, of level 1 − `alpha`.
-
-    Args:
-        estimate: of the difference, in any scope.
-        on_benchmark: the same difference for new runs alone: its variance is that of single runs ÷ seeds.
-        alpha: chance that such a pair lies outside.
-    """
-    variance = estimate.se**2 + on_benchmark.seeds * on_benchmark.se**2
-    half = float(np.sqrt(variance)) * float(stats.t.isf(alpha / 2, on_benchmark.df))
-    return SingleRuns(estimate.value - half, estimate.value + half)
 
 
 def needs_direction(size: float | None, margin: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -17,6 +17,16 @@ Scope = Literal["people", "benchmark"]
 ALPHA = 0.05
 FEW_SEEDS = 3
 """Fewer seeds than this are flagged beside every number."""
+
+
+def t_bound(tail: float, df: float) -> float:
+    """The value that a t-distribution exceeds with probability `tail`."""
+    return -float(special.stdtrit(df, tail))
+
+
+def t_tail(value: float, df: float) -> float:
+    """The probability that a t-distribution exceeds `value`."""
+    return float(special.stdtr(df, -value))
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Estimate:
     def of(cls, value: float, variance: float, df: float, seeds: int, alpha: float = ALPHA) -> Estimate:
         """An estimate from the variance of its value and the degrees of freedom of that variance."""
         se = float(np.sqrt(variance))
-        half = se * float(stats.t.isf(alpha / 2, df)) if se > 0 else se
+        half = se * t_bound(alpha / 2, df) if se > 0 else se
         return cls(value, value - half, value + half, se, df, seeds)
 
     @classmethod
@@ -47,7 +57,7 @@ class Estimate:
         """Two-sided p-value of the null hypothesis that the value is zero; 1 where nothing is known."""
         if not np.isfinite(self.se) or self.se == 0:
             return 1.0 if self.value == 0 or not np.isfinite(self.se) else 0.0
-        return 2 * float(stats.t.sf(abs(self.value) / self.se, self.df))
+        return 2 * t_tail(abs(self.value) / self.se, self.df)
 
     def p_within(self, margin: float) -> float:
         """The larger p-value of two one-sided tests of a value beyond ±`margin` (Schuirmann 1987)."""
@@ -55,7 +65,7 @@ class Estimate:
             return 1.0
         if self.se == 0:
             return float(abs(self.value) >= margin)
-        return float(stats.t.sf((margin - abs(self.value)) / self.se, self.df))
+        return t_tail((margin - abs(self.value)) / self.se, self.df)
 
     def scaled(self, factor: float) -> Estimate:
         """The same estimate in another unit, e.g. percent for a factor of 100."""
@@ -65,7 +75,7 @@ class Estimate:
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Bounds of the two-sided interval of level `1 - alpha`."""
-        half = self.se * float(stats.t.isf(alpha / 2, self.df)) if self.se else 0.0
+        half = self.se * t_bound(alpha / 2, self.df) if self.se else 0.0
         return self.value - half, self.value + half
 
 

@@ -13,13 +13,12 @@ from reports.claim_files import Claim, load_claims
 from reports.claim_rules import (
     UNDECIDED,
     Judgement,
-    SingleRuns,
     judge_claim,
     needs_direction,
-    single_runs,
 )
 from reports.comparison import ComparisonGroup
 from reports.published import backbone_family
+from reports.single_runs import SingleRuns, single_runs
 from reports.statistics import Estimate, Finding, Scope, holm
 from reports.stored_runs import StoredRuns
 

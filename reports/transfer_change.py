@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from reports.estimates import ALPHA, FEW_SEEDS, Estimate, Floats, Integers
+from reports.estimates import ALPHA, FEW_SEEDS, Estimate, Floats, Integers, SeedVariance, t_bound
 from reports.score_block import score_block
-from reports.variance_components import people_variance
+from reports.variance_components import people_variance, run_noise
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def retention(home: Sample, away: Sample, alpha: float = ALPHA) -> Estimate:
         return Estimate.unknown(seeds=_seeds(home))
     ratio = away.mean / home.mean
     variance, df = _variance(home, away, -ratio / home.mean, 1 / home.mean)
-    t = float(stats.t.isf(alpha / 2, df))
+    t = t_bound(alpha / 2, df)
     of_home, of_away = _variance(home, away, 1.0, 0.0)[0], _variance(home, away, 0.0, 1.0)[0]
     shared = (of_home + of_away - _variance(home, away, 1.0, -1.0)[0]) / 2
     # (away − ρ home)² = t² (of_away − 2 ρ shared + ρ² of_home), solved for ρ.
@@ -63,18 +62,22 @@ def _variance(home: Sample, away: Sample, home_weight: float, away_weight: float
     """Variance of a weighted sum of two means whose runs are the same and whose people are not, and its df.
 
     People vary independently on both sides; seeds move both sides together, so their variance is taken from
-    the per-seed sums.
+    the per-seed sums. The noise of single people in it is taken off, for the variance over people holds it.
     """
-    parts = []
+    parts, noise, seeds = [], 0.0, len(home.scores)
     for side, weight in ((home, home_weight), (away, away_weight)):
         if weight:
             block = score_block({"": side.scores}, side.person)
-            people = people_variance(block.profiles[0].mean(axis=0) / 100)
-            parts.append((weight**2 * people, block.people - 1))
-    seeds = len(home.scores)
+            profiles = block.profiles[0] / 100
+            mean = profiles.mean(axis=0)
+            parts.append((weight**2 * people_variance(mean), block.people - 1))
+            if seeds > 1:
+                noise += weight**2 * run_noise(profiles - mean, seeds - 1) / seeds
     by_seed = home_weight * home.scores.mean(axis=1) + away_weight * away.scores.mean(axis=1)
+    of_seeds = SeedVariance(0.0, 0.0, 0.0)
     if seeds > 1 and not home.seedless:
-        parts.append((float(np.var(by_seed, ddof=1)) / seeds, seeds - 1))
-    total = sum(variance for variance, _ in parts)
-    doubt = sum(variance**2 / max(df, 1) for variance, df in parts)
-    return total, max(1.0, total**2 / doubt) if doubt > 0 else 1.0
+        variance = float(np.var(by_seed, ddof=1)) / seeds
+        of_seeds = SeedVariance(variance, noise, variance**2 / (seeds - 1))
+    people = sum(part for part, _ in parts)
+    doubt = sum(part**2 / max(df, 1) for part, df in parts)
+    return of_seeds.with_people(people, people**2 / doubt if doubt > 0 else 1.0)

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from reports.estimates import Floats, Integers, SeedVariance
 
@@ -123,14 +123,14 @@ class BlockVariances:
         level, df = UNEQUAL_LEVEL / max(self.methods, 1), self.own_df
         if self.methods == 2:
             with np.errstate(divide="ignore", invalid="ignore"):
-                return np.asarray(stats.f.sf(self.own / self.own[::-1], df, df[::-1]) < level)
+                return np.asarray(special.fdtrc(df, df[::-1], self.own / self.own[::-1]) < level)
         # In a complete block a method's residuals leave those of the others' own block untouched.
         apart = self.residual * df * self.methods / max(self.methods - 1, 1)
         rest, rest_df = self.df * self.ms - apart, self.df - df
         possible = (df > 0) & (rest_df > 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = (apart / df) / (rest / rest_df)
-            return np.asarray(possible & (stats.f.sf(ratio, df, rest_df) < level))
+            return np.asarray(possible & (special.fdtrc(df, rest_df, ratio) < level))
 
 
 def block_variances(means: Floats, profiles: Floats) -> BlockVariances:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from typing import get_args
 
 from reports.comparison import ComparisonGroup
 from reports.families import family_of
+from reports.ledger import Ruling
+from reports.looks import Looks
 from reports.statistics import Scope
 
 VERDICT_COLUMNS = (
@@ -47,7 +50,7 @@ def verdict_rows(groups: Sequence[ComparisonGroup], look: int) -> list[dict[str,
                         "family": family_of(group, metric, scope),
                         "one": item.one,
                         "other": item.other,
-                        **{name: f"{number:.10g}" for name, number in numbers.items()},
+                        **numbers,
                         "verdict": item.verdict,
                         "seeds": item.estimate.seeds,
                         "people": group.people,
@@ -62,5 +65,51 @@ def verdicts_csv(groups: Sequence[ComparisonGroup], look: int = 1) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, VERDICT_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(verdict_rows(groups, look))
+    for row in verdict_rows(groups, look):
+        writer.writerow(
+            {name: f"{cell:.10g}" if isinstance(cell, float) else cell for name, cell in row.items()}
+        )
     return text.getvalue()
+
+
+def report_json(
+    groups: Sequence[ComparisonGroup], rulings: Sequence[Ruling], looks: Looks
+) -> dict[str, object]:
+    """What a report says, for programs: comparisons as in `verdicts.csv`, claims, looks; unknown is null."""
+    return {
+        "comparisons": [
+            {name: _known(cell) for name, cell in row.items()} for row in verdict_rows(groups, looks.number)
+        ],
+        "claims": [_claim(ruling) for ruling in rulings],
+        "looks": {
+            "number": looks.number,
+            "planned": list(looks.planned),
+            "taken": list(looks.taken),
+            "level": looks.level,
+            "real_level": looks.real_level,
+        },
+    }
+
+
+def _known(cell: object) -> object:
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _claim(ruling: Ruling) -> dict[str, object]:
+    return {
+        "id": ruling.claim.id,
+        "preset": ruling.preset,
+        "size": ruling.claim.size,
+        "margin": ruling.claim.margin,
+        "judgement": ruling.judgement,
+        "why": ruling.why,
+        "scopes": {
+            scope: {
+                "judgement": scoped.judgement,
+                "why": scoped.why,
+                **{name: _known(getattr(scoped.estimate, name)) for name in ("value", "se", "df")},
+                "single_runs": [_known(scoped.runs.low), _known(scoped.runs.high)],
+            }
+            for scope, scoped in (ruling.scopes or {}).items()
+        },
+    }

@@ -1,12 +1,23 @@
-"""Studies whose truth is known, drawn from a model with people, seeds and single runs as random effects."""
+"""Studies whose truth is known, drawn from a model with people, seeds and single runs as random effects.
+
+`make simulations` prints, at full size, every figure that the docstring of `reports.statistics` quotes: 2,000
+studies a setting, so that a rate of 5 % has a standard error of 0.5. Tests call the same functions at a
+moderate size.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reports.claim_rules import judge_claim
+from reports.estimates import t_bound
+from reports.looks import planned_level
+from reports.power import Components
 from reports.statistics import Comparison, Floats, compare, score_block
 
 
@@ -123,6 +134,122 @@ def any_false_over_looks(
         scores = study(regime, gains, looks[-1], np.random.default_rng([draw, number]))
         for seeds in looks:
             block = score_block({name: matrix[:seeds] for name, matrix in scores.items()}, person)
-            found = compare(block, pairs, permutations=199, seed=number)
+            found = compare(block, pairs, permutations=1999, seed=number)
             smallest[number] = min(smallest[number], *(item.p_holm for item in found))
     return [100 * float((smallest < level).mean()) for level in levels]
+
+
+DEMO = Regime(0.2, 0.78, 0.4)
+BENCHMARK = Regime(0.61, 0.43, 0.85)
+SEEDS_DOMINATE = Regime(0.3, 0.2, 2.0)
+NULL = np.zeros(6)
+AT_THE_MARGIN = np.array([0.0, *[1.0] * 5])
+"""Five methods exactly one margin better than the first."""
+
+
+def components(regime: Regime, methods: int = 6) -> Components:
+    """The variances of a regime as `reports.power` counts them."""
+    return Components(
+        regime.people * regime.person**2,
+        2 * regime.people * regime.run**2,
+        2 * regime.seed**2 * (1 - regime.common),
+        methods,
+    )
+
+
+def power_at_the_detectable_difference(regime: Regime, seeds: int, studies: int) -> float:
+    """How often a difference as large as the detectable one is found, in percent."""
+    size = components(regime).detectable(seeds, regime.people)
+    gains = np.array([0.0, size, 0.0, 0.0, 0.0, 0.0])
+    found = sum(items[0].p < 0.05 for items in judged(regime, gains, seeds, studies))
+    return 100 * found / studies
+
+
+def half_width_with_independent_seeds(scores: dict[str, Floats]) -> float:
+    """Half-width of m1 − m0 as an estimator gives it that takes the seeds of methods for independent.
+
+    What this project used before: every method's own variance between seeds less the noise of single
+    people, with Satterthwaite's degrees of freedom.
+    """
+    one, other = 100 * scores["m1"], 100 * scores["m0"]
+    seeds, people = one.shape
+    variance = np.var((one - other).mean(axis=0), ddof=1) / people
+    doubt = variance**2 / (people - 1)
+    for runs in (one, other):
+        of_seeds = np.var(runs.mean(axis=1), ddof=1) / seeds
+        left = runs - runs.mean(axis=0) - runs.mean(axis=1, keepdims=True) + runs.mean()
+        noise = np.square(left).sum() / ((seeds - 1) * (people - 1) * people * seeds)
+        if of_seeds > noise:
+            variance += of_seeds - noise
+            doubt += (of_seeds**2 + noise**2 / (people - 1)) / (seeds - 1)
+    return float(np.sqrt(variance)) * t_bound(0.025, max(1.0, float(variance**2 / doubt)))
+
+
+def median_half_width_with_independent_seeds(regime: Regime, seeds: int, studies: int) -> float:
+    """Its median over the studies that `rates` draws for the same regime."""
+    drawn = (study(regime, NULL, seeds, np.random.default_rng([0, number])) for number in range(studies))
+    return float(np.median([half_width_with_independent_seeds(scores) for scores in drawn]))
+
+
+def claims(truth: float, size: float, seeds: int, studies: int, methods: int = 6) -> Counter[str]:
+    """Judgements on this benchmark of a claim of `size` points, in percent."""
+    regime, gains = replace(BENCHMARK, person=0.0, people=100), np.zeros(methods)
+    gains[1] = truth
+    counts = Counter[str]()
+    for number in range(studies):
+        scores = study(regime, gains, seeds, np.random.default_rng([5, number]))
+        block = score_block(scores, np.arange(regime.people))
+        here = block.contrast({"m1": 1.0, "m0": -1.0}, scope="benchmark")
+        counts[judge_claim(here, size, 1.0)[0]] += 1
+    return Counter({judgement: 100 * count / studies for judgement, count in counts.items()})
+
+
+def print_everything(studies: int = 2000) -> None:
+    """All figures, a line each, as they are found."""
+    named = {"demo": DEMO, "benchmark": BENCHMARK, "seeds dominate": SEEDS_DOMINATE}
+    settings = [(name, common, seeds) for name in named for common in (0.0, 0.6) for seeds in (2, 3, 5)]
+    print(f"{studies} studies a setting, six methods, five comparisons with the first; percent", flush=True)
+    for name, common, seeds in settings:
+        regime = replace(named[name], common=common)
+        null = rates(regime, NULL, seeds, studies)
+        old = median_half_width_with_independent_seeds(regime, seeds, studies)
+        print(
+            f"{name}, common {common:g}, {seeds} seeds: covered {null.coverage:.1f}, any false difference "
+            f"{null.any_false:.1f}, half-width {null.half_width:.2f}, relative to independent seeds "
+            f"{null.half_width / old:.2f}",
+            flush=True,
+        )
+    for seeds in (2, 3, 5):
+        for common in (0.0, 0.6):
+            regime = replace(DEMO, common=common, seed=0.2, run=0.3)
+            tied = rates(regime, AT_THE_MARGIN, seeds, studies).any_tied
+            power = power_at_the_detectable_difference(replace(BENCHMARK, common=common), seeds, studies)
+            print(
+                f"common {common:g}, {seeds} seeds: any false tied {tied:.1f}; power at the detectable "
+                f"difference {power:.1f}",
+                flush=True,
+            )
+        wild = rates(replace(BENCHMARK, spread=2.0), NULL, seeds, studies)
+        print(
+            f"one method with twice the seed deviation, {seeds} seeds: covered {wild.coverage:.1f}, that "
+            f"method {wild.worst_coverage:.1f}, any false difference {wild.any_false:.1f}",
+            flush=True,
+        )
+    for common in (0.0, 0.6):
+        planned, full = any_false_over_looks(
+            replace(BENCHMARK, common=common, people=100), (3, 5, 10), (planned_level(3), 0.05), studies
+        )
+        print(
+            f"looks at 3, 5 and 10 seeds, common {common:g}: any false difference {planned:.1f} at "
+            f"{planned_level(3):.4f} each, {full:.1f} at 0.05 each",
+            flush=True,
+        )
+    for methods in (2, 6):
+        for truth in (1.62, 0.62, 0.0):
+            found = claims(truth, 1.62, 10, studies, methods)
+            shares = ", ".join(f"{judgement} {share:.1f}" for judgement, share in found.most_common())
+            print(f"claim of 1.62, truth {truth:g}, ten seeds, {methods} methods: {shares}", flush=True)
+
+
+if __name__ == "__main__":
+    print_everything(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)

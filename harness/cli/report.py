@@ -6,9 +6,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from harness.cli.answers import answer
 from harness.machine.errors import ExitCode, StudyError
 from harness.machine.paths import RUNS
+
+if TYPE_CHECKING:
+    from reports.assemble import ReportResult
 
 
 def run_folders(runs: Sequence[Path]) -> list[Path]:
@@ -52,6 +57,7 @@ def write_report(
     check: bool = False,
     allow_undecided: bool = False,
     wide: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Write the report of these runs; the exit code.
 
@@ -77,13 +83,36 @@ def write_report(
     if check and not with_claims and not broken:
         named = ", ".join(map(str, directories))
         raise StudyError([f"{named}: there is no claim to check; a study names a file of them by `claims:`"])
+    index = None if pooled else write_index(RUNS / "index.html", made)
+    answer(_plain(made, index), as_json, lambda: _render(made, index))
+    # A claim that is contradicted (4) says more than one that is undecided (5).
+    codes = {report.exit_code for report in (*with_claims, *broken)}
+    return min(codes - {0}, default=0)
+
+
+def _render(made: Sequence[ReportResult], index: Path | None) -> None:
+    """Print tables, paths and claims for a person."""
     for report in made:
         print(report.table_text)
         print(f"report: {report.path}")
         for claim, verdict in report.verdicts.items():
             print(f"{claim}: {verdict}")
-    if not pooled:
-        print(f"index: {write_index(RUNS / 'index.html', made)}")
-    # A claim that is contradicted (4) says more than one that is undecided (5).
-    codes = {report.exit_code for report in (*with_claims, *broken)}
-    return min(codes - {0}, default=0)
+    if index is not None:
+        print(f"index: {index}")
+
+
+def _plain(made: Sequence[ReportResult], index: Path | None) -> dict[str, Any]:
+    """The JSON object of `report --json`."""
+    return {
+        "reports": [
+            {
+                "title": report.title,
+                "report": str(report.path),
+                "headline": report.headline,
+                "claims_in_words": report.claims,
+                **report.plain,
+            }
+            for report in made
+        ],
+        "index": None if index is None else str(index),
+    }

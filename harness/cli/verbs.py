@@ -177,12 +177,20 @@ def report(
     wide: Annotated[
         bool, typer.Option("--wide", help="Every column of the tables, however wide the terminal is.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Tables and one offline page from what runs have stored; works while a study is unfinished."""
     with refusals():
         from harness.cli.report import write_report
 
-        code = write_report(runs or [], out, check=check, allow_undecided=allow_undecided, wide=wide)
+        code = write_report(
+            runs or [],
+            out,
+            check=check,
+            allow_undecided=allow_undecided,
+            wide=wide,
+            as_json=as_json,
+        )
     raise typer.Exit(code)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import get_args
 
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Column, Table, TableCell
 from reports.families import family_of
-from reports.formatting import difference_value, number, p_value, verdict_value
+from reports.formatting import difference_value, missing, number, p_value, verdict_value
+from reports.single_runs import chance_of_beating
 from reports.statistics import Comparison, Scope
 
 SCOPES: dict[Scope, str] = {"people": "new people", "benchmark": "this benchmark"}
@@ -27,6 +29,7 @@ def tests_table(context: ReportContext, group: ComparisonGroup) -> Table:
         Column("p, Holm", help="of the larger of the two"),
         Column("p, tied", help="the larger of two one-sided tests against the margin, not corrected"),
         Column("Verdict", "left"),
+        Column("A run beats one", help="chance that one more run scores above one of the reference, here"),
     )
     rows = [
         _row(context, group, item, metric, scope)
@@ -69,4 +72,15 @@ def _row(
         p_cell(item.p_holm),
         p_cell(item.p_tost),
         verdict_value(item, group.options.margin),
+        _beats(item, scope, link),
     )
+
+
+def _beats(item: Comparison, scope: Scope, link: str) -> TableCell:
+    """How often a single run of the method would beat one of the reference on this test set."""
+    if scope == "people":
+        return TableCell("see this benchmark", None, kind="quiet")
+    chance = 100 * chance_of_beating(item.estimate)
+    if not isfinite(chance):
+        return missing("nothing is known of how runs vary", link)
+    return TableCell(f"{number(chance, 0)} %", chance, link)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 from math import prod
 
+from reports.attribution import shapley_weights
 from reports.comparison import METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell
@@ -34,7 +35,7 @@ def section(context: ReportContext) -> Section | None:
         if grid is None:
             continue
         for metric in METRICS:
-            blocks.append(_effects_table(group, grid, metric))
+            blocks += [_effects_table(group, grid, metric), _shapley_table(group, grid, metric)]
         blocks.append(_figure(context, group, grid))
         blocks.append(_ladder(context, group, grid))
     if not blocks:
@@ -70,8 +71,18 @@ def effects(group: ComparisonGroup, grid: Grid, metric: str) -> dict[str, Findin
                 grid[levels]: prod(1.0 if levels[factor] else -1.0 for factor in chosen) / 4
                 for levels in product((False, True), repeat=len(names))
             }
-    findings = group.find(list(weights.values()), metric)
+    margins = [margin_of(group, name) for name in weights]
+    findings = group.find(list(weights.values()), metric, margin=margins)
     return dict(zip(weights, findings, strict=True))
+
+
+def margin_of(group: ComparisonGroup, name: str) -> float:
+    """The margin of an effect: that of a whole difference for a main effect, half of it for two components.
+
+    With weights of ±1/4 an interaction is half (of three components a quarter) of what they together add
+    beyond the sum of their parts, so its margin shrinks alike.
+    """
+    return group.options.margin * 0.5 ** name.count(" × ")
 
 
 _WORDS: Mapping[Verdict, str] = {
@@ -89,6 +100,7 @@ def _effects_table(group: ComparisonGroup, grid: Grid, metric: str) -> Table:
         Column("95 % interval"),
         Column("p, Holm"),
         Column("Verdict", "left"),
+        Column("Negligible within", help="the margin scaled to the effect's weight"),
     )
     link = f"table-{metric.lower()}-{group.evaluation.key}"  # the eight means, which lead on to their runs
     rows = tuple(
@@ -103,13 +115,46 @@ def _effects_table(group: ComparisonGroup, grid: Grid, metric: str) -> Table:
                 flag=_flag(effect.estimate),
                 kind=KINDS[effect.verdict],
             ),
+            TableCell(f"±{margin_of(group, name):g}", margin_of(group, name), link),
         )
         for name, effect in effects(group, grid, metric).items()
     )
-    margin = group.options.margin
-    note = f"Negligible: the interval lies within ±{margin:g} points. Holm over these {len(rows)} effects."
+    note = (
+        "Exploratory. Negligible: an effect beyond the margin in the last column is excluded by two "
+        f"one-sided tests. Holm over these {len(rows)} effects."
+    )
     key = f"effects-{metric.lower()}-{group.evaluation.key}"
     return Table(key, f"Effects on {metric}, {group.evaluation.title}", columns, rows, (note,))
+
+
+def _shapley_table(group: ComparisonGroup, grid: Grid, metric: str) -> Table:
+    """Main effects beside Shapley values, which add up to what all components together add."""
+    weights = shapley_weights(list(grid))
+    contrasts = [{grid[run]: weight for run, weight in one.items()} for one in weights]
+    main = effects(group, grid, metric)
+    link = f"table-{metric.lower()}-{group.evaluation.key}"
+    rows = [
+        (name, main[name].estimate, group.contrast(contrast, metric))
+        for name, contrast in zip(FACTORS.values(), contrasts, strict=True)
+    ]
+    every, none = (grid[(on,) * len(FACTORS)] for on in (True, False))
+    whole = group.contrast({every: 1.0, none: -1.0}, metric)
+    cells = [
+        (TableCell(name, name), _estimate_cell(effect, link), _estimate_cell(value, link))
+        for name, effect, value in rows
+    ]
+    cells.append(
+        (TableCell("together"), TableCell("not a sum", None, kind="quiet"), _estimate_cell(whole, link))
+    )
+    columns = (Column("Component", "left"), Column("Main effect"), Column("Shapley value"))
+    note = "Points, with 95 % intervals. Shapley values add up to the last row; main effects need not."
+    key = f"shapley-{metric.lower()}-{group.evaluation.key}"
+    title = f"What each component is worth, {metric}, {group.evaluation.title}"
+    return Table(key, title, columns, tuple(cells), (note,))
+
+
+def _estimate_cell(estimate: Estimate, link: str) -> TableCell:
+    return TableCell(f"{signed(estimate.value, 2)} {interval(estimate, 2)}", estimate.value, link)
 
 
 def _figure(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Figure:
@@ -128,7 +173,8 @@ def _figure(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Figur
             drawing,
             f"effects-{group.evaluation.key}",
             f"Main effects and interactions on {group.evaluation.title}; the numbers are in the tables",
-            "Main effects and interactions with 95 % intervals. Band: too small to matter.",
+            "Main effects and interactions with 95 % intervals. Band: the margin of a "
+            "main effect, within which it is too small to matter; that of an interaction is smaller.",
         )
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from simulated_studies import Regime, study
 
-from reports.claim_rules import chance_of_reproducing, judge_claim, seeds_needed, single_runs
+from reports.claim_rules import chance_of_reproducing, judge_claim, seeds_needed
 from reports.estimates import Estimate
 from reports.power import Components
 from reports.score_block import score_block
+from reports.single_runs import single_runs
 
 SIZE, SEEDS, STUDIES = 1.62, 10, 400
 # No lasting tastes for people: the planted difference is then the one on this very test set.
