@@ -199,6 +199,28 @@ def test_effects_equal_the_differences_of_averages_computed_by_hand() -> None:
     assert effects["TIR × CMT"].estimate.value == pytest.approx((with_cmt - without) / 2)
 
 
+def test_the_margin_of_an_interaction_is_as_much_smaller_as_its_weight() -> None:
+    """An interaction of ±0.6 points as it is estimated stands for 1.2 beyond the sum of the parts."""
+    found = grid({"TIR": 3.0, "CMT": 1.0, "both": 0.0})
+    assert factorial.margin_of(found, "TIR") == 1.0
+    assert factorial.margin_of(found, "TIR × CMT") == 0.5
+    assert factorial.margin_of(found, "TIR × CMT × text pruning") == 0.25
+    complete = factorial.complete_grid(found)
+    assert complete is not None
+    effects = factorial.effects(found, complete, "R1")
+    assert effects["TIR × CMT"].p_tost == pytest.approx(effects["TIR × CMT"].estimate.p_within(0.5))
+
+
+def test_shapley_values_stand_beside_main_effects_and_add_up_to_the_whole_difference() -> None:
+    made = factorial.section(context(grid({"TIR": 3.0, "CMT": 1.0, "both": 2.0})))
+    assert made is not None
+    (table,) = (table for table in made.tables if table.key == "shapley-r1-cuhk-pedes")
+    *components, together = (row[2].sort for row in table.rows)
+    assert sum(map(float, components)) == pytest.approx(float(together))  # type: ignore[arg-type]
+    main = sum(float(row[1].sort) for row in table.rows[:-1])  # type: ignore[arg-type]
+    assert main != pytest.approx(float(together), abs=0.05)  # type: ignore[arg-type]
+
+
 def test_an_incomplete_grid_has_no_effects() -> None:
     found = grid({"TIR": 1.0, "CMT": 1.0, "both": 0.0})
     rest = {name: one for name, one in found.methods.items() if name != "m010"}
