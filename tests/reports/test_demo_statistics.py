@@ -1,4 +1,4 @@
-"""The hits of a demo study that an earlier version ran: seven methods, two seeds, 2,000 captions of 250 people."""
+"""The hits of a demo study of an earlier version: seven methods, two seeds, 2,000 captions of 250 people."""
 
 from __future__ import annotations
 
