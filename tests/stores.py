@@ -8,7 +8,7 @@ method is what we plant. Everything is written through the store.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,12 @@ class Truth:
     switches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Own settings of methods, such as `{"tir": True}`."""
     train: Mapping[str, Any] = field(default_factory=dict)
+    pictures: tuple[int, ...] = ()
+    """Gallery pictures of the first person, the second, …, over and over; by default half the captions."""
+    unanswered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Queries that have no positive in the gallery of a method's runs (a broken picture was left out)."""
+    untransferred: frozenset[tuple[str, int]] = frozenset()
+    """Method and seed of runs that were tested at home alone."""
     selections: tuple[str, ...] = ("val", "last", "test")
     directions: tuple[str, ...] = ("t2i", "i2t")
 
@@ -120,7 +126,7 @@ def _train(truth: Truth) -> TrainSettings:
 
 
 def _cell(truth: Truth, method: str, dataset: str, seed: int) -> Cell:
-    others = truth.datasets if truth.transfer else ()
+    others = truth.datasets if truth.transfer and (method, seed) not in truth.untransferred else ()
     own = dict(truth.switches.get(method, {}))
     return Cell(
         study=truth.name,
@@ -135,7 +141,7 @@ def _cell(truth: Truth, method: str, dataset: str, seed: int) -> Cell:
         overrides=own,
         trains=method not in truth.untrained,
         targets=tuple(dict.fromkeys((dataset, *others))),
-        subset=None,
+        subset=truth.subset,
         caption_noise=truth.caption_noise,
         select=Select(),
         tie_order="index",
@@ -152,7 +158,9 @@ class _World:
             0, CAPTION_SD, len(self.person)
         )
         self.taste = {name: rng.normal(0, TASTE_SD, truth.people)[self.person] for name in truth.r1}
-        self.gallery = np.repeat(np.arange(truth.people), max(1, truth.captions // 2))
+        pictures = np.resize(truth.pictures or max(1, truth.captions // 2), truth.people)
+        self.gallery = np.repeat(np.arange(truth.people), pictures)
+        self.positives = pictures[self.person]
 
     def hits(self, method: str, percent: float, rng: np.random.Generator) -> np.ndarray:
         """Whether each query is found at rank 1 in a run whose expected R1 is `percent`."""
@@ -167,7 +175,7 @@ def _write_cell(store: RunStore, truth: Truth, cell: Cell, worlds: Mapping[str, 
     code = {"harness": "c0de", "methods": "c0de"}
     run = store.open(
         cell,
-        cell.parts(f"data-{cell.dataset}", code),
+        cell.parts(_data(truth, cell.dataset), code),
         command="python -m harness run studies/planted.yaml",
         commit="0123abc",
         host="simulated",
@@ -193,6 +201,7 @@ def _write_cell(store: RunStore, truth: Truth, cell: Cell, worlds: Mapping[str, 
                 base.bit_generator.state = state
                 extra = truth.optimism.get(cell.method, 0.0) if selection == "test" else 0.0
                 frame = _records(worlds[target], worlds[target].hits(cell.method, level + extra, base), base)
+                _without(frame, truth.unanswered.get(cell.method, ()))
                 run.save_records(target, selection, direction, frame)
                 rows.append(_result(frame, target, selection, direction, truth, len(worlds[target].gallery)))
     run.write_results(rows)
@@ -219,16 +228,30 @@ def _records(world: _World, hits: np.ndarray, rng: np.random.Generator) -> pd.Da
             "rank": rank,
             "ap": ap,
             "inp": ap * 0.7,
-            "positives": 2,
+            "positives": world.positives,
             "top": list(strangers),
             "top_score": list(scores.astype(np.float32)),
         }
     )
 
 
+def _without(frame: pd.DataFrame, queries: Sequence[int]) -> None:
+    """Let `queries` have no positive, in place."""
+    if queries:
+        frame["rank"] = frame["rank"].astype("Int64")
+        frame.loc[list(queries), "positives"] = 0
+        frame.loc[list(queries), ["rank", "ap", "inp"]] = pd.NA
+
+
+def _data(truth: Truth, dataset: str) -> str:
+    """The fingerprint of a dataset."""
+    return f"data-{dataset}" + (f"-{truth.subset}" if truth.subset else "")
+
+
 def _result(
     frame: pd.DataFrame, target: str, selection: str, direction: str, truth: Truth, gallery: int
 ) -> dict[str, Any]:
+    every, frame = frame, frame[frame["positives"] > 0]
     means = {f"R{k}": 100 * float((frame["rank"] <= k).mean()) for k in (1, 5, 10)}
     return {
         "target": target,
@@ -240,8 +263,8 @@ def _result(
         "mINP": 100 * float(frame["inp"].mean()),
         "queries": len(frame),
         "gallery": gallery,
-        "excluded": 0,
-        "fingerprint": f"data-{target}",
+        "excluded": len(every) - len(frame),
+        "fingerprint": _data(truth, target),
         "data": {
             "official": truth.official,
             "subset": truth.subset,

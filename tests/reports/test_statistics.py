@@ -224,6 +224,38 @@ def test_drop_and_retention_cover_the_truth_when_seeds_move_both_places() -> Non
     assert (covered / studies <= 0.98).all()
 
 
+def constant(*per_seed: float) -> Sample:
+    """Runs in which every query of every person has the same score, so that seeds alone vary."""
+    return Sample(np.repeat(np.array([per_seed]).T, 10, axis=1), np.arange(10))
+
+
+def test_where_people_are_alike_the_error_of_a_drop_is_the_unbiased_one_of_the_runs_drops() -> None:
+    found = drop(constant(0.5, 0.6, 0.8), constant(0.2, 0.2, 0.1))
+    assert found.se == pytest.approx(np.std([0.3, 0.4, 0.7], ddof=1) / np.sqrt(3))
+    assert found.df == pytest.approx(2)
+
+
+@pytest.mark.parametrize("away", [(0.3, 0.25, 0.36), (0.36, 0.31, 0.28)])
+def test_retentions_bounds_are_the_shares_whose_difference_is_just_significant(
+    away: tuple[float, ...],
+) -> None:
+    home = np.array([0.58, 0.61, 0.64])
+    found = retention(constant(*home), constant(*away))
+    for share in (found.low, found.high):
+        left = np.array(away) - share * home
+        error = left.std(ddof=1) / np.sqrt(3)
+        assert abs(left.mean()) == pytest.approx(stats.t.isf(0.025, 2) * error)
+    unexplained = np.array(away) - found.value * home
+    assert found.se == pytest.approx(unexplained.std(ddof=1) / np.sqrt(3) / home.mean())
+
+
+def test_a_difference_of_the_whole_margin_is_not_within_it_even_where_nothing_varies() -> None:
+    def certain(value: float) -> Estimate:
+        return Estimate(value, value, value, 0.0, 1.0, 3)
+
+    assert [certain(value).p_within(1.0) for value in (0.99, 1.0, -1.0, 1.01)] == [0.0, 1.0, 1.0, 1.0]
+
+
 def test_memory_stays_bounded_when_there_are_many_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Permutations come in chunks, and the chunk size changes nothing but the order of the draws."""
     gains = np.random.default_rng(1).normal(0.1, 1.0, (90, 2))

@@ -26,7 +26,7 @@ from harness.data.augment import draw_augmentation
 from harness.evaluate import features
 from harness.evaluate.features import evaluate
 from harness.study.schema import TrainSettings
-from harness.train import loop
+from harness.train import loop, step_inputs
 from harness.train.loop import TrainingOptions
 from harness.train.optimiser import make_optimiser, schedule
 from methods.settings import UITSettings
@@ -234,7 +234,7 @@ def seeds_of_a_run(monkeypatch: pytest.MonkeyPatch, seed: int) -> list[int]:
         return drawn[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "seed_for", telling)
+        patch.setattr(step_inputs, "seed_for", telling)
         patch.setattr(devices, "seed_for", telling)
         run_small(epochs=2, seed=seed)
     return drawn

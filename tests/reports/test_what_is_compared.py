@@ -1,0 +1,167 @@
+"""What stands behind a comparison: the same queries, the same seeds, the same test set, the same family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import stores
+from stores import Truth
+
+from harness.store.runs import RunStore
+from reports.comparison import ComparisonGroup, ComparisonOptions, comparison_groups
+from reports.context import ReportContext
+from reports.html import rendered
+from reports.power import detectable, detectable_difference
+from reports.published import published
+from reports.sections import transfer
+from reports.statistics import holm
+from reports.stored_runs import read
+
+LITTLE: dict[str, Any] = {"people": 40, "directions": ("t2i",), "selections": ("val",)}
+
+
+def groups_of(*folders: Path, **options: Any) -> list[ComparisonGroup]:
+    return comparison_groups(read(list(folders)), ComparisonOptions(resamples=200, **options))
+
+
+def the_group(folder: Path, r1: Mapping[str, float], **bent: Any) -> ComparisonGroup:
+    stores.write(folder, Truth(r1, **{**LITTLE, **bent}))
+    (group,) = groups_of(folder)
+    return group
+
+
+def hits(folder: Path, method: str, seed: int, target: str = "rendered-plaza") -> np.ndarray:
+    """Whether each query of a run was found at rank 1, by query, as pandas reads the stored table."""
+    (run,) = (run for run in RunStore(folder).cells() if run.cell.key == f"rendered-plaza/{method}/{seed}")
+    frame = run.records(target, "val", "t2i").set_index("query")
+    return frame["rank"].eq(1).fillna(False).to_numpy(dtype=float)
+
+
+# -- queries --------------------------------------------------------------------------------------
+
+
+def test_methods_that_answered_other_queries_are_compared_query_by_query_on_those_both_answered(
+    tmp_path: Path,
+) -> None:
+    missing = tuple(range(3, 90, 2))
+    group = the_group(tmp_path, {"uit": 70.0, "other": 50.0}, unanswered={"other": missing})
+    shared = np.setdiff1d(np.arange(160), missing)
+    assert group.queries == len(shared)
+    for method in ("uit", "other"):
+        expected = np.stack([hits(tmp_path, method, seed)[shared] for seed in range(3)])
+        assert (group.methods[method].scores["R1"] == expected).all()
+    assert group.notes == ("Compared on the 116 queries all cells share, of up to 160.",)
+    pairs = {(int(index), int(query) // 4) for index, query in zip(group.person, shared, strict=True)}
+    assert len(pairs) == group.people == len(set((shared // 4).tolist()))
+
+
+# -- chance ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pictures", [(1,), (2,), (1, 5, 3)])
+def test_chance_is_the_r1_of_shuffled_galleries_however_many_pictures_a_person_has(
+    tmp_path: Path, pictures: tuple[int, ...]
+) -> None:
+    group = the_group(tmp_path, {"uit": 60.0}, pictures=pictures)
+    gallery = np.repeat(np.arange(40), np.resize(pictures, 40))
+    assert group.gallery == len(gallery)
+    rng = np.random.default_rng(0)
+    firsts = gallery[rng.integers(len(gallery), size=(4000, 160))]
+    assert group.chance == pytest.approx(100 * (firsts == np.arange(160) // 4).mean(), rel=0.05)
+
+
+# -- families -------------------------------------------------------------------------------------
+
+
+def test_with_three_methods_the_smaller_p_is_doubled_and_the_larger_is_no_smaller(tmp_path: Path) -> None:
+    group = the_group(tmp_path, {"uit": 60.0, "a": 57.0, "b": 56.0}, people=200)
+    found = sorted((group.against_reference[name, "R1"] for name in "ab"), key=lambda item: item.p)
+    assert 0 < found[0].p < 0.5
+    assert found[0].p_holm == pytest.approx(min(1, 2 * found[0].p))
+    assert found[1].p_holm == pytest.approx(max(found[0].p_holm, found[1].p))
+
+
+def test_comparisons_on_two_datasets_are_one_family_of_r1_and_two_of_map(tmp_path: Path) -> None:
+    names = ("rendered-plaza", "rendered-arcade")
+    stores.write(tmp_path, Truth({"uit": 60.0, "a": 57.0}, **{**LITTLE, "people": 200, "datasets": names}))
+    groups = groups_of(tmp_path)
+    found = [group.against_reference["a", "R1"] for group in groups]
+    assert [item.p_holm for item in found] == pytest.approx(holm([item.p for item in found]))
+    assert max(item.p_holm / item.p for item in found) == pytest.approx(2)
+    alone = [group.against_reference["a", "mAP"] for group in groups]
+    assert [item.p_holm for item in alone] == [item.p for item in alone]
+
+
+# -- seeds ----------------------------------------------------------------------------------------
+
+
+def test_a_drop_away_from_home_is_of_the_same_runs_where_one_was_not_tested_away(tmp_path: Path) -> None:
+    truth = Truth(
+        {"uit": 50.0},
+        **LITTLE,
+        datasets=("rendered-plaza", "rendered-arcade"),
+        transfer=True,
+        transfer_loss=15.0,
+        lucky={("uit", 0): 40.0},
+        untransferred=frozenset({("uit", 0)}),
+    )
+    stores.write(tmp_path, truth)
+    runs = read([tmp_path])
+    groups = groups_of(tmp_path)
+    context = ReportContext(runs, tuple(groups), ComparisonOptions(resamples=200), published())
+    section = transfer.section(context)
+    assert section is not None
+    table = next(
+        each for each in section.tables if each.key == "transfer-r1-rendered-plaza-to-rendered-arcade"
+    )
+    row = dict(zip([column.label for column in table.columns], table.rows[0], strict=True))
+    home, away = (
+        100 * np.mean([hits(tmp_path, "uit", seed, target).mean() for seed in (1, 2)])
+        for target in ("rendered-plaza", "rendered-arcade")
+    )
+    assert row["At home"].sort == pytest.approx(home)
+    assert row["Drop"].sort == pytest.approx(home - away)
+    assert row["Retention"].sort == pytest.approx(100 * away / home)
+
+
+def test_a_study_whose_seeds_vary_finds_only_what_its_own_standard_error_allows(tmp_path: Path) -> None:
+    group = the_group(tmp_path, {"uit": 60.0, "a": 58.0}, people=1500, seed_sd=3.0)
+    estimate = group.against_reference["a", "R1"].estimate
+    size = detectable(group)
+    assert size == pytest.approx(detectable_difference(estimate.se, estimate.df), rel=0.1)
+    # With so much luck in the seeds, people are of no help, and four times the seeds halve the error.
+    assert (detectable(group, people=100 * group.people) or 0) > 0.9 * (size or 0)
+    assert (detectable(group, seeds=12) or 99) < 0.5 * (size or 0)
+
+
+# -- populations ----------------------------------------------------------------------------------
+
+
+def test_a_run_on_a_subset_of_people_is_never_compared_with_one_on_all(tmp_path: Path) -> None:
+    stores.write(tmp_path / "all", Truth({"uit": 60.0}, **LITTLE))
+    stores.write(tmp_path / "few", Truth({"uit": 60.0, "a": 30.0}, **{**LITTLE, "people": 20, "subset": 20}))
+    whole, few = sorted(groups_of(tmp_path / "all", tmp_path / "few"), key=lambda group: -group.people)
+    assert (whole.queries, few.queries) == (160, 80)
+    for group, folder, methods in ((whole, "all", 1), (few, "few", 2)):
+        cells = [cell for method in group.methods.values() for cell in method.cells]
+        assert {cell.run.path.name for cell in cells} == {folder}
+        assert len(group.methods) == methods
+    assert "20 people" in few.evaluation.title
+    assert whole.evaluation.title != few.evaluation.title
+
+
+# -- foreign text ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["caption", "wrong_caption", "finding"])
+def test_a_caption_beside_a_restoration_stays_text(name: str) -> None:
+    foreign = "<script>alert(1)</script>"
+    row = {"pictures": [], "caption": "A man.", "wrong_caption": "A woman.", name: foreign}
+    finding = row.get("finding", "It helps.")
+    page = rendered("restorations.html", link="runs", title="Restored", finding=finding, rows=[row])
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
