@@ -146,14 +146,14 @@ def test_a_claim_is_judged_within_its_dataset_its_backbone_and_one_preset(tmp_pa
 
 def test_the_margin_of_a_claims_file_is_what_its_claims_are_judged_by(tmp_path: Path) -> None:
     judgements = {}
-    for margin in (0.5, 6):
-        claim = "{id: size, better: uit, than: irra, dataset: cuhk-pedes, size: 13}"
+    for margin in (0.25, 6):
+        claim = "{id: size, better: uit, than: irra, dataset: cuhk-pedes, size: 11}"
         (tmp_path / "claims.yaml").write_text(f"margin: {margin}\nclaims: [{claim}]\n")
         (ruled,) = context(group({"uit": 70.0, "irra": 60.0}, people=2000), folder=tmp_path).rulings
         assert ruled.claim.margin == margin
         judgements[margin] = ruled.judgement
     assert judgements[6] == "reproduced"
-    assert judgements[0.5] != "reproduced"
+    assert judgements[0.25] != "reproduced"
 
 
 def test_a_file_of_claims_gives_all_its_errors_at_once(tmp_path: Path) -> None:
