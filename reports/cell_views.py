@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from harness.machine.errors import StoreError
 from harness.machine.terms import NOT_KNOWN, OWN_RECIPES
-from harness.store.cell_run import HISTORY, CellRun
+from harness.store.cell_run import CellRun
+from harness.store.cell_status import HISTORY
 from reports.estimates import Floats, Integers
 
 ALTERED = "altered"

@@ -12,7 +12,8 @@ from typing import Any
 from harness.machine.errors import HarnessError, StoreError
 from harness.machine.terms import protocol_of
 from harness.store import checksums
-from harness.store.cell_run import RECORDS, RESULTS, CellRun, evaluation_key
+from harness.store.cell_run import CellRun, evaluation_key
+from harness.store.cell_status import RECORDS, RESULTS
 from harness.store.run_files import (
     DEFAULT_REFERENCE,
     ENVIRONMENT,

@@ -89,10 +89,10 @@ def bench_device(
     with refusals():
         from harness.speed.device_bench import DeviceBench
         from harness.speed.device_bench import bench_device as measured
-        from harness.speed.device_parts import Sizes
+        from harness.speed.device_parts import PartSizes
 
         machine = options.machine(threads=threads, deterministic=False)
-        sizes = Sizes.tiny() if tiny else Sizes()
+        sizes = PartSizes.tiny() if tiny else PartSizes()
         wanted = DeviceBench(machine, sizes, out, minutes, again)
         states = measured(wanted, lambda line: print(line, file=sys.stderr, flush=True))
     answer(

@@ -1,4 +1,4 @@
-"""The verb `free`: disk that finished runs need no more, listed, and removed when told to."""
+"""The verb `free`: disk that finished runs need no more, listed, and removed on request."""
 
 from __future__ import annotations
 

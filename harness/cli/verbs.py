@@ -288,7 +288,7 @@ def verify(
 def _verify_bundles(paths: list[Path], as_json: bool) -> None:
     """Verify bundles and end the program. They must be alone: runs are verified by running them."""
     with refusals():
-        from harness.exchange.verifying import render, verify_bundle
+        from harness.cli.verify_bundle import render, verify_bundle
         from harness.machine.errors import StudyError
 
         if others := [path for path in paths if path.suffix != ".zip"]:

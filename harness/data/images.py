@@ -103,8 +103,7 @@ def image_cache(
 ) -> ImageCache:
     """The decoded images of a split at one size, decoded at first use.
 
-    The pixels of an existing file are hashed before use. A damaged file is set aside, reported in the log,
-    and built again.
+    An existing file is hashed before use; a damaged one is set aside, reported in the log, and built again.
 
     Args:
         split: the images to decode.
@@ -118,23 +117,19 @@ def image_cache(
         resample: the filter that resizes, `bilinear` or `bicubic`.
 
     Raises:
-        DataError: images that cannot be decoded, each named, unless `skip_broken`; images that are no longer
-            the ones of the fingerprint.
+        DataError: images that cannot be decoded, unless `skip_broken`, or that changed since the fingerprint.
         OSError: the cache folder cannot be written, or is full.
     """
-    folder = cache_dir / "images"
-    filtered = "" if resample == "bilinear" else f"-{resample}"
-    path = folder / f"{fingerprint[:20]}-{split.name}-{size[0]}x{size[1]}{filtered}.pixels"
+    kind = f"{size[0]}x{size[1]}" + ("" if resample == "bilinear" else f"-{resample}")
+    path = cache_dir / "images" / f"{fingerprint[:20]}-{split.name}-{kind}.pixels"
     label = _opened(path, split, size, fingerprint, digests)
     if label is None:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        decode = partial(resized, size=size, resample=resample)
         with FileLock(path.with_suffix(".lock")):
-            label = _opened(path, split, size, fingerprint, digests)
-            if label is None:
-                decode = partial(resized, size=size, resample=resample)
-                label = _build(
-                    path, split, size, fingerprint, digests, decode, skip_broken, workers, progress
-                )
+            label = _opened(path, split, size, fingerprint, digests) or _build(
+                path, split, size, fingerprint, digests, decode, skip_broken, workers, progress
+            )
     broken = {index: label.broken[str(index)] for index in sorted(map(int, label.broken))}
     if broken and not skip_broken:
         raise DataError(_named(split, broken))

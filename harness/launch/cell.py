@@ -36,7 +36,8 @@ from harness.machine.progress import Progress
 from harness.machine.seeds import seed_for
 from harness.machine.terms import SELECTIONS, Selection
 from harness.registry import described
-from harness.store.cell_run import HISTORY, CellRun, Status
+from harness.store.cell_run import CellRun
+from harness.store.cell_status import HISTORY, Status
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 

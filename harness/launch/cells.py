@@ -26,7 +26,8 @@ from harness.machine.environment import Machine
 from harness.machine.errors import is_of_the_machine, reason_of
 from harness.machine.files import atomic_json
 from harness.registry import described
-from harness.store.cell_run import CellRun, Status
+from harness.store.cell_run import CellRun
+from harness.store.cell_status import Status
 from harness.store.look_history import record_plan
 from harness.store.results_table import write_results_table
 from harness.store.runs import RunStore

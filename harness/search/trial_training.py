@@ -18,7 +18,8 @@ from harness.machine.progress import Progress
 from harness.machine.terms import SELECTIONS
 from harness.search.plan import ReportEpoch, TrialFailed
 from harness.search.space import Scalar
-from harness.store.cell_run import HISTORY, CellRun, Status
+from harness.store.cell_run import CellRun
+from harness.store.cell_status import HISTORY, Status
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 from harness.study.method_plan import MethodPlan

@@ -21,7 +21,7 @@ from harness.machine import environment
 from harness.machine.environment import Machine
 from harness.machine.files import atomic_json
 from harness.registry import described
-from harness.speed.device_parts import PARTS, Sizes
+from harness.speed.device_parts import PARTS, PartSizes
 
 DONE, FAILED, LEFT = "done", "failed", "left"
 START_SECONDS = 20.0
@@ -33,7 +33,7 @@ class DeviceBench:
     """What to measure, for how long, and where it is written."""
 
     machine: Machine
-    sizes: Sizes
+    sizes: PartSizes
     out: Path
     minutes: float = 9.0
     again: bool = False
@@ -81,7 +81,7 @@ def _measure(
     return str(found["status"])
 
 
-def _is_done(path: Path, here: Mapping[str, Any], sizes: Sizes) -> bool:
+def _is_done(path: Path, here: Mapping[str, Any], sizes: PartSizes) -> bool:
     try:
         before = json.loads(path.read_text("utf-8"))
         same = all(before[name] == here[name] for name in ("device", "versions"))
@@ -94,7 +94,7 @@ def _what(name: str) -> str:
     return (PARTS[name].__doc__ or "").split("\n", 1)[0]
 
 
-def _part(asked: tuple[str, Machine, Sizes]) -> Any:
+def _part(asked: tuple[str, Machine, PartSizes]) -> Any:
     """Measure a part, in the worker's process."""
     name, machine, sizes = asked
     return PARTS[name](machine, sizes)

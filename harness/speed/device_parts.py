@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Sizes:
+class PartSizes:
     """At which size the parts are measured."""
 
     backbone: str = "ViT-B-16-quickgelu"
@@ -41,7 +41,7 @@ class Sizes:
     test_seconds: int = 120
 
     @classmethod
-    def tiny(cls) -> Sizes:
+    def tiny(cls) -> PartSizes:
         """The size of a test on a processor."""
         return cls("tiny", (96, 32), 8, 8, 1, 1, 60, 80, 1, (1, 2), 2, 600)
 
@@ -52,7 +52,7 @@ class Sizes:
         }
 
 
-def gpu_tests(machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def gpu_tests(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """The tests that need a CUDA device; without one they are all skipped."""
     marked = [
         str(path)
@@ -83,7 +83,7 @@ def gpu_tests(machine: Machine, sizes: Sizes) -> dict[str, Any]:
     return {"summary": lines[-1], "files": len(marked)}
 
 
-def step(method: str, machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def step(method: str, machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """A training step in turns with the reference step: speed, data wait, memory, share of matrix rate."""
     from harness.launch.context import Context
     from harness.speed.bench import bench_step
@@ -91,7 +91,7 @@ def step(method: str, machine: Machine, sizes: Sizes) -> dict[str, Any]:
     return bench_step(_step_bench(method, sizes), Context(machine))
 
 
-def _step_bench(method: str, sizes: Sizes) -> Any:
+def _step_bench(method: str, sizes: PartSizes) -> Any:
     from harness.speed.bench import StepBench
 
     return StepBench(
@@ -105,7 +105,7 @@ def _step_bench(method: str, sizes: Sizes) -> Any:
     )
 
 
-def data_wait(machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def data_wait(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """A step with its images on the device beside one whose images are read ahead, in turns."""
     from harness.speed import timing
 
@@ -120,7 +120,9 @@ def data_wait(machine: Machine, sizes: Sizes) -> dict[str, Any]:
     return {"read_ahead_over_resident": asdict(compared), "seconds": seconds}
 
 
-def _candidate(machine: Machine, sizes: Sizes, method: str = "uit", *, resident: bool | None = None) -> Any:
+def _candidate(
+    machine: Machine, sizes: PartSizes, method: str = "uit", *, resident: bool | None = None
+) -> Any:
     import torch
 
     from harness.launch.context import Context
@@ -133,7 +135,7 @@ def _candidate(machine: Machine, sizes: Sizes, method: str = "uit", *, resident:
     return Candidate(_step_bench(method, sizes).cell(kind), context)
 
 
-def memory(machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def memory(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """Peak memory of a step as measured, beside the estimate that `check` prints."""
     from harness.launch.cell import release_memory
     from harness.speed.rehearsal import memory_gb
@@ -150,7 +152,7 @@ def memory(machine: Machine, sizes: Sizes) -> dict[str, Any]:
     return found
 
 
-def determinism(machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def determinism(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """Seconds of a step with deterministic kernels and without, in a process each, twice in turns."""
     seconds: dict[str, list[float]] = {"deterministic": [], "free": []}
     for name in ("free", "deterministic", "deterministic", "free"):
@@ -163,7 +165,7 @@ def determinism(machine: Machine, sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def timed_steps(machine: Machine, sizes: Sizes) -> float:
+def timed_steps(machine: Machine, sizes: PartSizes) -> float:
     """Seconds of a step of UIT in this process, after warming up."""
     from harness.launch.context import prepare_process
 
@@ -180,7 +182,7 @@ def _processes(count: int) -> Executor:
     return LocalWorkers(Resources(workers=count))
 
 
-def overhead(machine: Machine, sizes: Sizes) -> list[dict[str, Any]]:
+def overhead(machine: Machine, sizes: PartSizes) -> list[dict[str, Any]]:
     """What TIR costs: UIT beside UIT without it, as a study's `overhead` measures it."""
     from harness.launch.context import Context
     from harness.speed.overhead import measure
@@ -194,7 +196,7 @@ def overhead(machine: Machine, sizes: Sizes) -> list[dict[str, Any]]:
     return measure(cells, wanted, Context(machine))
 
 
-def _study(sizes: Sizes, methods: list[str], seeds: int = 1) -> Any:
+def _study(sizes: PartSizes, methods: list[str], seeds: int = 1) -> Any:
     from harness.study.study import load_study
 
     height, width = sizes.image_size
@@ -210,17 +212,17 @@ def _study(sizes: Sizes, methods: list[str], seeds: int = 1) -> Any:
         return load_study(path)
 
 
-def study(machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def study(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """A short real study of two methods, compiled: seconds in all, and of each cell its epochs."""
     return _cells(machine, sizes, ["uit", "baseline"], 1)
 
 
-def short_cells(machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def short_cells(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """Short cells one after the other in one process: what the later ones share with the first."""
     return _cells(machine, replace(sizes, epochs=1), ["baseline"], sizes.cells)
 
 
-def _cells(machine: Machine, sizes: Sizes, methods: list[str], seeds: int) -> dict[str, Any]:
+def _cells(machine: Machine, sizes: PartSizes, methods: list[str], seeds: int) -> dict[str, Any]:
     from harness.launch.cell import run_cell
     from harness.launch.context import Context
     from harness.store.runs import RunStore
@@ -243,7 +245,7 @@ def _cells(machine: Machine, sizes: Sizes, methods: list[str], seeds: int) -> di
         loop.COMPILED_FROM = compiled_from
 
 
-def evaluation(machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def evaluation(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """Ranking a large gallery for many captions, exactly: seconds and scores of random features."""
     import torch
 
@@ -265,7 +267,7 @@ def evaluation(machine: Machine, sizes: Sizes) -> dict[str, Any]:
     return {"seconds": min(seconds), "scores": scores}
 
 
-def trials(machine: Machine, sizes: Sizes) -> dict[str, Any]:
+def trials(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """Several trials on one device at once: steps a second of all together, over those of one alone."""
     rates = {}
     for count in sizes.trials:
@@ -276,7 +278,7 @@ def trials(machine: Machine, sizes: Sizes) -> dict[str, Any]:
     return {"steps_per_second": rates, "over_one": {count: rate / first for count, rate in rates.items()}}
 
 
-Part = Callable[[Machine, Sizes], Any]
+Part = Callable[[Machine, PartSizes], Any]
 
 
 def _step_of(method: str) -> Part:

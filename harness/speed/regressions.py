@@ -1,4 +1,4 @@
-"""What moved between two suites of benchmarks, told as ratios to a reference loop of the same run.
+"""What moved between two suites of benchmarks, as ratios to a reference loop of the same run.
 
 A machine differs from another, and from itself an hour later; both suites time the same plain loop, and what
 is compared is each benchmark's time over that loop's.

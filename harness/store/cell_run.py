@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from harness.machine import files
 from harness.machine.errors import NewerFormatError, Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
 from harness.machine.terms import SELECTIONS, Selection
 from harness.store import checkpoint_files, checksums, weights
+from harness.store.cell_status import (
+    HISTORY,
+    RECORDS,
+    RESULTS,
+    State,
+    Status,
+    is_sound,
+)
 from harness.store.checksums import Checksums
 from harness.study.cell import Cell, fingerprint
 
@@ -21,13 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-State = Literal["queued", "running", "done", "failed", "pruned"]
 FORMAT = 1
 """Of the cells that this version writes, and the newest that it reads."""
-HISTORY, RESULTS = "history.jsonl", "results.json"
-RECORDS = "records/*.parquet"
-WITH_CHECKSUM = (HISTORY, RESULTS, "model-*.safetensors", RECORDS)
-"""Files, as patterns, whose checksums a finished cell keeps."""
 
 
 EvaluationKey = tuple[str, str, str]
@@ -37,42 +40,6 @@ EvaluationKey = tuple[str, str, str]
 def evaluation_key(row: Mapping[str, Any]) -> EvaluationKey:
     """Target, selection and direction of a row of results."""
     return str(row.get("target")), str(row.get("selection")), str(row.get("direction"))
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a cell stands."""
-
-    state: State = "queued"
-    reason: Reason = ""
-    """Why it failed."""
-    detail: str = ""
-    """The error in one line, or what a person should know."""
-    epoch: int = 0
-    """Epochs trained."""
-    seconds: float = 0.0
-    """Of training, over all attempts."""
-    kept: Sequence[str] = field(default=SELECTIONS, compare=False)
-    """The selections whose models a finished cell keeps."""
-    checksums: Checksums = field(default_factory=dict, compare=False)
-    """Of a finished cell's files when it finished; none when an older version finished it."""
-    plugin_line: str = ""
-    """`FILE:LINE` of the plugin's code whose error made it fail; empty when none did."""
-
-
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("state", "reason", "detail", "plugin_line"), str),
-    "epoch": int,
-    "kept": (list, tuple),
-    "seconds": (int, float),
-}
-
-
-def _is_sound(status: Status) -> bool:
-    """Whether a status that was read has the types, and names the files, of one that was written."""
-    return all(
-        isinstance(getattr(status, name), kind) for name, kind in _KINDS.items()
-    ) and checksums.are_well_formed(status.checksums, WITH_CHECKSUM)
 
 
 class CellRun:
@@ -202,7 +169,7 @@ class CellRun:
         except (StoreError, KeyError, TypeError):
             return Status()
         # A damaged one is rewritten by the next run from what is beside it; until then nothing is finished.
-        return status if _is_sound(status) else Status()
+        return status if is_sound(status) else Status()
 
     def set_status(self, state: State, *, reason: Reason = "", detail: str = "", **more: Any) -> None:
         """Write the status; epoch and seconds carry over unless given."""

@@ -6,7 +6,8 @@ import csv
 from collections.abc import Iterator
 
 from harness.machine.errors import StoreError
-from harness.store.cell_run import HISTORY, RESULTS, CellRun, evaluation_key
+from harness.store.cell_run import CellRun, evaluation_key
+from harness.store.cell_status import HISTORY, RESULTS
 from harness.store.results_table import RESULT_COLUMNS, results_rows
 from harness.store.runs import RunStore
 from harness.trust import run_comparison

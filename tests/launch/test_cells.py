@@ -18,7 +18,8 @@ from harness.launch.cells import LaunchOptions, run_cells
 from harness.launch.context import Context
 from harness.machine.environment import Machine
 from harness.machine.errors import Pruned
-from harness.store.cell_run import CellRun, Status
+from harness.store.cell_run import CellRun
+from harness.store.cell_status import Status
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 from harness.study.study import Study, load_study

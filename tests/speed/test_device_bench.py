@@ -16,7 +16,7 @@ from harness.machine.environment import Machine
 from harness.speed import device_bench
 from harness.speed.bench import table
 from harness.speed.device_bench import DeviceBench, bench_device
-from harness.speed.device_parts import PARTS, Sizes
+from harness.speed.device_parts import PARTS, PartSizes
 
 
 @pytest.mark.slow
@@ -34,25 +34,25 @@ def test_every_part_is_measured_and_written_at_tiny_size_on_a_processor(tmp_path
 
 
 def wanted(folder: Path, minutes: float = 5.0) -> DeviceBench:
-    return DeviceBench(Machine(device="cpu"), Sizes.tiny(), folder, minutes)
+    return DeviceBench(Machine(device="cpu"), PartSizes.tiny(), folder, minutes)
 
 
-def sound(machine: Machine, sizes: Sizes) -> int:
+def sound(machine: Machine, sizes: PartSizes) -> int:
     """A part that is sound."""
     return sizes.steps
 
 
-def raises(machine: Machine, sizes: Sizes) -> None:
+def raises(machine: Machine, sizes: PartSizes) -> None:
     """A part that fails."""
     raise ValueError("no such kernel")
 
 
-def dies(machine: Machine, sizes: Sizes) -> None:
+def dies(machine: Machine, sizes: PartSizes) -> None:
     """A part whose process is killed."""
     os._exit(3)
 
 
-def hangs(machine: Machine, sizes: Sizes) -> None:
+def hangs(machine: Machine, sizes: PartSizes) -> None:
     """A part that never ends."""
     time.sleep(600)
 

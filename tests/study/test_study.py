@@ -122,7 +122,9 @@ def test_a_setting_reaches_only_the_methods_that_have_it(tmp_path: Path) -> None
 
 def test_a_method_without_training_has_only_settings_that_change_what_it_is(tmp_path: Path) -> None:
     zero_shot = one(load_study(write_study(tmp_path)).cells(), "clip-zero-shot")
-    assert set(zero_shot.all_settings()) == {"backbone", "pretrained", "image_size"}
+    encoder = {"backbone", "pretrained", "image_size", "text_length"}
+    inputs = {"normalisation", "test_resize", "caption_cleaning"}
+    assert set(zero_shot.all_settings()) == encoder | inputs
 
 
 def test_an_entry_of_its_own_changes_one_method_alone(tmp_path: Path) -> None:
