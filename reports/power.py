@@ -3,13 +3,15 @@ measured.
 
 The detectable difference is the true difference in R1 that a comparison of two methods would call significant
 in 80 % of studies, by the noncentral t-distribution with the standard error and the degrees of freedom that
-`reports.statistics` would have. Corrected for m comparisons, α is divided by m (Bonferroni), the
-strictest step of Holm's rule.
+`reports.statistics` would have; with four or more methods by draws, because the widest of several intervals
+is kept (`reports.power_draws`). Corrected for m comparisons, α is divided by m (Bonferroni), the strictest
+step of Holm's rule.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import optimize, stats
@@ -17,10 +19,13 @@ from scipy import optimize, stats
 from reports.comparison import ComparisonGroup
 from reports.estimates import SeedVariance
 from reports.formatting import number, plural
+from reports.power_draws import detectable_by_draws
 from reports.statistics import ALPHA, Scope
 from reports.variance_components import FEW_DF
 
 POWER = 0.8
+LEAST_FOR_BOUND = 4
+"""With fewer methods the pooled variance alone makes the interval."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,25 @@ class Components:
         return float(np.sqrt(variance)), both
 
     def detectable(self, seeds: int, people: int, alpha: float = ALPHA, scope: Scope = "people") -> float:
-        """Detectable difference with so many seeds and people."""
-        return detectable_difference(*self.standard_error(seeds, people, scope), alpha)
+        """Detectable difference with so many seeds and people: what the widest interval kept still finds."""
+        return _detectable(self, seeds, people, alpha, scope)
+
+
+@cache
+def _detectable(parts: Components, seeds: int, people: int, alpha: float, scope: Scope) -> float:
+    runs, noise = (parts.seed + parts.run / people) / seeds, parts.run / people / seeds
+    if parts.methods < LEAST_FOR_BOUND or (parts.methods - 1) * (seeds - 1) < FEW_DF or not runs > 0:
+        return detectable_difference(*parts.standard_error(seeds, people, scope), alpha)
+    return detectable_by_draws(
+        (parts.person + parts.run / seeds) / people if scope == "people" else 0.0,
+        runs,
+        noise,
+        methods=parts.methods,
+        seeds=seeds,
+        people_df=max(people - 1, 1),
+        alpha=alpha,
+        power=POWER,
+    )
 
 
 def detectable_difference(se: float, df: float, alpha: float = ALPHA, power: float = POWER) -> float:
