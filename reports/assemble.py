@@ -106,15 +106,20 @@ def build(
         f"{ruling.claim.id} ({ruling.preset})" if ruling.preset else ruling.claim.id: ruling.judgement
         for ruling in ruled
     }
-    judgements = [ruling.judgement for ruling in ruled]
-    code = ledger.exit_code(judgements, allow_undecided=allow_undecided) if check else ExitCode.DONE
-    if check and plan.broken(context):
-        code = ExitCode.DIFFERS
+    code = _exit_code(context, allow_undecided) if check else ExitCode.DONE
     text = terminal_text(context, width, wide=wide)
     plain = report_json(context.groups, context.rulings, context.looks)
     return ReportResult(
         page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled), plain
     )
+
+
+def _exit_code(context: ReportContext, allow_undecided: bool) -> ExitCode:
+    """What `--check` ends with: a plan that was changed counts like a contradicted claim."""
+    if plan.broken(context):
+        return ExitCode.DIFFERS
+    judgements = [ruling.judgement for ruling in context.rulings]
+    return ledger.exit_code(judgements, allow_undecided=allow_undecided)
 
 
 def _context(run_dirs: Sequence[Path], page: Path, options: ComparisonOptions) -> ReportContext:
