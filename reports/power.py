@@ -157,11 +157,13 @@ def detectable(
     `seeds` and `people` ask for another design than the study's own, `comparisons` for a correction. None
     when no two methods have two seeds.
     """
-    sizes = [
-        parts.detectable(seeds or own, people or group.people, group.options.verdict_level / comparisons)
-        for own, parts in measured(group)
-    ]
-    return float(np.median(sizes)) if sizes else None
+    alpha = group.options.verdict_level / comparisons
+    asked = [(parts, seeds or own, people or group.people) for own, parts in measured(group)]
+    # The size rises with the standard error, so only the middle ones need be computed.
+    ordered = sorted(asked, key=lambda design: design[0].standard_error(design[1], design[2])[0])
+    middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
+    sizes = [parts.detectable(number_of_seeds, tested, alpha) for parts, number_of_seeds, tested in middle]
+    return float(np.mean(sizes)) if sizes else None
 
 
 def sentence(alone: float, corrected: float, count: int, where: str = "") -> str:
