@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import stats
 from simulated_studies import Regime, study
 
 from reports.claim_rules import chance_of_reproducing, judge_claim, seeds_needed
@@ -109,6 +110,18 @@ def test_the_seeds_that_check_asks_for_reproduce_a_true_claim_four_times_out_of_
     assert needed is not None
     chances = [chance_of_reproducing(parts, seeds, 1000, size, 1.0, tests) for seeds in (needed - 1, needed)]
     assert chances[0] < 0.8 <= chances[1]
+
+
+def test_a_direction_among_twelve_claims_is_found_at_a_twelfth_of_the_level_and_needs_more_seeds() -> None:
+    parts = Components(person=300.0, run=370.0, seed=2 * 0.85**2, methods=6)
+    se, df = parts.standard_error(8, 1000, "benchmark")
+    for tests in (1, 12):
+        bound, spread = stats.t.isf(0.025 / tests, df), np.random.default_rng(0)
+        draws = (1.0 + se * spread.normal(size=100_000)) / (se * np.sqrt(spread.chisquare(df, 100_000) / df))
+        expected = (draws > bound).mean()
+        assert chance_of_reproducing(parts, 8, 1000, None, 1.0, tests) == pytest.approx(expected, abs=0.01)
+    alone, among = (seeds_needed(parts, 1000, None, 1.0, tests) or 0 for tests in (1, 12))
+    assert alone < among
 
 
 def test_the_chance_that_check_computes_is_that_of_simulated_studies() -> None:

@@ -79,6 +79,7 @@ def measured(value: float, half: float, seeds: int = 3) -> Estimate:
     ("estimate", "size", "judgement"),
     [
         (measured(1.6, 0.5), 1.62, "reproduced"),
+        (measured(1.6, 0.9), 1.62, "reproduced"),
         (measured(0.0, 0.5), 1.62, "not reproduced"),
         (measured(5.0, 0.5), 1.62, "not reproduced"),
         (measured(1.6, 2.5), 1.62, "underpowered"),
@@ -154,6 +155,25 @@ def test_the_margin_of_a_claims_file_is_what_its_claims_are_judged_by(tmp_path: 
         judgements[margin] = ruled.judgement
     assert judgements[6] == "reproduced"
     assert judgements[0.25] != "reproduced"
+
+
+def test_among_many_sized_claims_a_pair_of_single_runs_must_lie_farther_off_to_contradict_one(
+    tmp_path: Path,
+) -> None:
+    found = {}
+    for count in (1, 10):
+        claims = [
+            f"{{id: c{number}, better: uit, than: irra, dataset: cuhk-pedes, size: 11}}"
+            for number in range(count)
+        ]
+        (tmp_path / "claims.yaml").write_text(f"claims: [{', '.join(claims)}]\n")
+        ruled = context(group({"uit": 70.0, "irra": 60.0}), folder=tmp_path).rulings[0]
+        assert ruled.scopes is not None
+        judged = ruled.scopes["benchmark"]
+        found[count] = (judged.runs.high - judged.estimate.value) / stats.t.isf(
+            0.025 / count, judged.estimate.df
+        )
+    assert found[1] == pytest.approx(found[10])
 
 
 def test_a_file_of_claims_gives_all_its_errors_at_once(tmp_path: Path) -> None:

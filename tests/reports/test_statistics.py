@@ -164,11 +164,19 @@ def test_a_verdict_needs_significance_or_an_interval_within_the_margin(
     assert judge(estimate, p, estimate.p_within(MARGIN)) == verdict
 
 
-def test_equal_methods_have_p_one_and_are_tied() -> None:
-    scores, person = simulated(np.random.default_rng(2), 80, 3, 0.0)
+@pytest.mark.parametrize("level", [0.05, 0.02])
+def test_both_kinds_of_verdict_are_given_at_the_level_that_was_asked_for(level: float) -> None:
+    for p, found in ((level * 0.9, ("worse", "tied")), (level * 1.1, ("cannot tell", "cannot tell"))):
+        assert judge(of(-3.0, 1.5), p, 1.0, alpha=level) == found[0]
+        assert judge(of(0.1, 0.6), 1.0, p, alpha=level) == found[1]
+
+
+@pytest.mark.parametrize(("people", "verdict"), [(80, "cannot tell"), (20_000, "tied")])
+def test_equal_methods_have_p_one_and_are_tied_where_enough_people_say_so(people: int, verdict: str) -> None:
+    scores, person = simulated(np.random.default_rng(2), people, 3, 0.0)
     found = compare(score_block({"a": scores["a"], "b": scores["a"]}, person), [("a", "b")])[0]
     assert (found.p_holm, found.estimate.value) == (1.0, 0)
-    assert found.verdict == ("tied" if found.p_tost < 0.05 else "cannot tell")
+    assert found.verdict == verdict
 
 
 def test_the_larger_of_the_two_tests_counts() -> None:

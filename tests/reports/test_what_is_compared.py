@@ -96,6 +96,18 @@ def test_comparisons_on_two_datasets_are_one_family_of_r1_and_two_of_map(tmp_pat
     assert [item.p_holm for item in alone] == [item.p for item in alone]
 
 
+def test_a_comparison_has_a_verdict_only_below_the_level_of_this_look(tmp_path: Path) -> None:
+    stores.write(tmp_path, Truth({"uit": 60.0, "a": 50.0, "b": 60.0}, **{**LITTLE, "people": 200}))
+    (group,) = groups_of(tmp_path)
+    p = group.against_reference["a", "R1"].p_holm
+    among_others = group.other_pairs["a", "b", "R1"].p_holm
+    assert max(p, among_others) < 0.05
+    for level, verdict in ((0.9 * min(p, among_others), "cannot tell"), (0.05, "worse")):
+        (group,) = groups_of(tmp_path, level=level)
+        assert group.against_reference["a", "R1"].verdict == verdict
+        assert group.other_pairs["a", "b", "R1"].verdict == verdict
+
+
 # -- seeds ----------------------------------------------------------------------------------------
 
 
