@@ -46,7 +46,8 @@ def test_every_step_of_full_size_stays_on_the_device_and_never_waits_for_it(
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_step_of_full_size_is_one_graph(name: str) -> None:
     torch.compiler.reset()
-    assert rehearsal(name).capture() > 1000
+    # Two encoders of twelve blocks are several hundred operations: the graph is of the whole step.
+    assert rehearsal(name).capture() > 500
     torch.compiler.reset()
 
 
