@@ -44,6 +44,7 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     targets = set(re.findall(r"\bmake ([a-z]+)", "\n".join(code_lines(page, "sh"))))
+    assert targets or page not in (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
     for target in targets:
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, f"make {target}: {done.stderr}"

@@ -396,10 +396,12 @@ def test_a_link_to_the_dataset_or_its_images_is_followed(tmp_path: Path) -> None
     (tmp_path / "root" / "CUHK-PEDES").mkdir(parents=True)
     shutil.copy(tmp_path / "disk/CUHK-PEDES/reid_raw.json", tmp_path / "root/CUHK-PEDES")
     (tmp_path / "root/CUHK-PEDES/imgs").symlink_to(tmp_path / "disk/CUHK-PEDES/imgs")
-    load_dataset("cuhk-pedes", tmp_path / "root")
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked/CUHK-PEDES").symlink_to(tmp_path / "disk/CUHK-PEDES")
-    load_dataset("cuhk-pedes", tmp_path / "linked")
+    plain, *linked = (load_dataset("cuhk-pedes", tmp_path / root) for root in ("disk", "root", "linked"))
+    for dataset in linked:
+        assert dataset.fingerprint == plain.fingerprint
+        assert all(path.is_file() for split in dataset.splits.values() for path in split.image_paths)
 
 
 @pytest.mark.parametrize("linked", ["file", "folder"])

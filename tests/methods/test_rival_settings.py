@@ -65,3 +65,15 @@ def test_a_setting_of_a_rival_changed_from_its_default_changes_a_loss(name: str,
     beside, value = CHANGED[name][setting]
     assert step_losses(name, **beside) != step_losses(name, **beside, **{setting: value})
     assert step_losses(name, **beside) == step_losses(name, **beside)
+
+
+def test_the_share_of_selected_tokens_reaches_the_features_of_images_and_of_captions() -> None:
+    batch = toy_batch()
+    few, many = (toy_method("rde", selection_ratio=share).eval() for share in (0.3, 0.9))
+    with torch.no_grad():
+        for one, other in (
+            (few.encode_image(batch.images), many.encode_image(batch.images)),
+            (few.encode_text(batch.captions), many.encode_text(batch.captions)),
+        ):
+            assert torch.equal(one[:, :64], other[:, :64])
+            assert not torch.allclose(one[:, 64:], other[:, 64:])
