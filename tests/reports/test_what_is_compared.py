@@ -108,6 +108,16 @@ def test_a_comparison_has_a_verdict_only_below_the_level_of_this_look(tmp_path: 
         assert group.other_pairs["a", "b", "R1"].verdict == verdict
 
 
+def test_the_margin_of_the_report_decides_what_is_tied_with_the_reference_and_among_others(
+    tmp_path: Path,
+) -> None:
+    stores.write(tmp_path, Truth({"uit": 60.0, "a": 57.0, "b": 60.0}, **{**LITTLE, "people": 400}))
+    for margin, tied in ((0.01, False), (15.0, True)):
+        (group,) = groups_of(tmp_path, margin=margin)
+        verdicts = group.against_reference["a", "R1"].verdict, group.other_pairs["a", "b", "R1"].verdict
+        assert [verdict == "tied" for verdict in verdicts] == [tied, tied]
+
+
 # -- seeds ----------------------------------------------------------------------------------------
 
 
