@@ -8,11 +8,10 @@ where variances are equal, which costs up to 8 points of power.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from reports.estimates import Floats
-from reports.variance_components import UNEQUAL_LEVEL
+from reports.variance_components import UNEQUAL_LEVEL, p_of_more_varied, shrunk_variances
 
 DRAWS = 4000
 
@@ -63,12 +62,12 @@ def _estimates(scores: Floats) -> list[tuple[Floats, Floats]]:
     each = np.square(left).sum(axis=2) / own_df
     ms = np.square(left).sum(axis=(1, 2)) / df
     pooled = 2 * ms / seeds
-    excess = (methods * each - ms[:, None]) / (methods - 2)
-    shrunk = (2 * ms[:, None] + own_df * np.maximum(0, excess)) / (seeds + 1) / seeds
-    bound = shrunk[:, :2].sum(axis=1)
-    bound_doubt = np.maximum(np.square(shrunk[:, :2]).sum(axis=1) / (seeds + 1), bound**2 / df)
+    shrunk = shrunk_variances(each, ms, seeds)[:, :2] / seeds
+    bound = shrunk.sum(axis=1)
+    bound_doubt = np.maximum(np.square(shrunk).sum(axis=1) / (seeds + 1), bound**2 / df)
     own = scores[:, :2].var(axis=2, ddof=1) / seeds
-    flagged = _flagged(each, ms, df, own_df)
+    p = p_of_more_varied(each, own_df, methods, ms, df)[:, :2]
+    flagged = (p < UNEQUAL_LEVEL / methods).any(axis=1)
     return [
         (pooled, pooled**2 / df),
         (bound, bound_doubt),
@@ -77,15 +76,6 @@ def _estimates(scores: Floats) -> list[tuple[Floats, Floats]]:
             np.where(flagged, np.square(own).sum(axis=1) / own_df, pooled**2 / df),
         ),
     ]
-
-
-def _flagged(each: Floats, ms: Floats, df: int, own_df: int) -> NDArray[np.bool_]:
-    """Whether one of the first two methods seems to vary more than the others, `[draws]`."""
-    methods = each.shape[1]
-    apart = each[:, :2] * own_df * methods / (methods - 1)
-    rest = (df * ms[:, None] - apart) / (df - own_df)
-    p = special.fdtrc(own_df, df - own_df, apart / own_df / rest)
-    return np.asarray((p < UNEQUAL_LEVEL / methods).any(axis=1))
 
 
 def _half_width(

@@ -94,10 +94,8 @@ class BlockVariances:
         """
         if abs(weights.sum()) > 1e-12 or self.methods < 4 or not self.complete or self.df < FEW_DF:
             return None
-        count, squares = self.methods, weights**2
-        excess = (count - 1) / (count - 2) * (self.residual * count / (count - 1) - self.ms / (count - 1))
-        shrunk = (2 * self.ms + (self.seeds - 1) * np.maximum(0, excess)) / (self.seeds + 1)
-        each = squares * shrunk / seeds
+        squares = weights**2
+        each = squares * shrunk_variances(self.residual, np.float64(self.ms), self.seeds) / seeds
         variance = float(each.sum())
         doubt = float(np.square(each).sum()) / (self.seeds + 1)
         doubt = max(doubt, variance**2 / self.df)
@@ -124,13 +122,42 @@ class BlockVariances:
         if self.methods == 2:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.asarray(special.fdtrc(df, df[::-1], self.own / self.own[::-1]) < level)
-        # In a complete block a method's residuals leave those of the others' own block untouched.
-        apart = self.residual * df * self.methods / max(self.methods - 1, 1)
-        rest, rest_df = self.df * self.ms - apart, self.df - df
-        possible = (df > 0) & (rest_df > 0)
+        possible = (df > 0) & (self.df - df > 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = (apart / df) / (rest / rest_df)
-            return np.asarray(possible & (special.fdtrc(df, rest_df, ratio) < level))
+            p = p_of_more_varied(self.residual, df, self.methods, np.float64(self.ms), self.df)
+            return np.asarray(possible & (p < level))
+
+
+def shrunk_variances(residual: Floats, ms: Floats | np.float64, seeds: int) -> Floats:
+    """Each method's variance by Grubbs's estimator, shrunk towards that of all, `[..., methods]`.
+
+    Args:
+        residual: mean square of each method's residuals in a complete block, `[..., methods]`.
+        ms: of the whole block, `[...]`.
+        seeds: of the block.
+    """
+    count, whole = residual.shape[-1], np.asarray(ms)[..., None]
+    excess = (count - 1) / (count - 2) * (residual * count / (count - 1) - whole / (count - 1))
+    return np.asarray((2 * whole + (seeds - 1) * np.maximum(0, excess)) / (seeds + 1))
+
+
+def p_of_more_varied(
+    residual: Floats, residual_df: Integers | int, methods: int, ms: Floats | np.float64, df: int
+) -> Floats:
+    """p of the F test that a method's seeds vary as the others' do, `[..., methods]`.
+
+    Args:
+        residual: mean square of each method's residuals in the block, `[..., methods]`.
+        residual_df: its degrees of freedom.
+        methods: in the block.
+        ms: of the whole block, `[...]`.
+        df: of `ms`.
+    """
+    # In a complete block a method's residuals leave those of the others' own block untouched.
+    apart = residual * residual_df * methods / max(methods - 1, 1)
+    rest, rest_df = df * np.asarray(ms)[..., None] - apart, df - residual_df
+    ratio = (apart / residual_df) / (rest / rest_df)
+    return np.asarray(special.fdtrc(residual_df, rest_df, ratio))
 
 
 def block_variances(means: Floats, profiles: Floats) -> BlockVariances:
