@@ -24,6 +24,12 @@ def same_person(person_ids: Tensor) -> Tensor:
     return person_ids[:, None] == person_ids[None, :]
 
 
+def same_person_distribution(same: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """`same` [rows, columns] bool as shares that sum to 1 in each row."""
+    shares = same.to(dtype)
+    return shares / shares.sum(dim=1, keepdim=True)
+
+
 def sdm(image: Tensor, text: Tensor, person_ids: Tensor, temperature: float) -> Tensor:
     """Similarity distribution matching (IRRA, eq. 5–7).
 
@@ -39,9 +45,8 @@ def sdm_of_rows(cosine: Tensor, same: Tensor, temperature: float) -> Tensor:
 
     `cosine` [anchors, items]; `same` [anchors, items] bool, whether the person is the same.
     """
-    shares = same.to(cosine.dtype)
-    labels = torch.log(shares / shares.sum(dim=1, keepdim=True) + LABEL_FLOOR)
-    return _divergences(cosine / temperature, labels)
+    labels = torch.log(same_person_distribution(same, cosine.dtype) + LABEL_FLOOR)
+    return divergences(cosine / temperature, labels)
 
 
 def cmpm(image: Tensor, text: Tensor, person_ids: Tensor) -> Tensor:
@@ -54,10 +59,10 @@ def cmpm(image: Tensor, text: Tensor, person_ids: Tensor) -> Tensor:
     labels = torch.log(same / same.norm(dim=1, keepdim=True) + LABEL_FLOOR)
     image_to_text = image @ F.normalize(text, dim=-1).T
     text_to_image = text @ F.normalize(image, dim=-1).T
-    return _divergences(image_to_text, labels).mean() + _divergences(text_to_image, labels).mean()
+    return divergences(image_to_text, labels).mean() + divergences(text_to_image, labels).mean()
 
 
-def _divergences(logits: Tensor, log_labels: Tensor) -> Tensor:
+def divergences(logits: Tensor, log_labels: Tensor) -> Tensor:
     """KL(softmax(logits) ‖ labels) of each row of [rows, columns]."""
     log_predicted = F.log_softmax(logits, dim=1)
     return (log_predicted.exp() * (log_predicted - log_labels)).sum(dim=1)

@@ -115,10 +115,19 @@ def tal(cosine: Tensor, same: Tensor, options: MiningOptions) -> Tensor:
         same: [anchors, items] bool, whether the person is the same.
         options: margin and temperature; 0.1 and 0.015 are published.
     """
-    logits = cosine / options.temperature
-    weights = logits.detach().masked_fill(~same, -NOT_A_CANDIDATE / options.temperature).softmax(dim=1)
+    positive = weighted_positive(cosine, same, options.temperature)
     negatives = _negative_logits(cosine, same, options.temperature).logsumexp(dim=1)
-    return _hinge((weights * cosine).sum(dim=1), options.temperature * negatives, options.margin)
+    return _hinge(positive, options.temperature * negatives, options.margin)
+
+
+def weighted_positive(cosine: Tensor, same: Tensor, temperature: float) -> Tensor:
+    """Σ α·cos [anchors] over items of the same person, α = softmax(cos/τ) among them, without a gradient.
+
+    `cosine` [anchors, items]; `same` [anchors, items] bool.
+    """
+    logits = (cosine / temperature).detach()
+    weights = logits.masked_fill(~same, -NOT_A_CANDIDATE / temperature).softmax(dim=1)
+    return (weights * cosine).sum(dim=1)
 
 
 def _all_negatives_own_pair(cosine: Tensor, same: Tensor, options: MiningOptions) -> Tensor:

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods.losses import cosine_matrix, same_person, sdm_of_rows
-from methods.mining import NOT_A_CANDIDATE, MiningOptions, tal
+from methods.mining import NOT_A_CANDIDATE, MiningOptions, tal, weighted_positive
 
 PairLoss = Literal["tal", "trl", "sdm", "info_nce"]
 SUMMED: tuple[PairLoss, ...] = ("tal", "trl")
@@ -80,10 +80,9 @@ def trl(cosine: Tensor, same: Tensor, options: MiningOptions, floor: bool = True
         options: margin and temperature.
         floor: count the anchor's own person as negatives of cosine 0, as released.
     """
-    logits = cosine / options.temperature
-    weights = logits.detach().masked_fill(~same, -NOT_A_CANDIDATE / options.temperature).softmax(dim=1)
+    positive = weighted_positive(cosine, same, options.temperature)
     hardest = cosine.masked_fill(same, 0.0 if floor else -NOT_A_CANDIDATE).amax(dim=1)
-    return F.relu(options.margin - (weights * cosine).sum(dim=1) + hardest)
+    return F.relu(options.margin - positive + hardest)
 
 
 def trusted_total(per_pair: Tensor, trust: Tensor, kind: PairLoss) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.losses import cosine_matrix, same_person
+from methods.losses import cosine_matrix, divergences, same_person, same_person_distribution
 
 
 def learned_scale(parameter: Tensor, cap: float) -> Tensor:
@@ -20,12 +20,6 @@ def learned_scale(parameter: Tensor, cap: float) -> Tensor:
     """
     scale = parameter.float().exp()
     return scale + (scale.detach().clamp(max=cap) - scale.detach())
-
-
-def same_person_distribution(person_ids: Tensor) -> Tensor:
-    """`q` [batch, batch] of `person_ids` [batch]."""
-    same = same_person(person_ids).float()
-    return same / same.sum(dim=1, keepdim=True)
 
 
 def nitc(
@@ -47,7 +41,7 @@ def nitc(
     logits = scale * cosine_matrix(*pair)
     with torch.no_grad():
         soft = scale * cosine_matrix(*soft_pair)
-        labels = same_person_distribution(person_ids)
+        labels = same_person_distribution(same_person(person_ids))
         rows = (1 - share) * labels + share * soft.softmax(dim=1)
         columns = (1 - share) * labels + share * soft.T.softmax(dim=1)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, columns)) / 2
@@ -59,13 +53,8 @@ def ritc(pair: tuple[Tensor, Tensor], person_ids: Tensor, scale: Tensor, floor: 
     As released, the target is not divided by its sum, so that the loss can be negative.
     """
     logits = scale * cosine_matrix(*pair)
-    target = torch.log(same_person_distribution(person_ids) + floor)
-    return (_divergence(logits, target) + _divergence(logits.T, target)) / 2
-
-
-def _divergence(logits: Tensor, log_target: Tensor) -> Tensor:
-    predicted = F.log_softmax(logits, dim=1)
-    return (predicted.exp() * (predicted - log_target)).sum(dim=1).mean()
+    target = torch.log(same_person_distribution(same_person(person_ids)) + floor)
+    return (divergences(logits, target).mean() + divergences(logits.T, target).mean()) / 2
 
 
 def citc(image: Tensor, text: Tensor) -> Tensor:

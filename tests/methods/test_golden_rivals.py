@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from harness.train.optimiser import make_optimiser, optimiser_groups, rate_facto
 from methods.base import Batch
 from methods.clip import Backbone
 from methods.consensus import DIVISIONS, MixtureOptions, clean_pairs, clean_probability, divide
-from methods.losses import cosine_matrix, same_person
+from methods.losses import cosine_matrix, same_person, same_person_distribution
 from methods.masked_image import (
     BLOCK,
     MaskedImage,
@@ -36,7 +37,7 @@ from methods.released import infer_sizes
 from methods.rival_settings import MaskedImageSettings
 from methods.settings import UITSettings
 from methods.tbps_clip import TBPSCLIP
-from methods.tbps_losses import ritc, same_person_distribution
+from methods.tbps_losses import ritc
 from methods.tbps_settings import TBPSSettings
 from methods.text_augmentation import corrupt_words
 from methods.token_selection import TokenEmbedding, choose_patches, choose_words, tokens_at
@@ -49,6 +50,17 @@ LOSSES, GRADIENTS, TRAJECTORY = 1e-5, 1e-4, 1e-3
 def read(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     folder = FOLDER / name
     return json.loads((folder / "expected.json").read_text()), load_file(folder / "tensors.safetensors")
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def renamed(name: str, names: Mapping[str, str]) -> str:
+    """A released name with its beginning replaced by ours, from a table of beginnings."""
+    prefix = next(prefix for prefix in names if name.startswith(prefix))
+    return names[prefix] + name.removeprefix(prefix)
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
@@ -105,8 +117,7 @@ PARTS = {"sdm": "sdm_loss", "identity": "id_loss", "mlm": "mlm_loss"}
 
 
 def our_name(name: str) -> str:
-    prefix = next(prefix for prefix in IRRA_NAMES if name.startswith(prefix))
-    return IRRA_NAMES[prefix] + name.removeprefix(prefix)
+    return renamed(name, IRRA_NAMES)
 
 
 class Irra:
@@ -114,7 +125,7 @@ class Irra:
 
     def __init__(self, captions: str) -> None:
         self.expected, self.tensors = read("irra")
-        state = {n.removeprefix("state/"): t for n, t in self.tensors.items() if n.startswith("state/")}
+        state = below("state/", self.tensors)
         size = tuple(self.tensors["images"].shape[2:])
         blocks = {name.split(".")[2] for name in state if name.startswith("cross_modal_transformer.")}
         settings = UITSettings(
@@ -328,8 +339,7 @@ TSE_NAMES = {
 
 
 def token_embedding(tensors: dict[str, Tensor], side: str) -> TokenEmbedding:
-    prefix = f"tse/{side}_state/"
-    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    state = below(f"tse/{side}_state/", tensors)
     used = {
         name: value for name, value in state.items() if not (side == "image" and name.startswith("linear."))
     }
@@ -342,8 +352,7 @@ def token_embedding(tensors: dict[str, Tensor], side: str) -> TokenEmbedding:
 
 
 def tse_name(released: str) -> str:
-    start = next((start for start in TSE_NAMES if released.startswith(start)), None)
-    return "" if start is None else TSE_NAMES[start] + released.removeprefix(start)
+    return renamed(released, TSE_NAMES) if released.startswith(tuple(TSE_NAMES)) else ""
 
 
 def tse_cases() -> list[tuple[str, str]]:
@@ -593,8 +602,7 @@ VFE_PARTS = {"sdm": "sdm_loss", "identity": "gi2id_loss", "mim": "mim_loss"}
 
 
 def vfe_name(name: str) -> str:
-    prefix = next(prefix for prefix in VFE_NAMES if name.startswith(prefix))
-    return VFE_NAMES[prefix] + name.removeprefix(prefix)
+    return renamed(name, VFE_NAMES)
 
 
 class Vfe:
@@ -603,7 +611,7 @@ class Vfe:
     def __init__(self, guide: str) -> None:
         self.expected, self.tensors = read("vfe-mim")
         config = self.expected["config"]
-        state = {n.removeprefix("state/"): t for n, t in self.tensors.items() if n.startswith("state/")}
+        state = below("state/", self.tensors)
         size = tuple(self.tensors["images"].shape[2:])
         settings = MaskedImageSettings(
             guide=guide,
@@ -859,7 +867,7 @@ def test_a_perfect_match_has_the_released_losses_below_zero() -> None:
     one_hot, people, scale = torch.eye(batch), torch.arange(batch), torch.tensor(4.6).exp()
     found = ritc((one_hot, one_hot), people, scale, expected["config"]["ritc_eps"])
     assert found.item() == pytest.approx(expected["perfect_match"]["losses"]["ritc_loss"], rel=1e-4)
-    row = same_person_distribution(people) + expected["config"]["ritc_eps"]
+    row = same_person_distribution(same_person(people)) + expected["config"]["ritc_eps"]
     assert row.sum(dim=1)[0].item() == pytest.approx(expected["ritc_target_row_sum"], rel=1e-5)
 
 
