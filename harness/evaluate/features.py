@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -104,28 +103,8 @@ def retrieve(
 
 
 def records_frame(records: QueryRecords, split: Split, direction: Direction) -> pd.DataFrame:
-    """The records as a table, one row per query, in the order of the split.
-
-    Columns: `query` (index of the caption or image), `caption_id` or `image_id` (the same, by the direction's
-    name), `person_id` (as annotated), `rank` (of the first hit, nullable), `ap`, `inp`, `positives`, `top`
-    (indices of the first ten gallery items) and `top_score` (their cosines). A query without a positive has
-    none of rank, ap and inp, so that it drops out of every mean.
-    """
-    query = np.arange(len(records.person))
-    valid = records.valid.numpy()
-    return pd.DataFrame(
-        {
-            "query": query,
-            "caption_id" if direction == "t2i" else "image_id": query,
-            "person_id": np.array(split.persons, dtype=object)[records.person.numpy()],
-            "rank": pd.Series(records.rank.numpy(), dtype="Int64").where(valid),
-            "ap": records.ap.numpy(),
-            "inp": records.inp.numpy(),
-            "positives": records.positives.numpy(),
-            "top": list(records.top.numpy()),
-            "top_score": list(records.top_score.numpy()),
-        }
-    )
+    """The records as a table, one row per query, in the order of the split: that of `RankedQueries.frame`."""
+    return records.ranked().frame(split.persons, direction)
 
 
 def result_row(

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from harness.evaluate.score_ranking import RankedQueries
 from harness.machine.errors import ExitCode, HarnessError
 from harness.machine.terms import TieOrder
 
@@ -84,6 +85,15 @@ class QueryRecords:
     def valid(self) -> Tensor:
         """`[queries]` bool: the query has a positive in the gallery, so that it counts in the means."""
         return self.positives > 0
+
+    def ranked(self) -> RankedQueries:
+        """The same as arrays, which a table and what runs without torch are made of."""
+        columns = {
+            column.name: getattr(self, column.name).numpy()
+            for column in fields(self)
+            if column.name != "gallery"
+        }
+        return RankedQueries(**columns, gallery=self.gallery)
 
 
 @torch.no_grad()
