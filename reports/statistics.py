@@ -68,7 +68,6 @@ __all__ = [
     "ScoreBlock",
     "VarianceParts",
     "Verdict",
-    "compare",
     "compare_each",
     "compare_methods",
     "corrected",
@@ -180,7 +179,7 @@ def compare_methods(
         raise ValueError(f"margin must be above 0 and alpha between 0 and 1, got {margin} and {alpha}")
     block = score_block(matrices, people, untrained)
     pairs = [(name, reference) for name in scores if name != reference]
-    return compare(block, pairs, seed=seed, margin=margin, alpha=alpha)
+    return corrected(compare_each(block, pairs, seed=seed, margin=margin, alpha=alpha), alpha)
 
 
 def _check(scores: Mapping[str, Floats], person: Integers, reference: str, untrained: frozenset[str]) -> None:
@@ -206,23 +205,6 @@ def _check(scores: Mapping[str, Floats], person: Integers, reference: str, untra
             raise ValueError(f"{name}: an untrained method has exactly one row of scores")
 
 
-def compare(
-    block: ScoreBlock,
-    pairs: Sequence[tuple[str, str]],
-    *,
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
-    margin: float = MARGIN,
-    alpha: float = ALPHA,
-    scope: Scope = "people",
-) -> list[Comparison]:
-    """Compare `pairs` of methods, the first minus the second, as one family; see `find`."""
-    found = compare_each(
-        block, pairs, permutations=permutations, seed=seed, margin=margin, alpha=alpha, scope=scope
-    )
-    return corrected(found, alpha)
-
-
 def compare_each(
     block: ScoreBlock,
     pairs: Sequence[tuple[str, str]],
@@ -233,7 +215,7 @@ def compare_each(
     alpha: float = ALPHA,
     scope: Scope = "people",
 ) -> list[Comparison]:
-    """Compare `pairs` of methods, each by itself and without a verdict; see `measure`."""
+    """Compare `pairs` of methods, the first minus the second, each without a verdict; see `measure`."""
     contrasts = [{one: 1.0, other: -1.0} for one, other in pairs]
     findings = measure(
         block, contrasts, permutations=permutations, seed=seed, margin=margin, alpha=alpha, scope=scope

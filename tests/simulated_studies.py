@@ -18,7 +18,7 @@ from reports.claim_rules import judge_claim
 from reports.estimates import t_bound
 from reports.looks import planned_level
 from reports.power import Components
-from reports.statistics import Comparison, Floats, compare, score_block
+from reports.statistics import Comparison, Floats, compare_each, corrected, score_block
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def judged(
     for number in range(studies):
         rng = np.random.default_rng([draw, number])
         block = score_block(study(regime, gains, seeds, rng, untrained), person, still)
-        yield compare(block, [(name, "m0") for name in names[1:]], permutations=permutations, seed=number)
+        pairs = [(name, "m0") for name in names[1:]]
+        yield corrected(compare_each(block, pairs, permutations=permutations, seed=number))
 
 
 def rates(
@@ -134,7 +135,7 @@ def any_false_over_looks(
         scores = study(regime, gains, looks[-1], np.random.default_rng([draw, number]))
         for seeds in looks:
             block = score_block({name: matrix[:seeds] for name, matrix in scores.items()}, person)
-            found = compare(block, pairs, permutations=1999, seed=number)
+            found = corrected(compare_each(block, pairs, permutations=1999, seed=number))
             smallest[number] = min(smallest[number], *(item.p_holm for item in found))
     return [100 * float((smallest < level).mean()) for level in levels]
 

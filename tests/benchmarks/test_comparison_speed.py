@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from reports.statistics import Comparison, compare, score_block
+from reports.statistics import Comparison, compare_each, corrected, score_block
 
 
 def test_every_pair_of_six_methods_on_the_largest_benchmark(benchmark: BenchmarkFixture) -> None:
@@ -17,6 +17,6 @@ def test_every_pair_of_six_methods_on_the_largest_benchmark(benchmark: Benchmark
     scores = {f"method-{number}": (rng.random((3, 6156)) < 0.7).astype(float) for number in range(6)}
 
     def table() -> list[Comparison]:
-        return compare(score_block(scores, person), list(combinations(scores, 2)))
+        return corrected(compare_each(score_block(scores, person), list(combinations(scores, 2))))
 
     assert len(benchmark.pedantic(table, rounds=3)) == 15

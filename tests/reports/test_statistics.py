@@ -13,8 +13,9 @@ from reports.estimates import Estimate
 from reports.statistics import (
     MARGIN,
     Sample,
-    compare,
+    compare_each,
     compare_methods,
+    corrected,
     drop,
     holm,
     judge,
@@ -174,7 +175,8 @@ def test_both_kinds_of_verdict_are_given_at_the_level_that_was_asked_for(level: 
 @pytest.mark.parametrize(("people", "verdict"), [(80, "cannot tell"), (20_000, "tied")])
 def test_equal_methods_have_p_one_and_are_tied_where_enough_people_say_so(people: int, verdict: str) -> None:
     scores, person = simulated(np.random.default_rng(2), people, 3, 0.0)
-    found = compare(score_block({"a": scores["a"], "b": scores["a"]}, person), [("a", "b")])[0]
+    block = score_block({"a": scores["a"], "b": scores["a"]}, person)
+    (found,) = corrected(compare_each(block, [("a", "b")]))
     assert (found.p_holm, found.estimate.value) == (1.0, 0)
     assert found.verdict == verdict
 
