@@ -148,14 +148,7 @@ def register_method(
             ),
         )
 
-    def decorate(target: T) -> T:
-        if build is None:
-            add(target)
-        return target
-
-    if build is not None:
-        add(build)
-    return decorate
+    return _adding(add, build)
 
 
 def register_dataset(
@@ -177,13 +170,19 @@ def register_dataset(
     def add(target: Any) -> None:
         _add("dataset", _datasets, DatasetEntry(name, summary, target, home, how_to_get, plugin, text_length))
 
+    return _adding(add, load)
+
+
+def _adding(add: Callable[[Any], None], given: Any) -> Callable[[T], T]:
+    """A decorator that adds its target; where something is `given`, that is added at once instead."""
+    if given is not None:
+        add(given)
+
     def decorate(target: T) -> T:
-        if load is None:
+        if given is None:
             add(target)
         return target
 
-    if load is not None:
-        add(load)
     return decorate
 
 
