@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.launch.plugin_files import plugin_files
+from harness.machine.files import sha256
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "data": ("harness/data/*.py",),
@@ -51,6 +52,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "harness/machine/environment.py": "records what a cell ran on",
     "harness/machine/errors.py": "words for errors",
     "harness/machine/files.py": "writes bytes safely",
+    "harness/machine/forecast.py": "forecasts the time that is left",
     "harness/machine/memory.py": "measures memory, and keeps freed memory for the next step",
     "harness/machine/passwords.py": "masks passwords in what is recorded",
     "harness/machine/paths.py": "where data and caches lie",
@@ -152,5 +154,4 @@ def weights_fingerprint(backbone: str, pretrained: str) -> str:
 
 @functools.cache
 def _file_sha256(path: str, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(Path(path))
