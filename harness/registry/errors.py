@@ -42,6 +42,8 @@ class HarnessError(Exception):
         ├── StoreError              a stored file that cannot be used
         ├── NewerFormatError        a store that a later version wrote
         ├── LockedError             a lock that another process holds: 1
+        ├── BundleError             an archive that is no sound bundle          (exchange.archives)
+        ├── ScoreFileError          a file of scores that cannot be used        (exchange.score_files)
         ├── CheckpointError         a checkpoint that cannot be opened          (launch.models)
         ├── WeightsNotFoundError    pretrained weights that are not here        (methods.pretrained)
         ├── LauncherError           a launcher that cannot be used here         (launch.units)
