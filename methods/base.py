@@ -93,8 +93,9 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def before_epoch(self, epoch: int, examined: Mapping[str, Tensor], generator: torch.Generator) -> Noise:
-        """Values for the steps of an epoch, by name [training pairs, …]; every step finds its pairs' in its
-        noise.
+        """Values for the steps of an epoch, by name [training pairs, …].
+
+        Every step finds those of its pairs in its noise.
 
         A method that gives some draws the same names in `draw_noise`, with neutral values, so that a step is
         complete without the hook.

@@ -266,9 +266,8 @@ def load_backbone(
     `text_length` tokens a caption (None: its own), and `normalisation` of pixels, are the recipe's.
 
     `pretrained` is an open_clip tag, the path of an open_clip or OpenAI file, `rendered` (shipped with the
-    package) or `none`, in which case `seed` alone decides the initial weights.  Raises `UnknownNameError`
-    for the name and `WeightsNotFoundError` for the weights; with `HARNESS_OFFLINE=1` the network is never
-    tried.
+    package) or `none`, in which case `seed` alone decides the initial weights.  Raises `UnknownNameError` for
+    the name and `WeightsNotFoundError` for the weights; with `HARNESS_OFFLINE=1` the network is never tried.
     """
     config = adapt_to_weights(backbone_config(name), pretrained)
     config = adapt_to_recipe(config, text_length, normalisation)
@@ -288,7 +287,11 @@ def _check_image_size(config: BackboneConfig, image_size: tuple[int, int]) -> No
 
 
 def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
-    """Load an open_clip state dict, its positions resized; raises ValueError when it does not fit."""
+    """Load weights under open_clip's names, their positions resized.
+
+    Raises:
+        ValueError: they do not fit the backbone.
+    """
     state = {name: value for name, value in encoder_weights(state).items() if name != "attn_mask"}
     state.setdefault("logit_scale", backbone.logit_scale.detach())
     try:
@@ -327,7 +330,11 @@ def weights_problem(name: str, pretrained: str, image_size: tuple[int, int]) -> 
 
 
 def stored_grid(patches: int, backbone: Backbone) -> tuple[int, int]:
-    """Rows and columns of a stored grid of `patches`: the backbone's, its configuration's, or a square."""
+    """Rows and columns of a stored grid of `patches`: the backbone's, its configuration's, or a square.
+
+    Raises:
+        ValueError: the number of patches fits none of the three.
+    """
     side, patch = int(patches**0.5), backbone.config.patch_size
     height, width = backbone.config.image_size
     for rows, columns in (backbone.grid, (height // patch, width // patch), (side, side)):

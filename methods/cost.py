@@ -65,7 +65,7 @@ def pairs_on_meta(method: DualEncoder, pairs: int) -> Batch:
 
 
 def noise_on_meta(method: DualEncoder, pairs: int) -> Noise:
-    """The randomness of a step of so many pairs, on the meta device."""
+    """The randomness of a step of so many pairs, each tensor [pairs, …], on the meta device."""
     drawn = method.draw_noise(pairs, torch.Generator(), "cpu")
     return {name: tensor.to("meta") for name, tensor in drawn.items()}
 

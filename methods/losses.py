@@ -33,8 +33,8 @@ def same_person_distribution(same: Tensor, dtype: torch.dtype = torch.float32) -
 def sdm(image: Tensor, text: Tensor, person_ids: Tensor, temperature: float) -> Tensor:
     """Similarity distribution matching (IRRA, eq. 5–7).
 
-    KL(softmax(cos/τ) ‖ same-person distribution), both ways, from features [batch, width] and `person_ids`
-    [batch].
+    KL(softmax(cos/τ) ‖ same-person distribution), both ways, from features [batch, width]
+    and `person_ids` [batch].
     """
     cosine, same = cosine_matrix(image, text), same_person(person_ids)
     return sdm_of_rows(cosine, same, temperature).mean() + sdm_of_rows(cosine.T, same, temperature).mean()

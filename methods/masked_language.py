@@ -116,8 +116,8 @@ class MaskedLanguage(nn.Module):
         """Summed cross-entropy of the chosen tokens and their number, each [1].
 
         `text_tokens` [batch, tokens, width] of the masked captions, `image_tokens` [batch, 1 + patches,
-        width], `captions` [batch, tokens] the true words, `chosen` [batch, tokens] bool; at most `limit`
-        are scored.
+        width], `captions` [batch, tokens] the true words, `chosen` [batch, tokens] bool; at most
+        `limit` are scored.
         """
         mixed = attend(self.cross_attention, self.norm_text(text_tokens), self.norm_image(image_tokens))
         mixed = self.norm_words(self.cross_blocks(mixed)).flatten(0, 1)

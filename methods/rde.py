@@ -19,8 +19,8 @@ What surprises there:
 * There is no epoch in which all pairs are trusted: the first division uses the pretrained global embedding
   and an untrained TSE. Nothing is remembered from one epoch to the next.
 * TSE learns at 1e-3, a hundred times the rate of the encoders; a recipe says so (`group_lr`).
-* The comments of the text augmentation claim 15 %, of which 50, 20 and 30 %; the code does what is said
-  above.
+* The comments of the text augmentation claim 15 %, of which 50, 20 and 30 %; the code does what
+  is said above.
 
 Not known is what the authors' division did for one embedding alone (their ablation); here `rde-bge` divides
 by its one loss, and no coin is needed.
@@ -137,7 +137,7 @@ class RDE(DualEncoder):
         return {**drawn, "trust": torch.ones(size, device=device)}
 
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """The losses of each embedding over the trusted pairs of the whole batch."""
+        """The losses of each embedding over the trusted pairs of the whole batch, each a scalar."""
         trust, kind = self.gather(noise["trust"]), self.settings.pair_loss
         per_pair = self.examine(batch, noise)
         return {name: trusted_total(losses, trust, kind) for name, losses in per_pair.items()}

@@ -77,7 +77,7 @@ def is_released(state: Mapping[str, Tensor]) -> bool:
 def infer_sizes(
     state: Mapping[str, Tensor], image_size: tuple[int, int] | None = None
 ) -> tuple[BackboneConfig, tuple[int, int]]:
-    """Sizes of the backbone of a released checkpoint and its image size (height, width), from its tensors.
+    """Sizes of the backbone and the image size (height, width) that the weights by name of a checkpoint have.
 
     The shape of the grid of patches comes from TIR's positions where there are any; else it is guessed where
     one upright size alone has so many patches. `image_size` is taken instead of a guess. Raises ValueError
@@ -169,7 +169,7 @@ def from_state(
     ignore: Sequence[str] = (),
     source: str = "checkpoint",
 ) -> ReleasedCheckpoint:
-    """`load_released` for weights already read.
+    """`load_released` for weights by name that were already read.
 
     Weights that no released code has are refused, since what they did to the features is not known;
     `ignore` has the starts of names that may be left out all the same.

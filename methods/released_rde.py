@@ -43,7 +43,7 @@ def is_rde(state: Mapping[str, Tensor]) -> bool:
 def with_selection(
     backbone: Backbone, state: Mapping[str, Tensor], image_size: tuple[int, int], **settings: object
 ) -> RDE:
-    """RDE on a loaded backbone, its token selection of the sizes and weights of a released `state`.
+    """RDE on a loaded backbone, with the token selection of the released weights by name in `state`.
 
     Raises:
         ValueError: weights of the selection are missing, or do not fit each other.

@@ -27,10 +27,11 @@ def is_released_tbps(state: Mapping[str, Tensor]) -> bool:
 def from_tbps_state(
     state: Mapping[str, Tensor], image_size: tuple[int, int] | None = None, source: str = "checkpoint"
 ) -> ReleasedCheckpoint:
-    """The encoders of a released TBPS-CLIP checkpoint, ready to evaluate on any dataset.
+    """The encoders of a released TBPS-CLIP checkpoint, from its weights by name.
 
-    Its images are square unless `image_size` (height, width) says otherwise, normalised by ImageNet's mean
-    and deviation and resized bicubically; its captions are cleaned. Raises ValueError for other weights.
+    They can be evaluated on any dataset. Its images are square unless `image_size` (height, width) says
+    otherwise, normalised by ImageNet's mean and deviation and resized bicubically; its captions are cleaned.
+    Raises ValueError for other weights.
     """
     beside = {name.split(".")[0] for name in state if name.startswith(TRAINING_ONLY)}
     encoders = {

@@ -48,7 +48,7 @@ class TBPSCLIP(DualEncoder):
             return self.feature_losses(features, text, soft_text, people, self.soft_share(batch))
 
     def soft_share(self, batch: Batch) -> Tensor | float:
-        """Share of soft labels: it grows over the first epoch."""
+        """Share of soft labels, a number or a scalar tensor; it grows over the first epoch."""
         share = self.settings.soft_label_share
         return share if batch.epochs_done is None else share * batch.epochs_done.clamp(max=1.0)
 

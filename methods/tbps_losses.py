@@ -14,7 +14,7 @@ from methods.losses import cosine_matrix, divergences, same_person, same_person_
 
 
 def learned_scale(parameter: Tensor, cap: float) -> Tensor:
-    """exp(`parameter`), at most `cap`; its gradient is that of the exponential, whether capped or not.
+    """exp(`parameter`), at most `cap`, a scalar; its gradient is that of the exponential, capped or not.
 
     As released: the cap acts on the value that is used, and the parameter keeps being trained.
     """

@@ -9,8 +9,8 @@ local tokens. For either side, each with its own weights:
 2. The k tokens of the highest attention are kept: k = floor(R * candidates), R = 0.3, candidates all tokens
    but the class token, or all but start and end (of 192 patches 57, of 77 places 22).
 3. A kept token x, projected to the joint space, becomes x / (|x| + 1e-8).
-4. e = max over kept tokens, per channel, of W2 relu(BN(W1 x + b1)) + b2 + F x + f, with F twice as wide as
-   x.
+4. e = max over kept tokens, per channel, of W2 relu(BN(W1 x + b1)) + b2 + F x + f, with F twice
+   as wide as x.
 
 No gradient passes through the choice.
 

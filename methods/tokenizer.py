@@ -36,9 +36,8 @@ def clip_merges() -> list[tuple[str, str]]:
 class Tokenizer:
     """Captions to token ids.
 
-    `start`, `end` and `mask` are ids; `vocab_size` and `context_length` sizes.  Vocabularies smaller than
-    the byte alphabet exist only in toy checkpoints; there ids are folded into range, which keeps them
-    usable.
+    `start`, `end` and `mask` are ids; `vocab_size` and `context_length` sizes.  Vocabularies smaller than the
+    byte alphabet exist only in toy checkpoints; there ids are folded into range, which keeps them usable.
     """
 
     def __init__(self, vocab_size: int, context_length: int) -> None:

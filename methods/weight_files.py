@@ -25,7 +25,7 @@ HEAD_BYTES = 512
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """Tensors by name from a safetensors, PyTorch or TorchScript file, whatever its suffix says.
+    """Weights by name from a safetensors, PyTorch or TorchScript file, whatever its suffix says.
 
     Looks inside the usual wrappings (`WRAPPINGS`), drops what wrappers put before names (`PREFIXES`), and
     lets plain settings (a `Namespace`, NumPy numbers) lie beside the weights.

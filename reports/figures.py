@@ -1,5 +1,7 @@
-"""Figures: drawn once with matplotlib, inlined as SVG in the page's own colours, saved as PNG and PDF beside
-it.
+"""Figures of the page.
+
+Each is drawn once with matplotlib, inlined as SVG in the page's own colours, and saved as PNG and
+PDF beside it.
 
 Drawn with fixed ink colours that `_for_page` turns into CSS variables, so one drawing serves light,
 dark and print. Colours are Okabe and Ito's (2008), which colour-blind readers distinguish, and never

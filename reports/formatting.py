@@ -117,8 +117,10 @@ def judged_difference(item: Comparison, link: str = "") -> TableCell:
 
 
 def flags_as_note(table: Table, most: int) -> Table:
-    """The table with one note in place of its marks, where no method that trains has more than `most` seeds
-    and those are few; methods with fewer keep their mark.
+    """The table with one note in place of its marks of few seeds.
+
+    Only where no method that trains has more than `most` seeds and those are few; methods with fewer
+    keep their mark.
     """
     common = plural(most, "seed")
     rows = tuple(

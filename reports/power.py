@@ -1,5 +1,6 @@
-"""Which difference could be seen: before a study runs from stated assumptions, afterwards from what it
-measured.
+"""Which difference could be seen.
+
+Before a study runs from stated assumptions, afterwards from what it measured.
 
 The detectable difference is the true difference in R1 that a comparison of two methods would call significant
 in 80 % of studies, by the noncentral t-distribution with the standard error and the degrees of freedom that
@@ -78,8 +79,10 @@ class Components:
     methods: int = 2
 
     def standard_error(self, seeds: int, people: int, scope: Scope = "people") -> tuple[float, float]:
-        """Standard error of the difference in points of R1 with so many of both, and its degrees of
-        freedom: those that `reports.statistics` would have."""
+        """Standard error of the difference in points of R1 with so many of both, and its degrees of freedom.
+
+        The degrees of freedom are those that `reports.statistics` would have.
+        """
         df = (self.methods - 1) * (seeds - 1)
         df = df if df >= FEW_DF else max(1, self.methods * (seeds - 1))
         of_runs, noise = (self.seed + self.run / people) / seeds, self.run / people / seeds
@@ -114,8 +117,8 @@ def _detectable(parts: Components, seeds: int, people: int, alpha: float, scope:
 def detectable_difference(se: float, df: float, alpha: float = ALPHA, power: float = POWER) -> float:
     """The smallest true difference found with probability `power`, in the unit of `se`.
 
-    Its t-value has a noncentral t-distribution, because the standard error is estimated with `df` degrees of
-    freedom.
+    Its t-value has a noncentral t-distribution, because the standard error is estimated with `df`
+    degrees of freedom.
     """
     if not se > 0:
         return 0.0

@@ -54,8 +54,10 @@ def escaped(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A floating `table` with booktabs rules, never wider than the text; needs the packages booktabs and
-    graphicx."""
+    """A floating `table` with booktabs rules, never wider than the text.
+
+    Needs the packages booktabs and graphicx.
+    """
     alignment = "".join(_LATEX_COLUMNS[column.align] for column in table.columns)
     head = " & ".join(_latex(column.label) for column in table.columns)
     body = "\n".join(f"    {_latex_row(table, row)} \\\\" for row in table.rows)

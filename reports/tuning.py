@@ -135,6 +135,9 @@ def expected_best(scores: Sequence[float], budget: int) -> float:
     """The best of `budget` of these scores, on average over all ways to take so many of them.
 
     What a smaller search would have found, if its trials had been drawn at random (Dodge and others, 2019).
+
+    Raises:
+        ValueError: `budget` is below 1 or above the number of scores.
     """
     ordered, count = sorted(scores), len(scores)
     if not 1 <= budget <= count:

@@ -89,8 +89,8 @@ class BlockVariances:
     def lower_bound(self, weights: Floats, seeds: int) -> SeedVariance | None:
         """What the seeds add at least to a difference when variances differ between methods (Grubbs 1948).
 
-        `weights` [methods] sum to zero. None for other contrasts, for fewer than four methods and where a run
-        is missing.
+        `weights` [methods] sum to zero. None for other contrasts, for fewer than four methods and where a
+        run is missing.
         """
         if abs(weights.sum()) > 1e-12 or self.methods < 4 or not self.complete or self.df < FEW_DF:
             return None

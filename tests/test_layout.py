@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,6 +20,11 @@ MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 45
 MOST_PACKAGES = 16
 MOST_LAYERS = 9
+ARRAYS = re.compile(
+    r"\b(Tensor|ndarray|NDArray|Array|ArrayLike|Floats|Integers|Indices|Hashes|Draws|Noise)\b"
+)
+SHAPE = re.compile(r"\[[^]]+\]|scalar|by name|under open_clip's names")
+"""What a docstring says of arrays: a shape, or that they are scalars or the weights of a model by name."""
 
 
 def sources() -> Iterator[tuple[str, ast.Module, str]]:
@@ -49,6 +56,58 @@ def test_no_function_is_longer_than_a_screen() -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     }
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+def documented(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef]]:
+    """Every public class, function and method of a file with its qualified name."""
+    waiting: list[tuple[str, ast.Module | ast.ClassDef]] = [("", tree)]
+    while waiting:
+        prefix, parent = waiting.pop()
+        for node in parent.body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                yield prefix + node.name, node
+                if isinstance(node, ast.ClassDef):
+                    waiting.append((f"{prefix}{node.name}.", node))
+
+
+def test_a_docstring_begins_with_a_sentence_of_one_line() -> None:
+    lacking = [
+        f"{path}:{getattr(node, 'name', '')}"
+        for path, tree, _ in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        for line in (ast.get_docstring(node) or "Private.").split("\n")[:1]
+        if not re.search(r"[.?!](\s|$)|[:…]$", line)
+    ]
+    assert lacking == []
+
+
+def test_whatever_is_public_has_a_docstring_that_gives_the_shapes_of_its_arrays() -> None:
+    lacking = []
+    for path, tree, _ in sources():
+        for name, node in documented(tree):
+            says = ast.get_docstring(node) or ""
+            types = (
+                ""
+                if isinstance(node, ast.ClassDef)
+                else f"{ast.unparse(node.args)} {node.returns and ast.unparse(node.returns)}"
+            )
+            if not says or (ARRAYS.search(types) and not SHAPE.search(says)):
+                lacking.append(f"{path}:{name}")
+    assert lacking == []
+
+
+def test_an_error_that_a_docstring_announces_exists() -> None:
+    named, defined = defaultdict(list), set(dir(builtins))
+    for path, tree, _ in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                defined.add(node.name)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                section = (ast.get_docstring(node) or "").partition("Raises:\n")[2].split("\n\n")[0]
+                for error in re.findall(r"^ {4}([A-Z]\w+):", section, re.MULTILINE):
+                    named[error].append(path)
+    assert {error: paths for error, paths in named.items() if error not in defined} == {}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:

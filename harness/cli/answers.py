@@ -16,6 +16,9 @@ def refusals() -> Iterator[None]:
     """Turn an error that a user may meet into its lines on standard error and its exit code.
 
     An exception in a plugin's code is a line with the plugin's file and line, and exit code 1.
+
+    Raises:
+        typer.Exit: with the error's exit code, in place of such an error; others pass unchanged.
     """
     from harness.machine.errors import ExitCode, HarnessError, refusal_of
     from harness.machine.passwords import masked_text

@@ -44,8 +44,8 @@ LONGEST_NAME = 240
 class Detectable:
     """The true difference in points of R1 that a study's seeds and test set show in four studies of five.
 
-    ``corrected`` counts ``comparisons`` with one method; both sizes are None with a single seed.
-    ``variances`` says where they come from.
+    `corrected` counts `comparisons` with one method; both sizes are None with a single seed.
+    `variances` says where they come from.
     """
 
     points: float | None

@@ -13,7 +13,11 @@ class StrictCommand(TyperCommand):
     """A command that refuses a second value for an option that takes one; click would drop the first."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments of one call."""
+        """Parse the arguments of one call.
+
+        Raises:
+            typer.BadParameter: an option that takes one value was given twice.
+        """
         _, _, given = self.make_parser(ctx).parse_args(list(args))
         for parameter in given:
             takes_one = not parameter.multiple and parameter.param_type_name == "option"

@@ -32,7 +32,7 @@ BLUR_RADIUS = 6
 
 
 def draw_two_of_six(size: int, generator: torch.Generator, device: torch.device | str) -> Draws:
-    """All randomness of `two_of_six` for `size` images: which operations, and their numbers."""
+    """All randomness of `two_of_six`: which operations and their numbers, each draw [size, 2, …]."""
     source = generator.device
     draws = {
         "operation": torch.randint(OPERATIONS, (size, 2), generator=generator, device=source),
@@ -43,8 +43,9 @@ def draw_two_of_six(size: int, generator: torch.Generator, device: torch.device 
 
 
 def two_of_six(images: Tensor, draws: Draws) -> Tensor:
-    """Apply to each image two of six operations, one after the other; one time in six the same one twice.
+    """Apply to each of `images` [batch, 3, height, width] two of six operations, one after the other.
 
+    One time in six both are the same. `draws` as `draw_two_of_six` makes them.
     Jitter of 0.1 without hue, a rotation by up to 15 degrees, a crop of 0.9 to 1 of the area resized back,
     grey (p 0.1), a flip (p 0.5), and a rectangle of 0.1 to 0.2 of the area set to 0 (p 0.5).
     """
@@ -65,7 +66,7 @@ def two_of_six(images: Tensor, draws: Draws) -> Tensor:
 
 
 def draw_strong(size: int, generator: torch.Generator, device: torch.device | str) -> Draws:
-    """All randomness of `strong_view` for `size` images."""
+    """All randomness of `strong_view` for `size` images, each draw [size, …]."""
     source = generator.device
     draws = {
         "number": torch.rand(size, PARAMETERS, generator=generator, device=source),
@@ -75,7 +76,10 @@ def draw_strong(size: int, generator: torch.Generator, device: torch.device | st
 
 
 def strong_view(images: Tensor, draws: Draws) -> Tensor:
-    """A view for contrast between images: crop, jitter (p 0.8), grey (p 0.2), blur (p 0.5), flip (p 0.5)."""
+    """A view of `images` [batch, 3, height, width] for contrast between images.
+
+    Crop, jitter (p 0.8), grey (p 0.2), blur (p 0.5), flip (p 0.5). `draws` as `draw_strong` makes them.
+    """
     number = draws["number"]
     images = crop(images, draws["rectangle"], STRONG_CROP)
     jittered = jitter(images, number, STRONG_JITTER)

@@ -58,9 +58,9 @@ def caption_tokens(
 ) -> CaptionTokens:
     """Token matrices of `captions`, computed at first use and then read from `cache_dir`/captions.
 
-    The file's name is a hash of the captions, the tokenizer, the tagger's name and version, and the code of
-    all three, so an outdated file is never used. A damaged file is set aside, reported in the log, and
-    replaced.
+    The file's name is a hash of the captions, the tokenizer, the tagger's name and version, and the
+    code of all three, so an outdated file is never used. A damaged file is set aside, reported in the
+    log, and replaced.
 
     Args:
         captions: sentences of any script; every one becomes a row.

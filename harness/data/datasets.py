@@ -45,9 +45,9 @@ def load_dataset(
 ) -> Dataset:
     """Read the dataset registered under `name`, ready for training and evaluation.
 
-    A dataset with a train but no validation split gets one carved by identity; one with a test split alone
-    can only be evaluated on. Nothing is decoded here: truncated images are found when the image cache is
-    built.
+    A dataset with a train but no validation split gets one carved by identity; one with a test split
+    alone can only be evaluated on. Nothing is decoded here: truncated images are found when the image
+    cache is built.
 
     Args:
         name: a registered dataset, or several of them for joint training, joined by `+`.

@@ -141,7 +141,11 @@ def load_generic(data_root: Path | None = None) -> Dataset:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """The image records of a finished rendering, in the order of persons and views."""
+    """The image records of a finished rendering, in the order of persons and views.
+
+    Raises:
+        ValueError: the rendering is not complete.
+    """
     if not json.loads((folder / MANIFEST).read_text("utf-8"))["complete"]:
         raise ValueError("it is not complete")
     with (folder / "records.jsonl").open(encoding="utf-8") as lines:

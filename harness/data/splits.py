@@ -55,7 +55,11 @@ def carve_validation(dataset: Dataset) -> Dataset:
 
 
 def keep_identities(dataset: Dataset, count: int) -> Dataset:
-    """Keep `count` persons of every split, the first under a fixed shuffle; all where there are fewer."""
+    """Keep `count` persons of every split, the first under a fixed shuffle; all where there are fewer.
+
+    Raises:
+        ValueError: `count` is below 1.
+    """
     if count < 1:
         raise ValueError(f"a subset keeps at least 1 identity per split, got {count}")
     splits = {
@@ -105,10 +109,11 @@ def _keep(split: Split, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> Split:
 
 
 def file_list(dataset: Dataset) -> list[dict[str, Any]]:
-    """One row per image: `split`, `path` below the dataset's folder, `person`, `bytes`, `sha256` of the file
-    when it was loaded (its first half), `captions` (their hash).
+    """One row per image of a dataset: its file and a hash of its captions.
 
-    A store keeps it beside the fingerprint, so that `why` can name the files of a dataset that changed.
+    Columns: `split`, `path` below the dataset's folder, `person`, `bytes`, `sha256` of the file when it was
+    loaded (its first half), `captions` (their hash). A store keeps it beside the fingerprint, so that `why`
+    can name the files of a dataset that changed.
     """
     rows: list[dict[str, Any]] = []
     for name in SPLIT_NAMES:

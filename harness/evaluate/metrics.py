@@ -39,8 +39,10 @@ _CHUNKS = {"cpu": (128, 4096), "cuda": (1024, 65536)}
 
 
 class NonFiniteFeatures(HarnessError):
-    """Features hold NaN or infinity; every comparison with NaN is false, which would rank each positive
-    first."""
+    """Features hold NaN or infinity.
+
+    Every comparison with NaN is false, which would rank each positive first.
+    """
 
     exit_code = ExitCode.ERROR
     reason = "nan"
@@ -51,8 +53,8 @@ class Ranking:
     """Where each query's positives stand in its ranked gallery. All tensors are on the CPU.
 
     `ranks[offsets[q]:offsets[q + 1]]` are the 1-based ranks of query q's positives, ascending (none: no
-    positive). `top` `[queries, min(10, gallery)]` are the indices of its first gallery items, `top_score`
-    their cosines.
+    positive). `top` `[queries, min(10, gallery)]` are the indices of its first gallery items,
+    `top_score` their cosines.
     """
 
     offsets: Tensor
@@ -64,8 +66,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class QueryRecords:
-    """One row per query; every tensor has the length `queries`, except `top` and `top_score` `[queries, ≤
-    10]`.
+    """One row per query: every tensor is `[queries]`, but `top` and `top_score` are `[queries, ≤ 10]`.
 
     `rank` is the rank of the first positive, `ap` the mean over positives of k / rank of the k-th one, `inp`
     the number of positives ÷ the rank of the last one. A query without positives has `positives` 0, rank 0,
@@ -114,8 +115,8 @@ def ranks(
     device; the gallery may stay elsewhere.
 
     `tie_order="index"` puts equal cosines in the order of the gallery. `"released"` is what the released code
-    does: float32 cosines, whole rows sorted by `torch.sort` without `stable`, so the order of ties is the
-    device's affair.
+    does: float32 cosines, whole rows sorted by `torch.sort` without `stable`, so the order of ties
+    depends on the device.
 
     Raises `NonFiniteFeatures`, and `ValueError` for an empty gallery or sizes that do not match.
     """
@@ -154,8 +155,8 @@ def query_records(ranking: Ranking, query_person: Tensor) -> QueryRecords:
 def summarise(records: QueryRecords) -> dict[str, float]:
     """The means over valid queries, in percent, and the counts; without any valid query the means are NaN.
 
-    Keys: `R1`, `R5`, `R10`, `mAP`, `mINP`, `queries` (valid ones), `gallery`, `excluded` (queries without a
-    positive).
+    Keys: `R1`, `R5`, `R10`, `mAP`, `mINP`, `queries` (valid ones), `gallery`,
+    `excluded` (queries that have no positive).
     """
     valid = records.valid
     rank = records.rank[valid]
@@ -167,8 +168,10 @@ def summarise(records: QueryRecords) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Positives:
-    """`index` `[queries, most]`: gallery indices of each query's positives; `present`: which of them are
-    real."""
+    """The positives of each query.
+
+    `index` `[queries, most]` are their gallery indices, `present` `[queries, most]` which of them are real.
+    """
 
     index: Tensor
     present: Tensor
@@ -256,8 +259,8 @@ def _positive_keys(on_grid: Tensor, gallery: Tensor, positives: _Positives) -> T
 def _count_before(keys: Tensor, thresholds: Tensor) -> Tensor:
     """How many of `keys` `[rows, columns]` exceed each of `thresholds` `[rows, slots]`, by row.
 
-    A comparison per slot is fastest for a few positives; with many, one binary search per key keeps the cost
-    at log(slots).
+    A comparison per slot is fastest for a few positives; with many, one binary search per key keeps the
+    cost at log(slots).
     """
     rows, slots = thresholds.shape
     if slots <= _LOOP_UP_TO:

@@ -43,9 +43,9 @@ def cache_bytes(cells: Sequence[Cell], subset: int | None, data_root: Path | Non
 def finished_bytes(cells: Sequence[Cell]) -> int:
     """Bytes that cells leave when they are finished.
 
-    A finished cell keeps a model for each of `kept_models`, and three in its checkpoint where it keeps that;
-    a method that does not train has one model, whatever is kept. Per-query records and pages are small beside
-    that.
+    A finished cell keeps a model for each of `kept_models`, and three in its checkpoint where it keeps
+    that; a method that does not train has one model, whatever is kept. Per-query records and pages are
+    small beside that.
     """
     return sum(_copies(cell) * size for cell, size in _sized(cells))
 

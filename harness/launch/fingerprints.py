@@ -80,7 +80,11 @@ def code_fingerprint(method: Path | None = None, dataset: Path | None = None) ->
 
 
 def package_folder(package: str) -> Path:
-    """The folder from which `harness` or `methods` was imported."""
+    """The folder from which `harness` or `methods` was imported.
+
+    Raises:
+        ImportError: it was imported from no file.
+    """
     file = importlib.import_module(package).__file__
     if file is None:
         raise ImportError(f"{package} was imported from no file")

@@ -90,8 +90,9 @@ def _restoring(done: Runs) -> Iterator[tuple[Cell, CellRun]]:
 
 
 def _restorations(cell: Cell, run: CellRun, context: Context) -> Iterable[RestorationPicture]:
-    """Test images restored with their own caption, with somebody else's and with none: the chosen queries,
-    then others that are measured without being shown.
+    """Test images restored with their own caption, with somebody else's and with none.
+
+    First those of the chosen queries, then others that are measured without being shown.
     """
     import torch
 

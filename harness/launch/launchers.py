@@ -1,8 +1,8 @@
 """Where units of work run: in this process, in local workers, on a Ray cluster, or as Slurm jobs.
 
-Each launcher is a `concurrent.futures.Executor` with a number of `slots`; a unit of work is a picklable
-call that trains one cell or one trial. None of them schedules: Ray and Slurm do that, and local workers
-take turns.
+Each launcher is a `concurrent.futures.Executor` with a number of `slots`; a unit of work is a
+picklable call that trains one cell or one trial. None of them schedules: Ray and Slurm do that, and
+local workers take turns.
 """
 
 from __future__ import annotations

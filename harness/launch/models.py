@@ -70,10 +70,10 @@ def open_model(
 ) -> OpenedModel:
     """Open a checkpoint, whatever kind it is; no code of the file is run.
 
-    Known are: a model of a run (`model-val.safetensors`, or the cell's folder for what its study selects), a
-    released UIT (SEN), IRRA, RDE or VFE-TPS checkpoint, a file of open_clip or OpenAI weights (with
-    `backbone`), and `backbone:pretrained` for weights that open_clip or this project know by name, like
-    `tiny:rendered`.
+    Known are: a model of a run (`model-val.safetensors`, or the cell's folder for what its study
+    selects), a released UIT (SEN), IRRA, RDE or VFE-TPS checkpoint, a file of open_clip or OpenAI
+    weights (with `backbone`), and `backbone:pretrained` for weights that open_clip or this project know
+    by name, like `tiny:rendered`.
 
     Args:
         checkpoint: the file, folder or name.

@@ -26,12 +26,11 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def make_fabric(precision: Precision, *, device: str = "auto", devices: int = 1) -> Fabric:
-    """Fabric on `devices` devices of a kind: `auto` (CUDA where there is one), `cpu`, `cuda`, or one
-    `cuda:1`.
+    """Fabric on `devices` devices of a kind.
 
-    With several devices, `fabric.launch(function, *arguments)` calls `function(fabric, *arguments)` in a
-    fresh process each (`function` at the top level of a module), unless torchrun has started the processes
-    already.
+    A kind is `auto` (CUDA where there is one), `cpu`, `cuda`, or one device such as `cuda:1`. With several
+    devices, `fabric.launch(function, *arguments)` calls `function(fabric, *arguments)` in a fresh process
+    each (`function` at the top level of a module), unless torchrun has started the processes already.
 
     bf16 is autocast over float32 weights. `released` weights are converted by `to_precision`, not by Fabric,
     whose half precision would also switch the default dtype of every loss. Raises ValueError for a device
@@ -88,8 +87,10 @@ class Bf16Autocast(MixedPrecision):
 
 
 def to_precision(module: torch.nn.Module, precision: Precision) -> None:
-    """Give the weights the precision's dtype: float16 for `released` (so Adam's state is float16, too), else
-    float32."""
+    """Give the weights the precision's dtype.
+
+    float16 for `released` (so Adam's state is float16, too), else float32.
+    """
     module.to(torch.float16 if precision == "released" else torch.float32)
 
 
@@ -114,8 +115,10 @@ def gather_with_gradients(tensor: Tensor) -> Tensor:
 
 
 def share_of(length: int, fabric: Fabric) -> slice:
-    """This process's part of a global batch of `length`; the shares are equal, so up to world size − 1 at the
-    end drop."""
+    """This process's part of a global batch of `length` pairs.
+
+    The shares are equal, so up to world size − 1 pairs at the end drop.
+    """
     size = length // fabric.world_size
     return slice(fabric.global_rank * size, (fabric.global_rank + 1) * size)
 
@@ -150,8 +153,10 @@ def use_deterministic_algorithms() -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most memory in use so far, in bytes: of the device on CUDA (since the last call), of the process
-    elsewhere."""
+    """Most memory in use so far, in bytes.
+
+    On CUDA of the device since the last call, elsewhere of the process since its start.
+    """
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)

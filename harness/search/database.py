@@ -148,7 +148,12 @@ def open_database(url: str, *, create: bool) -> Database:
 
 
 def reach_database(url: str, *, create: bool) -> Database:
-    """As `open_database`, for use inside `retry_while_unavailable`: what that waits for is let through."""
+    """As `open_database`, for use inside `retry_while_unavailable`, which waits for a database that is away.
+
+    Raises:
+        NoSearchYet: there is no database, and none is to be made.
+        StorageError: it cannot be used. What `retry_while_unavailable` waits for is raised unchanged.
+    """
     if url.startswith("sqlite"):
         look_at_sqlite(_sqlite_path(url), may_be_missing=create)
         if create:

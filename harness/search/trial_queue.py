@@ -323,7 +323,11 @@ def cache_queue(queue: TrialQueue) -> None:
 
 
 def open_trial_queue(search: SearchPlan, database: Database) -> TrialQueue:
-    """A new queue of a search that is stored in `database`."""
+    """A new queue of a search that is stored in `database`.
+
+    Raises:
+        StorageError: what is stored there is damaged.
+    """
     axes = (search.seed, search.name)
     sampler = PerTrialSampler(search.sampler, search.space, axes)
     pruner = pruner_for(search.pruner, search.epochs)

@@ -53,7 +53,12 @@ class PartSizes:
 
 
 def gpu_tests(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
-    """The tests that need a CUDA device; without one they are all skipped."""
+    """The tests that need a CUDA device; without one they are all skipped.
+
+    Raises:
+        FileNotFoundError: the tests are not beside the package.
+        RuntimeError: a test failed.
+    """
     marked = [
         str(path)
         for path in sorted((ROOT / "tests").rglob("test_*.py"))

@@ -1,9 +1,8 @@
-"""What methods cost beside each other, measured: time of a step and of its parts, memory, parameters,
-compute, and inference.
+"""What methods cost beside each other, measured.
 
-Methods take turns in one process on one device, each doing exactly the step that training does; what is
-compared are ratios within a block of turns. The results go to `overhead.json` of the run, as the report reads
-it.
+Time of a step and of its parts, memory, parameters, compute, and inference. Methods take turns in one
+process on one device, each doing exactly the step that training does; what is compared are ratios within
+a block of turns. The results go to `overhead.json` of the run, as the report reads it.
 """
 
 from __future__ import annotations
@@ -258,8 +257,10 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class _PairMeasurements:
-    """What was measured of two methods in turns: per method and quantity, times by block (seconds) or one
-    exact number."""
+    """What was measured of two methods in turns.
+
+    Per method and quantity: times by block (seconds), or one exact number.
+    """
 
     times: dict[str, dict[str, Sequence[float]]]
     counts: dict[str, dict[str, float]]

@@ -71,7 +71,7 @@ class ReferencePairs(Dataset[Sample]):
 
 
 def plain_loader(pairs: ReferencePairs, batches: Sequence[Indices], workers: int) -> DataLoader[Sample]:
-    """PyTorch's own loader over given batches, with so many processes (0: in this one)."""
+    """PyTorch's own loader over given batches [pairs], with so many processes (0: in this one)."""
     listed = [batch.tolist() for batch in batches]
     loader: DataLoader[Sample] = DataLoader(
         pairs, batch_sampler=listed, num_workers=workers, pin_memory=torch.cuda.is_available()

@@ -131,8 +131,8 @@ class CellRun:
     def status(self) -> Status:
         """How the cell stands; one that was cut off while running counts as queued and resumes.
 
-        So does a finished one whose scores or records are not the ones that were written: they are evaluated
-        again.
+        So does a finished one whose scores or records are not the ones that were written: they
+        are evaluated again.
         """
         status = self._written_status()
         if status.state == "running" and not files.is_locked(self.directory / "lock"):
@@ -223,8 +223,8 @@ class CellRun:
     def altered(self, only: str = "*", *, thorough: bool = False) -> dict[str, str]:
         """Files of a finished cell that are not as they were when it finished, each with what is wrong.
 
-        Unless `thorough`, one of the same size and time is taken for the same. `only` is a name, or a pattern
-        of names.
+        Unless `thorough`, one of the same size and time is taken for the same. `only` is a name, or a
+        pattern of names.
         """
         wanted = {name: kept for name, kept in self.checksums.items() if fnmatchcase(name, only)}
         return checksums.altered(self.directory, wanted, thorough=thorough)
@@ -319,7 +319,10 @@ class CellRun:
         return self.directory / f"model-{selection}.safetensors"
 
     def save_model(self, selection: str, state: Mapping[str, torch.Tensor], epoch: int) -> None:
-        """Keep a model's weights for a selection; a hard link when another selection has this epoch."""
+        """Keep a model's weights by name for a selection.
+
+        A hard link when another selection has this epoch.
+        """
         others = [self.model_path(other) for other in SELECTIONS if other != selection]
         weights.save(self.model_path(selection), state, epoch, others)
 
@@ -328,7 +331,11 @@ class CellRun:
         return weights.epoch_of(self.model_path(selection))
 
     def load_model(self, selection: str) -> dict[str, torch.Tensor]:
-        """The weights kept for a selection. Raises `StoreError` when they are missing or damaged."""
+        """The weights by name kept for a selection.
+
+        Raises:
+            StoreError: they are missing or damaged.
+        """
         return weights.load(self.model_path(selection))
 
     def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> None:

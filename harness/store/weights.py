@@ -21,7 +21,7 @@ def save(
     epoch: int,
     others: Iterable[Path] = (),
 ) -> None:
-    """Keep a model's weights after `epoch`; a hard link when one of `others` is this model."""
+    """Keep a model's weights by name after `epoch`; a hard link when one of `others` is this model."""
     from safetensors.torch import save as packed
 
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
@@ -65,7 +65,11 @@ def _label(path: Path) -> dict[str, str]:
 
 
 def load(path: Path) -> dict[str, torch.Tensor]:
-    """A model's weights. Raises `StoreError` when they are missing or damaged."""
+    """A model's weights by name.
+
+    Raises:
+        StoreError: they are missing or damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

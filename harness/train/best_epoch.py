@@ -20,8 +20,10 @@ class BestEpoch:
     score: float = -math.inf
 
     def improves(self, score: float) -> bool:
-        """Whether `score` is better; a tie leaves the earlier epoch, and NaN (nothing to measure) never
-        wins."""
+        """Whether `score` is better.
+
+        A tie leaves the earlier epoch, and NaN (nothing to measure) never wins.
+        """
         return score > self.score
 
 
@@ -43,7 +45,10 @@ class TrainingProgress:
     """What the method's hook gave every training pair for the epoch that runs; None before the hook ran."""
 
     def consider(self, scores: Mapping[str, float], epoch: int, weights: Mapping[str, Tensor]) -> None:
-        """Update the best epochs by an evaluation after `epoch`; `scores` by selection (`val`, `test`)."""
+        """Update the best epochs by an evaluation after `epoch`.
+
+        `scores` by selection (`val`, `test`); `weights` by name, as the model has them after that epoch.
+        """
         for selection, score in scores.items():
             if self.best[selection].improves(score):
                 self.best[selection] = BestEpoch(epoch, score)
@@ -54,5 +59,5 @@ class TrainingProgress:
 
 
 def copy_to_cpu(weights: Mapping[str, Tensor]) -> Weights:
-    """A copy that training does not change."""
+    """A copy of the weights by name that training does not change."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}

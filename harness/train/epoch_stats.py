@@ -45,8 +45,10 @@ class EpochStats:
         self._first_bad = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, losses: Mapping[str, Tensor], pairs: int) -> None:
-        """Add one step's losses (scalars by name) over `pairs` pairs; every step of an epoch has the same
-        names."""
+        """Add one step's losses (scalars by name) over `pairs` pairs.
+
+        Every step of an epoch has the same names.
+        """
         if not self.names:
             self.names = list(losses)
             self._sums = self._sums.new_zeros(len(losses))
@@ -58,8 +60,10 @@ class EpochStats:
         self._first_bad.masked_fill_(newly_bad, self.steps)
 
     def means(self, *, over_processes: bool = False) -> dict[str, float]:
-        """Mean of every loss over the steps so far, and over the processes when all of them call this
-        together."""
+        """Mean of every loss over the steps so far.
+
+        `over_processes`: over the processes, too; all of them have to call this together.
+        """
         sums = self._sums / max(self.steps, 1)
         if over_processes and torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
@@ -79,13 +83,14 @@ class EpochStats:
 
     @property
     def pairs_per_second(self) -> float:
-        """Throughput of the epoch so far, without evaluation; right when nothing is left in the device's
-        queue."""
+        """Throughput of the epoch so far, without evaluation.
+
+        Right when nothing is left in the device's queue.
+        """
         return self.pairs / self.seconds
 
     def costs(self) -> dict[str, float]:
-        """The history's view of the time: pairs per second, seconds of training, and those spent waiting for
-        data."""
+        """What the history keeps of the time: pairs per second, seconds of training and of waiting."""
         seconds = self.seconds
         return {
             "pairs_per_second": self.pairs / seconds,

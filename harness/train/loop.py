@@ -62,8 +62,9 @@ def train(
     fabric: Fabric | None = None,
     options: TrainingOptions | None = None,
 ) -> dict[str, int]:
-    """Train `method` by the recipe, from the run's checkpoint on; returns the epoch that each selection
-    chose.
+    """Train `method` by the recipe; returns the epoch that each selection chose.
+
+    Begins at the run's checkpoint, where there is one.
 
     Leaves one history line per epoch and the models `val` and `test` (best epoch by `options.metric` on that
     split, the earliest on ties) and `last`. The test split is scored for disclosure only. A method that does
@@ -157,8 +158,10 @@ class Trainer:
         return progress
 
     def _compile(self) -> bool:
-        """Compile the step where it pays, tried on a batch of full size; where that fails, warn and train
-        without."""
+        """Compile the step where it pays, tried on a batch of full size.
+
+        Where that fails, warn and train without.
+        """
         if not self._worth_compiling():
             return False
         # Never the batch at which a run resumes: an epoch's last one may be smaller, and another graph.
@@ -265,8 +268,10 @@ class Trainer:
         self.step_inputs.pair_values = on_device
 
     def remaining_batches(self, epoch: int) -> Iterator[tuple[int, Indices]]:
-        """Steps of the epoch that are still to do, each with the caption indices [pairs] of its global
-        batch."""
+        """Steps of the epoch that are still to do, each with the caption indices of its global batch.
+
+        Indices [pairs] into the training captions.
+        """
         batches = self.data.batches.epoch(epoch)
         self.steps = len(batches)
         remaining = list(enumerate(batches))[self.progress.step :]
@@ -275,8 +280,10 @@ class Trainer:
         yield from remaining
 
     def end_step(self, losses: Mapping[str, Tensor], pairs: int, epoch: int, step: int) -> None:
-        """Count the step; now and then report progress, look for NaN, and write a checkpoint in a long
-        epoch."""
+        """Count a step, whose `losses` are scalars by name.
+
+        Now and then reports progress, looks for NaN, and writes a checkpoint in a long epoch.
+        """
         self.epoch_stats.add(losses, pairs)
         self.progress.step = step + 1
         now = time.monotonic()

@@ -64,8 +64,10 @@ def make_optimiser(method: Method, settings: TrainSettings) -> torch.optim.Adam:
 
 
 def optimiser_groups(method: Method, settings: TrainSettings) -> list[dict[str, Any]]:
-    """The method's parameter groups, with the recipe's absolute rates of named groups (`group_lr`) and its
-    choice of what decays (`decay_of`)."""
+    """The method's parameter groups, as the recipe changes them.
+
+    Its absolute rates of named groups (`group_lr`) and its choice of what decays (`decay_of`).
+    """
     names = {parameter: name for name, parameter in method.named_parameters()}
     groups: dict[tuple[str, float, float], dict[str, Any]] = {}
     for group in method.parameter_groups(

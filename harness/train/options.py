@@ -33,8 +33,7 @@ class TrainingObserver(Protocol):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A dataset, ready on the device: pairs and their batches, and the splits to validate on and to
-    disclose."""
+    """A dataset on the device: pairs, their batches, and the splits to validate on and to disclose."""
 
     train: DeviceData
     batches: IdentityBatches
@@ -46,8 +45,10 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a run goes about its work; but for `metric` and `tie_order`, nothing here is part of what is
-    measured."""
+    """How a run goes about its work.
+
+    But for `metric` and `tie_order`, nothing here is part of what is measured.
+    """
 
     metric: str = "R1"
     """The text-to-image metric that chooses the best epochs."""

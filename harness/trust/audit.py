@@ -60,8 +60,10 @@ def _misnamed(run: CellRun) -> Iterator[str]:
 
 
 def edited_table(store: RunStore) -> Iterator[str]:
-    """Rows of `results.csv` that the cells do not have, or lacks; a table that is only out of date is not
-    edited."""
+    """Rows that `results.csv` has and the cells have not, or the other way round.
+
+    A table that is only out of date is not edited.
+    """
     path = store.directory / "results.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:

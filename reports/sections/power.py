@@ -138,11 +138,11 @@ def _epoch_choice(group: ComparisonGroup, method: str, link: str) -> TableCell:
 
 
 def epoch_spread(history: Sequence[Mapping[str, object]]) -> float | None:
-    """Standard deviation of test R1 over the epochs whose validation R1 is within a standard error of the
-    best.
+    """Standard deviation of test R1 over the epochs that tie on validation.
 
-    The standard error is the binomial one of the validation queries; without their number, one point is
-    taken. None when fewer than two epochs qualify.
+    Those are the epochs whose validation R1 is within a standard error of the best. The standard error is
+    the binomial one of the validation queries; without their number, one point is taken. None when fewer
+    than two epochs qualify.
     """
     pairs = [(_score(line, "val"), _score(line, "test"), line.get("val")) for line in history]
     both = [(val, test, of) for val, test, of in pairs if val is not None and test is not None]

@@ -1,7 +1,7 @@
 """What methods retrieved: sheets of queries with their first ten images, alone and side by side.
 
-Reads what `harness.store.pictures` keeps of the data that a cell was evaluated on; pictures of other data are
-never shown.
+Reads what `harness.store.pictures` keeps of the data that a cell was evaluated on; pictures of other data
+are never shown.
 """
 
 from __future__ import annotations

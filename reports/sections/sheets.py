@@ -1,7 +1,7 @@
 """Pictures: what was retrieved, what TIR restored, what pruning left of captions.
 
-Reads what `harness.store.pictures` keeps, of the data that a cell was evaluated on; a run without any has no
-such chapter.
+Reads what `harness.store.pictures` keeps, of the data that a cell was evaluated on; a run without any has
+no such chapter.
 """
 
 from __future__ import annotations

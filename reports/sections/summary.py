@@ -110,8 +110,9 @@ def ambiguities(context: ReportContext) -> list[str]:
 
 
 def unlike_recipes(context: ReportContext) -> list[str]:
-    """A line for every setting of the recipe in which trained methods differ: such a comparison is of more
-    than the methods (a part of a study was run again with `--set`).
+    """A line for every setting of the recipe in which trained methods differ.
+
+    Such a comparison is of more than the methods (a part of a study was run again with `--set`).
     """
     by_table: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for cell in context.stored_runs.cells:

@@ -69,7 +69,7 @@ def aim(domain: Domain, vertices: Array, random: Random) -> Camera:
 
 
 def blur(image: Array, across: float, down: float) -> Array:
-    """Gaussian blur of the first two axes by standard deviations in pixels."""
+    """Gaussian blur of an image `[HEIGHT, WIDTH, …]`; `across` and `down` are deviations in pixels."""
     if max(across, down) < 0.2:
         return image
     sigma = (down, across) + (0,) * (image.ndim - 2)

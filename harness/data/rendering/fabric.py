@@ -80,9 +80,10 @@ def shade_of(name: str, random: Random, spread: float = 9) -> RGB:
 
 
 def pattern_mask(pattern: str, height: Array, angle: Array, random: Random, scale: float = 1.0) -> Array:
-    """How much of the second colour a pattern puts where: 0..1, of `height` (dm) and `angle` (0..1).
+    """How much of the second colour a pattern puts where, 0..1 `[ROWS, COLUMNS]`.
 
-    Garments only: `two-tone` and `print` sit at the chest; `scale` shrinks the pattern on small things.
+    `height` (dm) and `angle` (0..1) of every texel `[ROWS, COLUMNS]`. Garments only:
+    `two-tone` and `print` sit at the chest; `scale` shrinks the pattern on small things.
     """
     period, phase = random.uniform(0.6, 1.25) * scale, random.random()
     if pattern == "stripes":

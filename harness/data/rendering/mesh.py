@@ -54,7 +54,7 @@ class Mesh:
     own: int
 
     def drawn(self, holding: str) -> Array:
-        """The triangles of a view; `holding` is a key of `held` or ""."""
+        """The triangles `[triangles, 3]` of a view; `holding` is a key of `held` or ""."""
         return np.concatenate([self.triangles, self.held[holding]]) if holding else self.triangles
 
 
@@ -74,7 +74,7 @@ class Builder:
         return len(self.strips) - 1
 
     def add(self, piece: Piece, vertices: Array, triangles: Array, strip: int, surface: int) -> None:
-        """Add some triangles of a piece, whose vertices have been moved to `vertices`."""
+        """Add `triangles` `[n, 3]` of a piece whose vertices were moved to `vertices` `[vertices, 3]`."""
         if len(triangles):
             chosen = np.zeros(len(vertices), bool)
             chosen[triangles] = True
@@ -94,7 +94,7 @@ class Builder:
             )
 
     def attach(self, piece: Piece, to: Array, vertices: Array, triangles: Array, strip: int) -> None:
-        """Add a mesh whose vertices move as the piece's vertices `to` do."""
+        """Add `vertices` `[n, 3]`, each moving as the piece's vertex of that place in `to` `[n]` does."""
         part = (vertices, piece.bones[to], piece.bone_weights[to], piece.uv[to], triangles)
         self.parts.append(Part(*part, strip, SATIN, ""))
 
@@ -128,7 +128,10 @@ class Builder:
         own_scale: bool = False,
         held: str = "",
     ) -> None:
-        """Add a mesh that one bone moves; with `own_scale` it fills its strip from bottom to top."""
+        """Add a mesh that one bone moves: `vertices` `[n, 3]` and `triangles` `[m, 3]`.
+
+        With `own_scale` it fills its strip from bottom to top.
+        """
         bones = np.zeros((len(vertices), 5), np.int32)
         bones[:, 0] = self.base.bone_index[bone] if isinstance(bone, str) else bone
         weights = np.zeros((len(vertices), 5))
@@ -205,7 +208,10 @@ def grid(rows: int, columns: int) -> Array:
 def rounded_box(
     centre: Array, half: Array | tuple[float, float, float], edge: float = 0.35, n: int = 10
 ) -> tuple[Array, Array]:
-    """A superellipsoid: vertices and triangles; `edge` 1 is an ellipsoid, towards 0 a box."""
+    """A superellipsoid: vertices `[2 n², 3]` and triangles `[m, 3]`.
+
+    `edge` 1 is an ellipsoid, towards 0 a box; `half` has the half axes `[3]`.
+    """
     up, round_ = np.meshgrid(np.linspace(-np.pi / 2, np.pi / 2, n), np.linspace(-np.pi, np.pi, 2 * n))
 
     def bulge(x: Array) -> Array:

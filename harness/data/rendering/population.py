@@ -35,6 +35,9 @@ def population(domain: str, seed: int, sizes: Sizes, plant: str = "") -> list[Pe
     The hold-outs of `wardrobe.py` apply to the train people of every domain except `generic`, which
     pre-training uses before any of them. `plant` (a name of `planted.PLANTS`) makes a population in which
     people differ in the stated attribute only.
+
+    Raises:
+        ValueError: there is no such domain.
     """
     if domain not in WARDROBES:
         raise ValueError(f"unknown domain {domain}: one of {', '.join(WARDROBES)}")

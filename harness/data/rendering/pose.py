@@ -125,8 +125,8 @@ class Skeleton:
     def matrices(self, gait: Gait, held: int = 0, drags: bool = False) -> Array:
         """Bone matrices `[bones + 2, 3, 4]` in decimetres; the last two carry what hangs from a hand.
 
-        `held` is the side (+1 left, -1 right, 0 none) of a hand that carries a bag, `drags` whether it pulls
-        a suitcase.
+        `held` is the side (+1 left, -1 right, 0 none) of a hand that carries a bag, `drags` whether it
+        pulls a suitcase.
         """
         world = {
             "spine03": turn(2, 0, 0.12 * gait.stride * math.sin(gait.phase)) @ turn(1, 2, gait.lean),

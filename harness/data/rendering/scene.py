@@ -31,7 +31,7 @@ NOISE = [_octaves(_generator) for _ in range(4)]
 
 
 def noise(x: Array, y: Array, scale: float, layer: int = 0) -> Array:
-    """Smooth noise of unit variance at `x` and `y`, `scale` cells to a unit."""
+    """Smooth noise of unit variance `[…]` at `x` and `y` `[…]`, `scale` cells to a unit."""
     column, row = (x * scale).astype(np.int32) & 511, (y * scale).astype(np.int32) & 511
     return np.asarray(NOISE[layer][column, row])
 
