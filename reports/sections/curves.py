@@ -55,8 +55,7 @@ def _figure(context: ReportContext, evaluation: Evaluation) -> Figure | None:
         rows, columns, (0.6 + 2.1 * columns, 0.7 + 1.6 * rows), sharex=True, sharey=True
     ) as (drawing, grid):
         for axes, (name, runs) in zip(grid.flat, shown.items(), strict=False):
-            for cell in runs:
-                _draw(axes, cell, evaluation)
+            _draw(axes, runs, evaluation)
             axes.set_title(visible(name))
             axes.grid(axis="y")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -89,14 +88,24 @@ def _colour(seed: int) -> str:
     return PALETTE[seed % (len(PALETTE) - 1)]
 
 
-def _draw(axes: Any, cell: CellView, evaluation: Evaluation) -> None:
-    points = curve(cell.history)
-    colour = _colour(cell.seed)
-    axes.plot([epoch for epoch, _ in points], [score for _, score in points], color=colour, lw=1.1, alpha=0.9)
-    row = cell.row(evaluation, "val")
-    chosen = [(epoch, score) for epoch, score in points if row is not None and epoch == row.get("epoch")]
-    for epoch, score in chosen:
-        axes.plot([epoch], [score], "o", ms=5, color=colour, markeredgecolor=INK, markeredgewidth=0.6)
+def _draw(axes: Any, runs: Sequence[CellView], evaluation: Evaluation) -> None:
+    """The lines of all runs as one collection and their dots as another: one artist a run takes longer."""
+    from matplotlib.collections import LineCollection
+
+    curves = [curve(cell.history) for cell in runs]
+    colours = [_colour(cell.seed) for cell in runs]
+    axes.add_collection(LineCollection(curves, colors=colours, linewidths=1.1, alpha=0.9, zorder=2))
+    chosen = [
+        (epoch, score, colour)
+        for cell, points, colour in zip(runs, curves, colours, strict=True)
+        if (row := cell.row(evaluation, "val")) is not None
+        for epoch, score in points
+        if epoch == row.get("epoch")
+    ]
+    if chosen:
+        epochs, scores, of_seed = zip(*chosen, strict=True)
+        axes.scatter(epochs, scores, s=25, c=of_seed, edgecolors=INK, linewidths=0.6, zorder=2.1)
+    axes.autoscale_view()
 
 
 def curve(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
