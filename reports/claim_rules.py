@@ -23,10 +23,10 @@ Without a size (a direction):
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from reports.estimates import ALPHA, Estimate
 from reports.formatting import number
@@ -122,41 +122,46 @@ def _judge_direction(estimate: Estimate, margin: float, p: float, alpha: float) 
     return "underpowered", f"neither better nor no better can be shown; {unread}"
 
 
-def chance_of_reproducing(
-    parts: Components,
-    seeds: int,
-    people: int,
-    size: float | None,
-    margin: float,
-    tests: int = 1,
-    alpha: float = ALPHA,
-) -> float:
-    """Chance that a claim that is true comes out as reproduced on this benchmark, by the noncentral t.
+@dataclass(frozen=True)
+class ClaimTest:
+    """How one claim of a ledger is tested: what it says, and what it is corrected for.
 
-    A claim without a size is taken to be true by one margin. `tests` claims of direction are corrected for
-    as Holm's rule does at its strictest step.
+    `directions` claims of the ledger are tested for a difference above zero, `sized` ones for their size.
     """
-    se, df = parts.standard_error(seeds, people, "benchmark")
-    truth = margin if size is None else size
-    if not se > 0:
-        return 1.0
-    critical = float(stats.t.isf(alpha / (2 * tests) if needs_direction(size, margin) else alpha, df))
-    lead = truth if needs_direction(size, margin) else margin
-    return float(stats.nct.sf(critical, df, lead / se))
+
+    size: float | None
+    margin: float
+    directions: int = 1
+    sized: int = 1
+    alpha: float = ALPHA
 
 
-def seeds_needed(
-    parts: Components,
-    people: int,
-    size: float | None,
-    margin: float,
-    tests: int = 1,
-    alpha: float = ALPHA,
-) -> int | None:
+def chance_of_reproducing(parts: Components, seeds: int, people: int, claim: ClaimTest) -> float:
+    """Chance that a claim that is true comes out as reproduced on this benchmark.
+
+    A claim without a size is taken to be true by one margin. Directions are corrected for as Holm's rule does
+    at its strictest step, so the chance is at least this. It is that of `judge_claim` over draws of the
+    interval that is kept (`reports.power_draws`).
+    """
+    size, margin, alpha = claim.size, claim.margin, claim.alpha
+    kept = parts.kept_intervals(seeds, people, "benchmark")
+    if kept is None:
+        return float(seeds > 1)
+    low, high = np.full(len(kept.se), -np.inf), np.full(len(kept.se), np.inf)
+    if needs_direction(size, margin):
+        low = kept.half(alpha / (2 * claim.directions))
+    if size is not None:
+        of_a_pair = float(np.sqrt(1 + seeds)) * kept.half(alpha / (2 * claim.sized))
+        low = np.maximum(low, np.maximum(size - margin + kept.half(alpha), size - of_a_pair))
+        high = size + np.minimum(margin, of_a_pair)
+    return kept.chance_between(low, high, margin if size is None else size)
+
+
+def seeds_needed(parts: Components, people: int, claim: ClaimTest) -> int | None:
     """The fewest seeds that reproduce a true claim four times out of five; None where none do."""
 
     def enough(seeds: int) -> bool:
-        return chance_of_reproducing(parts, seeds, people, size, margin, tests, alpha) >= POWER
+        return chance_of_reproducing(parts, seeds, people, claim) >= POWER
 
     if not enough(MOST_SEEDS):
         return None
@@ -166,4 +171,7 @@ def seeds_needed(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
+    # Two methods with four seeds have fewer degrees of freedom than with three.
+    while not enough(high + 1):
+        high += 1
     return high

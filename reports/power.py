@@ -3,15 +3,15 @@
 Before a study runs from stated assumptions, afterwards from what it measured.
 
 The detectable difference is the true difference in R1 that a comparison of two methods would call significant
-in 80 % of studies, by the noncentral t-distribution with the standard error and the degrees of freedom that
-`reports.statistics` would have; with four or more methods by draws, because the widest of several intervals
-is kept (`reports.power_draws`). Corrected for m comparisons, α is divided by m (Bonferroni), the strictest
-step of Holm's rule.
+in 80 % of studies, with the standard errors and degrees of freedom that `reports.statistics` would have: by
+draws, because the widest of several intervals is kept (`reports.power_draws`); by the noncentral
+t-distribution where runs do not vary. Corrected for m comparisons, α is divided by m (Bonferroni), the
+strictest step of Holm's rule.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -20,13 +20,11 @@ from scipy import optimize, stats
 from reports.comparison import ComparisonGroup
 from reports.estimates import SeedVariance
 from reports.formatting import number, plural
-from reports.power_draws import detectable_by_draws
+from reports.power_draws import KeptIntervals, detectable_by_draws, kept_intervals
 from reports.statistics import ALPHA, Scope
 from reports.variance_components import FEW_DF
 
 POWER = 0.8
-LEAST_FOR_BOUND = 4
-"""With fewer methods the pooled variance alone makes the interval."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,22 @@ class Components:
         variance, both = part.with_people((self.person + self.run / seeds) / people, max(people - 1, 1))
         return float(np.sqrt(variance)), both
 
+    def kept_intervals(self, seeds: int, people: int, scope: Scope = "people") -> KeptIntervals | None:
+        """Draws of the interval of the difference, the widest of several; None where runs do not vary."""
+        runs, noise = (self.seed + self.run / people) / seeds, self.run / people / seeds
+        if not runs > 0 or seeds < 2:
+            return None
+        if scope == "benchmark":
+            return kept_intervals(self.methods, seeds, runs=runs)
+        return kept_intervals(
+            self.methods,
+            seeds,
+            runs=runs,
+            people=(self.person + self.run / seeds) / people,
+            noise=noise,
+            people_df=max(people - 1, 1),
+        )
+
     def detectable(self, seeds: int, people: int, alpha: float = ALPHA, scope: Scope = "people") -> float:
         """Detectable difference with so many seeds and people: what the widest interval kept still finds."""
         return _detectable(self, seeds, people, alpha, scope)
@@ -99,19 +113,10 @@ class Components:
 
 @cache
 def _detectable(parts: Components, seeds: int, people: int, alpha: float, scope: Scope) -> float:
-    runs, noise = (parts.seed + parts.run / people) / seeds, parts.run / people / seeds
-    if parts.methods < LEAST_FOR_BOUND or (parts.methods - 1) * (seeds - 1) < FEW_DF or not runs > 0:
+    kept = parts.kept_intervals(seeds, people, scope)
+    if kept is None:
         return detectable_difference(*parts.standard_error(seeds, people, scope), alpha)
-    return detectable_by_draws(
-        (parts.person + parts.run / seeds) / people if scope == "people" else 0.0,
-        runs,
-        noise,
-        methods=parts.methods,
-        seeds=seeds,
-        people_df=max(people - 1, 1),
-        alpha=alpha,
-        power=POWER,
-    )
+    return detectable_by_draws(kept, alpha, POWER)
 
 
 def detectable_difference(se: float, df: float, alpha: float = ALPHA, power: float = POWER) -> float:
@@ -153,15 +158,22 @@ def plan(
 
 
 def detectable(
-    group: ComparisonGroup, seeds: int | None = None, people: int | None = None, comparisons: int = 1
+    group: ComparisonGroup,
+    seeds: int | None = None,
+    people: int | None = None,
+    comparisons: int = 1,
+    methods: int | None = None,
 ) -> float | None:
     """Detectable difference to the reference from measured variances: the median over its comparisons.
 
-    `seeds` and `people` ask for another design than the study's own, `comparisons` for a correction. None
-    when no two methods have two seeds.
+    `seeds`, `people` and trained `methods` ask for another design than the study's own, `comparisons` for a
+    correction. None when no two methods have two seeds.
     """
     alpha = group.options.verdict_level / comparisons
-    asked = [(parts, seeds or own, people or group.people) for own, parts in measured(group)]
+    asked = [
+        (replace(parts, methods=methods or parts.methods), seeds or own, people or group.people)
+        for own, parts in measured(group)
+    ]
     # The size rises with the standard error, so only the middle ones need be computed.
     ordered = sorted(asked, key=lambda design: design[0].standard_error(design[1], design[2])[0])
     middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]

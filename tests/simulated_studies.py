@@ -158,10 +158,10 @@ def components(regime: Regime, methods: int = 6) -> Components:
     )
 
 
-def power_at_the_detectable_difference(regime: Regime, seeds: int, studies: int) -> float:
+def power_at_the_detectable_difference(regime: Regime, seeds: int, studies: int, methods: int = 6) -> float:
     """How often a difference as large as the detectable one is found, in percent."""
-    size = components(regime).detectable(seeds, regime.people)
-    gains = np.array([0.0, size, 0.0, 0.0, 0.0, 0.0])
+    gains = np.zeros(methods)
+    gains[1] = components(regime, methods).detectable(seeds, regime.people)
     found = sum(items[0].p < 0.05 for items in judged(regime, gains, seeds, studies))
     return 100 * found / studies
 

@@ -274,7 +274,7 @@ def detectable_differences(study: Study, known: Mapping[str, KnownVariances]) ->
         alone, together = (
             plan(one.design, count, alpha=level)
             if one.group is None
-            else detectable(one.group, one.design.seeds, one.design.people, count)
+            else detectable(one.group, one.design.seeds, one.design.people, count, one.design.methods)
             for count in (1, comparisons)
         )
         found[name] = Detectable(alone, together, comparisons, one.variances)

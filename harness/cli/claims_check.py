@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from harness.study.study import Study
 
 if TYPE_CHECKING:
     from reports.claim_files import Claim
+    from reports.claim_rules import ClaimTest
     from reports.comparison import ComparisonGroup
     from reports.power import Components, Design
 
@@ -61,12 +62,18 @@ def claim_outlooks(study: Study, known: Mapping[str, KnownVariances]) -> list[Cl
     if study.claims is None:
         return []
     from reports.claim_files import load_claims
-    from reports.claim_rules import needs_direction
+    from reports.claim_rules import ClaimTest, needs_direction
+    from reports.looks import planned_level
 
     claims = load_claims(study.claims)
     tested = [claim for claim in claims if not _untested(study, claim)]
-    directions = sum(needs_direction(claim.size, claim.margin) for claim in tested)
-    return [_outlook(study, claim, known, max(1, directions)) for claim in claims]
+    directions = max(1, sum(needs_direction(claim.size, claim.margin) for claim in tested))
+    sized = max(1, sum(claim.size is not None for claim in tested))
+    level = planned_level(len(study.looks))
+    return [
+        _outlook(study, claim, known, ClaimTest(claim.size, claim.margin, directions, sized, level))
+        for claim in claims
+    ]
 
 
 def _untested(study: Study, claim: Claim) -> str:
@@ -84,7 +91,7 @@ def _untested(study: Study, claim: Claim) -> str:
 
 
 def _outlook(
-    study: Study, claim: Claim, known: Mapping[str, KnownVariances], directions: int
+    study: Study, claim: Claim, known: Mapping[str, KnownVariances], test: ClaimTest
 ) -> ClaimOutlook:
     from reports.claim_rules import seeds_needed
 
@@ -95,9 +102,7 @@ def _outlook(
     if variances is None:
         return ClaimOutlook(claim.id, seeds, None, f"{claim.dataset} has no test captions")
     people = variances.design.people
-    needed = [
-        seeds_needed(parts, people, claim.size, claim.margin, directions) for parts in _components(variances)
-    ]
+    needed = [seeds_needed(parts, people, test) for parts in _components(variances)]
     counts = [count for count in needed if count is not None]
     if len(counts) <= len(needed) / 2:
         return ClaimOutlook(claim.id, seeds, None, "no number of seeds decides it")
@@ -105,11 +110,12 @@ def _outlook(
 
 
 def _components(known: KnownVariances) -> list[Components]:
+    """The variances of every comparison that measured some, in a block of the study's own methods."""
     from reports.power import assumed, measured
 
     if known.group is None:
         return [assumed(known.design)]
-    return [parts for _, parts in measured(known.group)]
+    return [replace(parts, methods=known.design.methods) for _, parts in measured(known.group)]
 
 
 def outlook_lines(claims: Sequence[ClaimOutlook]) -> Iterator[str]:
@@ -120,8 +126,8 @@ def outlook_lines(claims: Sequence[ClaimOutlook]) -> Iterator[str]:
     count = sum(claim.decidable for claim in claims)
     yield (
         f"claims: {count} of {len(claims)} can be decided on this benchmark with {seeds} "
-        f"seed{'' if seeds == 1 else 's'} (a true one is reproduced four times out of five; one without a "
-        "size is taken to be true by its margin)"
+        f"seed{'' if seeds == 1 else 's'} (a true one is reproduced at least four times out of five, "
+        "by the variances of R1 where it is trained; one without a size is taken to be true by its margin)"
     )
     for claim in claims:
         if claim.note:

@@ -42,7 +42,7 @@ def test_before_anything_ran_the_detectable_difference_says_which_variances_are_
     tmp_path: Path,
 ) -> None:
     found = seen(write_study(tmp_path, seeds=3), tmp_path / "out")
-    assert found["points"] == pytest.approx(plan(Design(12, 3, 3)))
+    assert found["points"] == pytest.approx(plan(Design(12, 3, 3, methods=3)))
     assert found["comparisons"] == 6
     assert found["corrected"] > found["points"]
     assert found["variances"].startswith("assumed: seeds differ by 0.85 points of R1")
@@ -76,8 +76,8 @@ def test_finished_cells_in_the_output_folder_replace_the_assumptions(
     ran(monkeypatch, out)
     found = seen(write_study(tmp_path, seeds=5), out)
     (group,) = comparison_groups(read([out]), ComparisonOptions(resamples=1))
-    assert found["points"] == pytest.approx(detectable(group, seeds=5, people=3))
-    assert found["points"] != pytest.approx(plan(Design(12, 3, 5)))
+    assert found["points"] == pytest.approx(detectable(group, seeds=5, people=3, methods=3))
+    assert found["points"] != pytest.approx(plan(Design(12, 3, 5, methods=3)))
     assert found["variances"] == f"measured on 6 finished runs in {out}"
 
 

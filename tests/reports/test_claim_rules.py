@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 from simulated_studies import Regime, study
 
-from reports.claim_rules import chance_of_reproducing, judge_claim, seeds_needed
+from reports.claim_rules import ClaimTest, chance_of_reproducing, judge_claim, seeds_needed
 from reports.estimates import Estimate
 from reports.power import Components
-from reports.score_block import score_block
+from reports.score_block import ScoreBlock, score_block
 from reports.single_runs import single_runs
 
 SIZE, SEEDS, STUDIES = 1.62, 10, 400
@@ -101,15 +101,64 @@ def test_the_corrected_p_decides_a_direction_and_a_size_within_the_margin() -> N
         assert judge_claim(one, size, 1.0, p=0.08)[0] == "underpowered"
 
 
+def judged_from_means(methods: int, seeds: int, test: ClaimTest, studies: int = 2000) -> tuple[float, float]:
+    """How often a true claim comes out as reproduced, and a claim's pooled t-test alone would find it.
+
+    Runs of m0 and m1 differ by the claim and by seeds with a standard deviation of 0.85.
+    """
+    rng, truth = np.random.default_rng(6), test.margin if test.size is None else test.size
+    names, nobody = tuple(f"m{number}" for number in range(methods)), np.zeros((methods, seeds, 2))
+    reproduced = pooled = 0
+    for _ in range(studies):
+        means = 50 + rng.normal(0, 0.85, (methods, seeds))
+        means[1] += truth
+        block = ScoreBlock(names, (), np.ones(2), means, nobody, np.zeros(0), np.zeros((0, 2)))
+        here = block.contrast({"m1": 1.0, "m0": -1.0}, scope="benchmark")
+        runs = single_runs(here, here, test.alpha / test.sized)
+        p = min(1.0, here.p * test.directions)
+        judgement = judge_claim(here, test.size, test.margin, p=p, runs=runs, alpha=test.alpha)[0]
+        reproduced += judgement in ("reproduced", "real but smaller than the margin")
+        part = block.variances.pooled(np.array([-1.0, 1.0, *[0.0] * (methods - 2)]), seeds)
+        assert part is not None
+        alone = Estimate.of(here.value, part.variance, part.df, seeds)
+        pooled += alone.value > 0 and alone.p * test.directions < test.alpha
+    return reproduced / studies, pooled / studies
+
+
+@pytest.mark.parametrize("methods", [2, 3, 6])
+@pytest.mark.parametrize("test", [ClaimTest(SIZE, 1.0), ClaimTest(None, 1.0, 3), ClaimTest(0.9, 1.0, 2, 4)])
+def test_the_seeds_that_check_asks_for_reproduce_a_true_claim_in_80_of_100_simulated_studies(
+    methods: int, test: ClaimTest
+) -> None:
+    parts = Components(person=0.0, run=0.0, seed=2 * 0.85**2, methods=methods)
+    needed = seeds_needed(parts, 100, test)
+    assert needed is not None
+    chances = [chance_of_reproducing(parts, seeds, 100, test) for seeds in (needed - 1, needed)]
+    assert chances[0] < 0.8 <= chances[1]
+    found, _ = judged_from_means(methods, needed, test)
+    assert found == pytest.approx(chances[1], abs=0.025)
+    assert found >= 0.78
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 10])
+def test_the_chance_that_check_computes_counts_that_the_widest_of_several_intervals_is_kept(
+    seeds: int,
+) -> None:
+    test = ClaimTest(None, 2.0, 2)
+    found, pooled = judged_from_means(6, seeds, test)
+    chance = chance_of_reproducing(Components(0.0, 0.0, 2 * 0.85**2, 6), seeds, 100, test)
+    assert chance == pytest.approx(found, abs=0.025)
+    assert found <= pooled
+
+
 @pytest.mark.parametrize(("size", "tests"), [(SIZE, 1), (0.9, 1), (None, 12)])
-def test_the_seeds_that_check_asks_for_reproduce_a_true_claim_four_times_out_of_five(
+def test_more_people_make_no_claim_about_this_benchmark_need_fewer_seeds_than_runs_do(
     size: float | None, tests: int
 ) -> None:
+    """Noise of single people averages out over them; what seeds differ by beyond it does not."""
     parts = Components(person=300.0, run=370.0, seed=2 * 0.85**2, methods=6)
-    needed = seeds_needed(parts, 1000, size, 1.0, tests)
-    assert needed is not None
-    chances = [chance_of_reproducing(parts, seeds, 1000, size, 1.0, tests) for seeds in (needed - 1, needed)]
-    assert chances[0] < 0.8 <= chances[1]
+    needed = [seeds_needed(parts, people, ClaimTest(size, 1.0, tests)) or 0 for people in (1000, 100_000)]
+    assert needed[0] >= needed[1] > 2
 
 
 def test_a_direction_among_twelve_claims_is_found_at_a_twelfth_of_the_level_and_needs_more_seeds() -> None:
@@ -118,13 +167,23 @@ def test_a_direction_among_twelve_claims_is_found_at_a_twelfth_of_the_level_and_
     for tests in (1, 12):
         bound, spread = stats.t.isf(0.025 / tests, df), np.random.default_rng(0)
         draws = (1.0 + se * spread.normal(size=100_000)) / (se * np.sqrt(spread.chisquare(df, 100_000) / df))
-        expected = (draws > bound).mean()
-        assert chance_of_reproducing(parts, 8, 1000, None, 1.0, tests) == pytest.approx(expected, abs=0.01)
-    alone, among = (seeds_needed(parts, 1000, None, 1.0, tests) or 0 for tests in (1, 12))
+        by_the_pooled_variance = (draws > bound).mean()
+        chance = chance_of_reproducing(parts, 8, 1000, ClaimTest(None, 1.0, tests))
+        assert by_the_pooled_variance - 0.08 < chance < by_the_pooled_variance
+    alone, among = (seeds_needed(parts, 1000, ClaimTest(None, 1.0, tests)) or 0 for tests in (1, 12))
     assert alone < among
 
 
-def test_the_chance_that_check_computes_is_that_of_simulated_studies() -> None:
-    parts = Components(0.0, BENCHMARK.people * 2 * 0.43**2, 2 * 0.85**2, 2)
-    expected = chance_of_reproducing(parts, SEEDS, BENCHMARK.people, SIZE, 1.0)
-    assert shares(SIZE, SIZE)["reproduced"] == pytest.approx(expected, abs=0.06)
+def test_with_planned_looks_a_claim_needs_more_seeds() -> None:
+    parts = Components(person=300.0, run=370.0, seed=2 * 0.85**2, methods=6)
+    once, at_each_look = (
+        seeds_needed(parts, 1000, ClaimTest(SIZE, 1.0, alpha=level)) or 0 for level in (0.05, 0.0221)
+    )
+    assert once < at_each_look
+
+
+@pytest.mark.parametrize("methods", [2, 6])
+def test_the_chance_that_check_computes_is_that_of_simulated_studies(methods: int) -> None:
+    parts = Components(0.0, BENCHMARK.people * 2 * 0.43**2, 2 * 0.85**2, methods)
+    expected = chance_of_reproducing(parts, SEEDS, BENCHMARK.people, ClaimTest(SIZE, 1.0))
+    assert shares(SIZE, SIZE, methods)["reproduced"] == pytest.approx(expected, abs=0.06)

@@ -10,6 +10,7 @@ from simulated_studies import (
     BENCHMARK,
     DEMO,
     NULL,
+    Regime,
     median_half_width_with_independent_seeds,
     power_at_the_detectable_difference,
     rates,
@@ -45,3 +46,12 @@ def test_with_two_correlated_seeds_intervals_are_at_most_0_8_of_those_of_indepen
 def test_the_detectable_difference_is_found_in_four_of_five_studies(seeds: int, common: float) -> None:
     regime = replace(BENCHMARK, common=common, people=100)
     assert power_at_the_detectable_difference(regime, seeds, 600) == pytest.approx(80, abs=4.5)
+
+
+@pytest.mark.parametrize("methods", [2, 3])
+@pytest.mark.parametrize("regime", [BENCHMARK, replace(BENCHMARK, person=0.0, run=1.2, seed=0.0)])
+def test_two_and_three_methods_too_find_the_detectable_difference_in_four_of_five_studies(
+    regime: Regime, methods: int
+) -> None:
+    found = power_at_the_detectable_difference(replace(regime, people=100), 3, 600, methods)
+    assert found == pytest.approx(80, abs=4.5)
