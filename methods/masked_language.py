@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from methods.base import Noise
 from methods.blocks import attend, cross_attention, transformer
+from methods.settings import Masking
 
-Masking = Literal["uniform", "by_tag"]
 AtLeastOne = Literal["likeliest", "first_word"]
 
 UNIFORM_RATE = 0.15  # IRRA

@@ -10,9 +10,8 @@ from pathlib import Path
 from safetensors.torch import save
 
 from methods.clip import Backbone
-from methods.tokenizer import BYTE_SYMBOLS, SPECIAL_TOKENS, clip_merges
+from methods.tokenizer import BYTE_SYMBOLS, CLIP_VOCABULARY, SPECIAL_TOKENS, clip_merges
 
-CLIP_VOCABULARY = 49408
 MERGES_FILE = "bpe_merges.txt.gz"
 NO_MERGE = "<mask> <mask>"
 """A merge that no word has: it gives the mask token its place before the start token."""

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+CLIP_VOCABULARY = 49408
 BYTE_SYMBOLS = 512  # every byte, inside a word and at its end
 SPECIAL_TOKENS = 3
 

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from harness.machine.errors import HarnessError
-from reports.comparison import METRICS
+from reports.comparison import JUDGED_METRICS
 from reports.statistics import MARGIN
 
 _KEYS = {
@@ -94,8 +94,8 @@ def _mistakes(entry: Any) -> Iterable[str]:
     size, metric = entry.get("size"), entry.get("metric", "R1")
     if size is not None and not _is_finite(size):
         yield f"size: must be a number of points or null, got {size!r}"
-    if metric not in METRICS:
-        yield f"metric: must be one of {', '.join(METRICS)}, got {metric!r}"
+    if metric not in JUDGED_METRICS:
+        yield f"metric: must be one of {', '.join(JUDGED_METRICS)}, got {metric!r}"
 
 
 def _is_name(value: Any) -> bool:

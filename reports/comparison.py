@@ -18,7 +18,7 @@ from reports.cell_views import CellView, Evaluation, QueryScores
 from reports.statistics import Comparison, Estimate, Finding, Floats, Integers, Scope, ScoreBlock
 from reports.stored_runs import StoredRuns
 
-METRICS = ("R1", "mAP")
+JUDGED_METRICS = ("R1", "mAP")
 """Metrics that are compared by statistics; the others are shown as means."""
 PRIMARY_METRIC = "R1"
 """The metric of the primary family: it holds the comparisons with the reference on all datasets at home."""
@@ -102,7 +102,7 @@ class ComparisonGroup:
     @cached_property
     def blocks(self) -> Mapping[str, ScoreBlock]:
         """By metric, the scores of all methods with one row for each seed that any of them ran with."""
-        return {metric: self._block(metric) for metric in METRICS}
+        return {metric: self._block(metric) for metric in JUDGED_METRICS}
 
     def _block(self, metric: str) -> ScoreBlock:
         still = frozenset(name for name, method in self.methods.items() if method.untrained)
@@ -170,7 +170,7 @@ class ComparisonGroup:
 
     def _judged(self, scope: Scope) -> dict[tuple[str, str], Comparison]:
         found = {}
-        for metric in METRICS:
+        for metric in JUDGED_METRICS:
             family = self.family(metric)
             owners = [one for one in family for _ in one.measured(metric, scope)]
             items = [item for one in family for item in one.measured(metric, scope)]
@@ -200,8 +200,8 @@ class ComparisonGroup:
     def other_pairs(self) -> Mapping[tuple[str, str, str], Comparison]:
         """The pairs without the reference, by (one, other, metric); a second family for each metric."""
         pairs = list(combinations([name for name in self.methods if name != self.reference], 2))
-        found = {metric: self._pairs(pairs, metric) for metric in METRICS}
-        return {(item.one, item.other, metric): item for metric in METRICS for item in found[metric]}
+        found = {metric: self._pairs(pairs, metric) for metric in JUDGED_METRICS}
+        return {(item.one, item.other, metric): item for metric in JUDGED_METRICS for item in found[metric]}
 
     def _pairs(self, pairs: Sequence[tuple[str, str]], metric: str) -> list[Comparison]:
         findings = self.find([{one: 1.0, other: -1.0} for one, other in pairs], metric)

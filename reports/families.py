@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from reports.comparison import METRICS, PRIMARY_METRIC, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, PRIMARY_METRIC, ComparisonGroup
 from reports.formatting import plural
 from reports.statistics import Comparison, Scope
 
@@ -38,7 +38,7 @@ def counted(groups: Sequence[ComparisonGroup], family: Family) -> FamilyCount:
 def _families(groups: Sequence[ComparisonGroup]) -> Iterator[tuple[Family, list[Comparison]]]:
     """Every family with its comparisons; those that span datasets come once."""
     for group in groups:
-        for metric in METRICS:
+        for metric in JUDGED_METRICS:
             members = group.family(metric)
             for scope in get_args(Scope) if members[0] is group else ():
                 judged = (pair for one in members for pair in one.judged(scope).items())

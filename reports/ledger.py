@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from harness.machine.errors import ExitCode
-from harness.store.run_files import CLAIMS as FILE
+from harness.store.run_files import CLAIMS
 from reports.claim_files import Claim, load_claims
 from reports.claim_rules import (
     UNDECIDED,
@@ -65,8 +65,8 @@ def rulings(stored_runs: StoredRuns, groups: Sequence[ComparisonGroup]) -> list[
     claims = {
         claim.id: claim
         for run in stored_runs.runs
-        if (run.path / FILE).is_file()
-        for claim in load_claims(run.path / FILE)
+        if (run.path / CLAIMS).is_file()
+        for claim in load_claims(run.path / CLAIMS)
     }
     listed = [entry for claim in claims.values() for entry in _evidence(groups, claim)]
     return _judged(listed)

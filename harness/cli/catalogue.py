@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness import registry
-from harness.cli.disk import GIGABYTE
+from harness.launch.disk import GIGABYTE
 from harness.machine.paths import RUNS
 from harness.registry import UnknownNameError
 from harness.store.disk_use import bytes_of

@@ -1,4 +1,4 @@
-"""The verbs `data check` and `data cache`."""
+"""The verbs `data check`, `data init` and `data cache`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import typer
 
 from harness.cli.answers import answer, print_lines, refusals
 from harness.cli.command import StrictTyper
-from harness.cli.options import DataOptions, Json, SkipBroken, Subset, height_and_width, takes_groups
+from harness.cli.options import (
+    DataAnswerOptions,
+    DataOptions,
+    DatasetName,
+    SkipBroken,
+    Subset,
+    height_and_width,
+    takes_groups,
+)
 from harness.machine import paths
 from harness.machine.errors import ExitCode
 from harness.machine.progress import Progress
@@ -23,16 +31,15 @@ data_app = StrictTyper(
 @data_app.command("check")
 @takes_groups
 def data_check(
-    name: Annotated[str, typer.Argument(help="A dataset's name.")],
-    data: DataOptions,
-    as_json: Json = False,
+    name: DatasetName,
+    options: DataAnswerOptions,
 ) -> None:
     """Counts beside the published ones, missing and broken files. Exits 2 when the data is damaged."""
     with refusals():
         from harness.data.checks import check_dataset
 
-        facts = check_dataset(name, data.register())
-    answer(facts, as_json, lambda: render(facts))
+        facts = check_dataset(name, options.register())
+    answer(facts, options.as_json, lambda: render(facts))
     if facts["damaged"]:
         print_lines(facts["problems"])
         raise typer.Exit(ExitCode.BAD_INPUT)
@@ -53,7 +60,7 @@ def data_init(
 @data_app.command("cache")
 @takes_groups
 def data_cache(
-    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    name: DatasetName,
     data: DataOptions,
     size: Annotated[str, typer.Option(help="Height×width of the images, like 384x128.")] = "384x128",
     subset: Subset = None,

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.launch.disk import GIGABYTE
 from harness.machine.errors import StudyError
 from harness.store.disk_use import removable
 from harness.store.runs import RunStore
 from harness.study.schema import Kept
 
 KEEPABLE: tuple[Kept, ...] = ("val", "last", "test", "checkpoint")
-GIGABYTE = 1e9
 
 
 def freed(directories: Sequence[Path], keep: Sequence[str], *, remove: bool) -> list[dict[str, Any]]:

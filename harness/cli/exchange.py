@@ -9,7 +9,7 @@ import typer
 
 from harness.cli.answers import answer, refusals
 from harness.cli.command import StrictTyper
-from harness.cli.options import DataOptions, Json, StudyOptions, takes_groups
+from harness.cli.options import DataAnswerOptions, Json, RunFolders, StudyOptions, takes_groups
 
 exchange_app = StrictTyper()
 
@@ -25,10 +25,9 @@ def import_(
     method: Annotated[str, typer.Option(help="What the method is called in tables.")],
     dataset: Annotated[str, typer.Option(help="The dataset whose test split was searched.")],
     seed: Annotated[int, typer.Option(help="The seed that the model was trained with.")],
-    data: DataOptions,
+    options: DataAnswerOptions,
     into: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/imported"),
     qrels: Qrels = None,
-    as_json: Json = False,
 ) -> None:
     """Judge results of another code base and keep them in a run, marked as trained elsewhere."""
     with refusals():
@@ -36,10 +35,10 @@ def import_(
         from harness.exchange.score_files import read_scores
         from harness.exchange.trec import read_trec
 
-        root = data.register()
+        root = options.register()
         scores = read_scores(file) if qrels is None else read_trec(file, qrels)
         made = import_scores(scores, method, dataset, seed, into, root)
-    answer(made.plain(), as_json, lambda: render(made))
+    answer(made.plain(), options.as_json, lambda: render(made))
 
 
 @exchange_app.command()
@@ -76,9 +75,7 @@ def lock(options: StudyOptions) -> None:
 
 @exchange_app.command()
 def bundle(
-    runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
-    ] = None,
+    runs: RunFolders = None,
     out: Annotated[Path | None, typer.Option(help="The archive; default: named like the first run.")] = None,
     weights: Annotated[bool, typer.Option("--weights", help="Put the models in as well.")] = False,
 ) -> None:

@@ -81,6 +81,10 @@ Plugin = Annotated[
     ),
 ]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out broken images, and count them.")]
+DatasetName = Annotated[str, typer.Argument(help="A dataset's name.")]
+SearchedDataset = Annotated[str, typer.Option("--dataset", help="The dataset that is searched.")]
+Checkpoint = Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")]
+RunFolders = Annotated[list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -190,6 +194,13 @@ class DataOptions:
         if root is not None:
             register_data_root(root)
         return root
+
+
+@dataclass(frozen=True)
+class DataAnswerOptions(DataOptions):
+    """What the commands share that print what is known of data or of this machine."""
+
+    as_json: Json = False
 
 
 @dataclass(frozen=True)

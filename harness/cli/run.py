@@ -19,13 +19,13 @@ from harness.machine.errors import ExitCode, in_words, is_of_the_machine, shorta
 from harness.machine.files import atomic_json
 from harness.machine.progress import Progress
 from harness.store.cell_run import CellRun
+from harness.store.run_files import LEAKAGE
 from harness.store.runs import RunStore
 from harness.study.arms import Tuned
 from harness.study.cell import Cell
 from harness.study.shipped import shipped_studies
 from harness.study.study import Study, StudyError
 
-LEAKAGE_FILE = "leakage.json"
 BENCHMARKS = "-benchmarks"
 """Ends the name of a shipped study that needs the published datasets; without it another one runs here."""
 
@@ -147,4 +147,4 @@ def check_leakage(study: Study, store: RunStore, context: Context) -> None:
         context.progress.say(report.sentence())
         findings.append({"source": source, "target": target, **report.as_dict()})
     if findings:
-        atomic_json(store.directory / LEAKAGE_FILE, findings)
+        atomic_json(store.directory / LEAKAGE, findings)

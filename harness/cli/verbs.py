@@ -16,12 +16,15 @@ from harness.cli.data import data_app
 from harness.cli.exchange import exchange_app
 from harness.cli.options import (
     AnswerOptions,
+    Checkpoint,
     CheckpointOptions,
-    DataOptions,
+    DataAnswerOptions,
     DeviceOptions,
     Json,
     MachineOptions,
     Out,
+    RunFolders,
+    SearchedDataset,
     SearchedOptions,
     StudyOptions,
     Subset,
@@ -29,8 +32,6 @@ from harness.cli.options import (
 )
 from harness.machine import paths
 from harness.machine.errors import ExitCode
-
-SHEET = Path("query.html")
 
 app = StrictTyper(
     help="Compare methods of text-to-image person retrieval under one protocol, and keep the evidence.",
@@ -126,23 +127,20 @@ def list_(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, datasets, studies or runs.")],
     cost: Annotated[bool, typer.Option("--cost", help="With parameters and compute of each method.")] = False,
     *,
-    data: DataOptions,
-    as_json: Json = False,
+    options: DataAnswerOptions,
 ) -> None:
     """What there is, one line each."""
     with refusals():
         from harness.cli.catalogue import listing, render
 
-        data.register()
+        options.register()
         entries = listing(what, cost=cost)
-    answer({what: entries}, as_json, lambda: render(entries))
+    answer({what: entries}, options.as_json, lambda: render(entries))
 
 
 @app.command()
 def free(
-    runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
-    ] = None,
+    runs: RunFolders = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(help="val, last, test, checkpoint: what stays beside the selected model; repeatable."),
@@ -161,9 +159,7 @@ def free(
 
 @app.command()
 def report(
-    runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
-    ] = None,
+    runs: RunFolders = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The page to write; default: report.html of the run, of several beside them."),
@@ -197,8 +193,8 @@ def report(
 @app.command()
 @takes_groups
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
-    dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")],
+    checkpoint: Checkpoint,
+    dataset: SearchedDataset,
     searched: SearchedOptions,
     options: AnswerOptions,
 ) -> None:
@@ -217,7 +213,7 @@ def query(
     sentences: Annotated[
         list[str] | None, typer.Argument(metavar="[SENTENCE]...", help="Who is looked for.")
     ] = None,
-    dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")] = "",
+    dataset: SearchedDataset = "",
     image: Annotated[list[Path] | None, typer.Option(help="A picture: its best captions.")] = None,
     sentences_from: Annotated[
         Path | None, typer.Option("--from", help="A text file with one sentence per line.")
@@ -243,9 +239,7 @@ def query(
 @app.command()
 @takes_groups
 def verify(
-    runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs; default: all below runs.")
-    ] = None,
+    runs: RunFolders = None,
     cells: Annotated[int, typer.Option(min=0, help="Finished cells to run again, trained ones first.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     evaluate_only: Annotated[
@@ -326,25 +320,24 @@ def why(
 def doctor(
     study: Annotated[Path | None, typer.Argument(metavar="[STUDY]", help="A study to be run here.")] = None,
     *,
-    data: DataOptions,
+    options: DataAnswerOptions,
     out: Out = None,
-    as_json: Json = False,
 ) -> None:
     """What this machine has, what can run on it, and what repairs the rest. Exits 1 if the demo cannot."""
     with refusals():
         from harness.trust.doctor import as_plain, conclude, diagnose, healthy, render
 
-        data_root = data.register()
-        on_finding = None if as_json else render
+        data_root = options.register()
+        on_finding = None if options.as_json else render
         findings = diagnose(data_root, out or paths.RUNS, study, on_finding)
-    answer(as_plain(findings, out or paths.RUNS), as_json, lambda: conclude(findings))
+    answer(as_plain(findings, out or paths.RUNS), options.as_json, lambda: conclude(findings))
     raise typer.Exit(ExitCode.DONE if healthy(findings) else ExitCode.ERROR)
 
 
 @app.command()
 @takes_groups
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A model of a run, or a released checkpoint.")],
+    checkpoint: Checkpoint,
     out: Annotated[Path, typer.Argument(help="The folder to write; with --features, the file.")],
     options: CheckpointOptions,
     computed: DeviceOptions,
@@ -352,7 +345,7 @@ def export(
     features: Annotated[
         bool, typer.Option("--features", help="Features of --dataset's test split instead, as .npz.")
     ] = False,
-    dataset: Annotated[str, typer.Option(help="The dataset whose test split is searched.")] = "",
+    dataset: SearchedDataset = "",
     subset: Subset = None,
     depth: Annotated[
         int | None, typer.Option(min=1, help="With --trec: documents of each query; default: all.")

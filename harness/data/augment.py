@@ -13,13 +13,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from methods.backbones import OPENAI_MEAN, OPENAI_STD
 
 ERASED_AREA = (0.02, 0.4)
 ERASED_ASPECT = (0.3, 3.3)
 ATTEMPTS = 10
-"""Rectangles torchvision tries before it leaves an image as it is."""
+"""Rectangles to erase, or crops, that are tried before an image stays as it is, as in torchvision."""
 
 Draws = dict[str, Tensor]
 """What `draw_augmentation` returns, by name."""
@@ -96,8 +95,8 @@ def _draw_boxes(size: int, height: int, width: int, generator: torch.Generator) 
 def augment(
     images: Tensor,
     draws: Draws,
-    mean: Channels = CLIP_MEAN,
-    std: Channels = CLIP_STD,
+    mean: Channels = OPENAI_MEAN,
+    std: Channels = OPENAI_STD,
 ) -> Tensor:
     """Flip, pad-crop, normalise, erase: in that order, as the recipe has it.
 
@@ -148,8 +147,8 @@ def _within(values: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
 
 def normalise(
     images: Tensor,
-    mean: Channels = CLIP_MEAN,
-    std: Channels = CLIP_STD,
+    mean: Channels = OPENAI_MEAN,
+    std: Channels = OPENAI_STD,
 ) -> Tensor:
     """Scale pixels to `(pixel / 255 − mean) / std`, as torchvision's ToTensor and Normalize do.
 

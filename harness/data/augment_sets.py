@@ -14,19 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.data.augment import Draws, to_device
+from harness.data.augment import ATTEMPTS, ERASED_ASPECT, Draws, to_device
 
 OPERATIONS = 6
 """Jitter, rotation, crop, grey, flip, erasing: of these two are drawn, with replacement."""
-ATTEMPTS = 10
-"""Crops, or rectangles to erase, that are tried before an image stays as it is."""
 PARAMETERS = 10
 """Uniform numbers of one operation, beside its attempts at a rectangle [ATTEMPTS, 4]."""
 JITTER, STRONG_JITTER = (0.1, 0.1, 0.1, 0.0), (0.4, 0.4, 0.4, 0.1)
 DEGREES = 15.0
 CROP, STRONG_CROP = (0.9, 1.0), (0.2, 1.0)
 ASPECT = (3 / 4, 4 / 3)
-ERASED, ERASED_ASPECT = (0.1, 0.2), (0.3, 3.3)
+ERASED = (0.1, 0.2)
 BLUR = (0.1, 2.0)
 BLUR_RADIUS = 6
 

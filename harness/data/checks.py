@@ -12,8 +12,8 @@ from harness.data.decoding import ImageFacts, ProgressCallback, examine_images
 from harness.data.duplicates import duplicates
 from harness.machine.errors import DataError
 
-CONTEXT, VOCABULARY = 77, 49408
-"""Tokens that CLIP's text encoder reads, and the number of its different tokens."""
+CONTEXT = 77
+"""Tokens that CLIP's text encoder reads."""
 _EMPTY = {"person_ids": 0, "images": 0, "captions": 0}
 
 
@@ -82,9 +82,9 @@ def _numbers(name: str, loaded: Dataset | None, tokenize: bool) -> dict[str, int
 def _cut(split: Split, context: int) -> int:
     """Captions longer than `context` tokens; the tokenizer is imported only here, because it needs torch."""
     from harness.data.captions import captions_cut
-    from methods.tokenizer import Tokenizer
+    from methods.tokenizer import CLIP_VOCABULARY, Tokenizer
 
-    return captions_cut(split.captions, Tokenizer(VOCABULARY, context))
+    return captions_cut(split.captions, Tokenizer(CLIP_VOCABULARY, context))
 
 
 def _loaded(name: str, data_root: Path | None, read_images: bool) -> tuple[Dataset | None, list[str]]:

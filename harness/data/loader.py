@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data.augment import (
-    CLIP_MEAN,
-    CLIP_STD,
     Channels,
     Draws,
     augment,
@@ -32,6 +30,7 @@ from harness.data.augment_sets import strong_view, two_of_six
 from harness.data.captions import CaptionTokens
 from harness.data.dataset import Split
 from harness.data.word_deletion import delete_whole_words
+from methods.backbones import OPENAI_MEAN, OPENAI_STD
 from methods.base import Batch
 
 RESIDENT_SHARE = 0.25
@@ -96,8 +95,8 @@ class DeviceData:
         device: torch.device | str,
         *,
         resident: bool | None = None,
-        mean: Channels = CLIP_MEAN,
-        std: Channels = CLIP_STD,
+        mean: Channels = OPENAI_MEAN,
+        std: Channels = OPENAI_STD,
     ) -> None:
         if len(pixels) != len(split.image_paths) or len(tokens.plain) != len(split.captions):
             raise ValueError(

@@ -22,14 +22,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from harness.evaluate.score_ranking import RankedQueries
+from harness.evaluate.score_ranking import GRID, STEPS, TOP, RankedQueries
 from harness.machine.errors import ExitCode, HarnessError
 from harness.machine.terms import TieOrder
 
-TOP = 10
-_GRID = 2.0**26
-_STEPS = 2.0**24
-_TO_STEPS = _STEPS / _GRID**2
+_TO_STEPS = STEPS / GRID**2
 _INDEX_BITS = 32
 _LAST_INDEX = 2**_INDEX_BITS - 1
 _AFTER_EVERYTHING = torch.iinfo(torch.int64).max
@@ -206,7 +203,7 @@ def _rank_by_counting(
             best = keys.topk(min(TOP, keys.shape[1]), dim=1).values
             tops.append(torch.cat([top[rows], best], dim=1).sort(dim=1, descending=True).values[:, :TOP])
         top = torch.cat(tops) if tops else top
-    score = (top >> _INDEX_BITS).double() / _STEPS
+    score = (top >> _INDEX_BITS).double() / STEPS
     return before + 1, _LAST_INDEX - (top & _LAST_INDEX), score.float()
 
 
@@ -234,7 +231,7 @@ def _on_grid(features: Tensor) -> Tensor:
     largest = exact.abs().amax(dim=1, keepdim=True)
     exact = exact / largest.where(largest > 0, 1.0)  # so that squares neither overflow nor vanish
     norm = exact.norm(dim=1, keepdim=True)
-    return exact.div_(norm.where(norm > 0, 1.0)).mul_(_GRID).round_().to(torch.int32)
+    return exact.div_(norm.where(norm > 0, 1.0)).mul_(GRID).round_().to(torch.int32)
 
 
 def _keys(cosines: Tensor, index: Tensor) -> Tensor:

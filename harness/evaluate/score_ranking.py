@@ -23,6 +23,7 @@ Integers = NDArray[np.int64]
 Scores = NDArray[Any]
 
 TOP = 10
+"""Gallery items that a record of a query names."""
 GRID = 2.0**26
 """Steps of a coordinate of a unit vector."""
 STEPS = 2.0**24

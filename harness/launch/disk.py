@@ -10,6 +10,7 @@ from harness.study.cell import Cell
 from harness.study.study import Study
 
 GIGABYTE = 1e9
+"""Bytes of a gigabyte, in whatever is printed."""
 BYTES = 4
 """Of a weight, as models and checkpoints keep it."""
 IN_CHECKPOINT = 3

@@ -121,7 +121,7 @@ def _restored_rows(
     batch, captions = data.batch(queries), data.split.captions
     empty = method.clip.tokenizer([""])
     right, wrong, none = (
-        _Restored(method, batch, noise, words)
+        _Restored(method, batch, noise, words, data)
         for words in (
             batch.captions,
             data.batch(others).captions,
@@ -167,10 +167,10 @@ def _somebody_else(queries: NDArray[Any], person: NDArray[Any]) -> NDArray[Any]:
 class _Restored:
     """One batch through TIR, as pictures: hidden patches as restored, visible ones in grey, as seen."""
 
-    def __init__(self, method: UIT, batch: Batch, noise: Tensor, captions: Tensor) -> None:
+    def __init__(self, method: UIT, batch: Batch, noise: Tensor, captions: Tensor, data: DeviceData) -> None:
         from methods.restoration import grey, to_patches
 
-        self._method = method
+        self._method, self._mean, self._std = method, data.mean, data.std
         size = method.clip.config.patch_size
         words = method.clip.text_tokens(captions)
         predicted, plan = method.restore(batch.images, words, {"patches": noise})
@@ -183,11 +183,9 @@ class _Restored:
 
     def _pictures(self, patches: Tensor) -> NDArray[np.uint8]:
         """Normalised patches `[batch, patches, size·size·3]` as pictures `[batch, height, width, 3]`."""
-        from harness.data.augment import CLIP_MEAN, CLIP_STD
-
         rows, columns = self._method.clip.grid
         size = self._method.clip.config.patch_size
         tiles = patches.float().reshape(-1, rows, columns, size, size, 3).permute(0, 1, 3, 2, 4, 5)
         pixels = tiles.reshape(-1, rows * size, columns * size, 3)
-        pixels = pixels * pixels.new_tensor(CLIP_STD) + pixels.new_tensor(CLIP_MEAN)
+        pixels = pixels * pixels.new_tensor(self._std) + pixels.new_tensor(self._mean)
         return (pixels.clamp(0, 1) * 255).round().byte().cpu().numpy()

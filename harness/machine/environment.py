@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from harness.machine.paths import SOURCE
+
 PACKAGES = (
     *("torch", "torchvision", "open_clip_torch", "lightning-fabric", "numpy", "pillow", "safetensors"),
     *("optuna", "pandas", "pyarrow", "scipy", "textblob", "nltk", "pydantic"),
@@ -102,7 +103,7 @@ def accelerators() -> list[str]:
 @functools.cache
 def commit() -> str:
     """The commit this code is at, with `+` when the tree has changes; empty outside a git clone."""
-    if not (ROOT / ".git").exists():
+    if not (SOURCE / ".git").exists():
         return ""
     try:
         head = _git("rev-parse", "HEAD")
@@ -114,7 +115,7 @@ def commit() -> str:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ("git", "-C", str(ROOT), *arguments), capture_output=True, text=True, timeout=10, check=True
+        ("git", "-C", str(SOURCE), *arguments), capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
 

@@ -12,7 +12,8 @@ from harness.registry.variables import variable as variable
 
 RUNS = Path("runs")
 """The folder of runs, below the working folder."""
-_SOURCE = Path(__file__).resolve().parents[2]
+SOURCE = Path(__file__).resolve().parents[2]
+"""The folder that holds `harness`, `methods`, `reports` and, in a clone, everything else."""
 
 
 def cache_dir() -> Path:
@@ -71,9 +72,9 @@ def foreign_packages() -> list[str]:
     for name in ("harness", "methods", "reports"):
         spec = importlib.util.find_spec(name)
         origin = spec.origin if spec is not None else None
-        if origin is None or not Path(origin).resolve().is_relative_to(_SOURCE / name):
+        if origin is None or not Path(origin).resolve().is_relative_to(SOURCE / name):
             foreign.append(
-                f"{name}: Python imports {origin or 'another folder'} instead of {_SOURCE / name}; start "
+                f"{name}: Python imports {origin or 'another folder'} instead of {SOURCE / name}; start "
                 f"from another folder, or give the other {name} another name"
             )
     return foreign

@@ -15,8 +15,7 @@ from harness.search.plan import SearchPlan
 from harness.search.trial_queue import trial_queue
 from harness.search.trial_record import trial_record
 from harness.search.winner import winning_trial
-
-FILE = "search.json"
+from harness.store.run_files import SEARCH
 
 
 def search_record(search: SearchPlan, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
@@ -50,9 +49,9 @@ def write_search_json(searches: Sequence[SearchPlan], run_dir: Path) -> list[dic
     Searches that were recorded there before and are not among these (a run of one method of several) stay.
     """
     records = {search.name: search_record(search, trial_queue(search).trials()) for search in searches}
-    kept = [record for record in _recorded(run_dir / FILE) if record.get("name") not in records]
+    kept = [record for record in _recorded(run_dir / SEARCH) if record.get("name") not in records]
     everything = sorted([*kept, *records.values()], key=lambda record: str(record.get("name")))
-    atomic_json(run_dir / FILE, {"searches": everything})
+    atomic_json(run_dir / SEARCH, {"searches": everything})
     return everything
 
 

@@ -15,7 +15,7 @@ from harness.search.plan import SearchPlan
 from harness.search.trial_queue import trial_queue
 from harness.search.trial_run import TrialEnd, TrialOutcome, run_next_trial
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 
@@ -86,5 +86,5 @@ def _outcome(future: Future[TrialOutcome]) -> TrialOutcome:
         return future.result()
     except WorkerDied as death:
         # Its trial is still marked as running; the next worker finds the owner dead and resumes it.
-        logger.warning("%s; its trial resumes from its checkpoint", death)
+        log.warning("%s; its trial resumes from its checkpoint", death)
         return TrialOutcome(TrialEnd.LOST, detail=str(death))

@@ -35,7 +35,7 @@ from harness.search.trial_history import HISTORY, TrialHistory
 from harness.search.trial_owner import TrialOwner
 from harness.search.trial_record import ended, trial_record
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 DEATHS_ALLOWED = 4
 """Workers that may die in a row at the same epoch of a trial before the trial counts as failed."""
@@ -263,7 +263,7 @@ class TrialQueue:
                 try:
                     self.database.storage.record_heartbeat(claim.trial._trial_id)
                 except Exception as error:  # a database that is away ends the trial elsewhere, not here
-                    logger.debug("no heartbeat for trial %d: %s", claim.number, type(error).__name__)
+                    log.debug("no heartbeat for trial %d: %s", claim.number, type(error).__name__)
 
         thread = threading.Thread(target=beat, name=f"heartbeat of trial {claim.number}", daemon=True)
         thread.start()

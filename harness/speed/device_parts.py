@@ -15,10 +15,10 @@ from typing import Any
 
 from harness import registry
 from harness.machine.environment import Machine
+from harness.machine.paths import SOURCE
 
 STEPS = ("uit", "baseline", "uit-mlm", "rde")
 """Methods whose step is measured, where they are registered."""
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def gpu_tests(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     """
     marked = [
         str(path)
-        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for path in sorted((SOURCE / "tests").rglob("test_*.py"))
         if "pytest.mark.gpu" in path.read_text("utf-8")
     ]
     if not marked:
-        raise FileNotFoundError(2, "the tests are not beside the package", str(ROOT / "tests"))
+        raise FileNotFoundError(2, "the tests are not beside the package", str(SOURCE / "tests"))
     command = [
         sys.executable,
         "-m",
@@ -80,7 +80,7 @@ def gpu_tests(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
         *marked,
     ]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=sizes.test_seconds, check=False
+        command, cwd=SOURCE, capture_output=True, text=True, timeout=sizes.test_seconds, check=False
     )
     lines = done.stdout.strip().splitlines() or [done.stderr.strip()]
     if done.returncode:

@@ -29,6 +29,7 @@ from harness.machine.memory import held_bytes, peak_bytes
 from harness.machine.seeds import seed_for
 from harness.speed import timing
 from harness.store.cell_run import CellRun
+from harness.store.run_files import OVERHEAD
 from harness.store.runs import RunStore
 from harness.study.arms import Tuned
 from harness.study.cell import Cell, fingerprint
@@ -38,7 +39,6 @@ from harness.train.loop import Trainer, TrainingOptions
 from methods.base import Method
 from methods.cost import parameters, pass_gflop
 
-FILE = "overhead.json"
 LEG = 5
 """Steps in a row of one method before it is the next one's turn."""
 PARTS = ("data", "forward", "backward", "optimiser")
@@ -62,7 +62,7 @@ def measure_study(study: Study, store: RunStore, context: Context, tuned: Tuned 
     cells = [
         study.cell(label, dataset, seed, (tuned or {}).get((label, dataset, 1))) for label in study.methods
     ]
-    path = store.directory / FILE
+    path = store.directory / OVERHEAD
     identity = _identity(cells, study.overhead, context)
     if _is_current(path, identity):
         return

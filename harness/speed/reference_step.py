@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from harness.data.augment import CLIP_MEAN, CLIP_STD
 from harness.data.captions import content_flags
 from harness.data.dataset import Split
 from harness.data.decoding import decode, read_image
@@ -28,6 +27,7 @@ from harness.speed import timing
 from harness.study.cell import Cell
 from harness.study.schema import TrainSettings
 from methods.attention import Attention
+from methods.backbones import OPENAI_MEAN, OPENAI_STD
 from methods.base import Batch, Method
 from methods.clip import Backbone
 from methods.text_pruning import Tagger, prune
@@ -49,9 +49,9 @@ class ReferencePairs(Dataset[Sample]):
                 transforms.Pad(settings.crop_padding),
                 transforms.RandomCrop((height, width)),
                 transforms.ToTensor(),
-                transforms.Normalize(CLIP_MEAN, CLIP_STD),
+                transforms.Normalize(OPENAI_MEAN, OPENAI_STD),
                 transforms.RandomErasing(
-                    settings.erase_probability, scale=(0.02, 0.4), value=list(CLIP_MEAN)
+                    settings.erase_probability, scale=(0.02, 0.4), value=list(OPENAI_MEAN)
                 ),
             ]
         )

@@ -37,10 +37,9 @@ from harness.study.schema import TrainSettings
 from harness.train.step_inputs import draw_pairs
 from methods.base import Batch, Method, Noise
 from methods.clip import Backbone
+from methods.cost import TRAINING_PERSONS
 
 DEVICE = torch.device("cuda", 0)
-PERSONS = 11_003
-"""Of CUHK-PEDES; only the classifier's size depends on it."""
 
 
 class NotForDeviceError(RuntimeError):
@@ -89,7 +88,7 @@ class Rehearsal:
         train: TrainSettings,
         overrides: Mapping[str, Any] | None = None,
         *,
-        persons: int = PERSONS,
+        persons: int = TRAINING_PERSONS,
         resident: bool = True,
     ) -> None:
         self.train, self._resident = train, resident

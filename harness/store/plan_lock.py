@@ -12,10 +12,10 @@ import yaml
 
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_json, read_json
+from harness.store.run_files import CLAIMS
 from harness.study.cell import fingerprint
 
 LOCK = "lock.json"
-_CLAIMS = "claims.yaml"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def write_lock(
     Raises:
         StoreError: a cell has begun, so that nothing can be planned any more; or another plan is kept.
     """
-    values = plain({**study, "claims": _CLAIMS} if claims is not None else study)
+    values = plain({**study, "claims": CLAIMS} if claims is not None else study)
     said = plain(yaml.safe_load(claims.read_text("utf-8"))) if claims is not None else None
     lock = PlanLock(when, values, said, fingerprint({"study": values, "claims": said}))
     before = read_lock(folder)
@@ -112,7 +112,7 @@ def departures(folder: Path, study: Mapping[str, Any]) -> tuple[list[str], list[
 
 def _claims_now(folder: Path) -> Any:
     try:
-        return plain(yaml.safe_load((folder / _CLAIMS).read_text("utf-8")))
+        return plain(yaml.safe_load((folder / CLAIMS).read_text("utf-8")))
     except (OSError, ValueError, yaml.YAMLError):
         return None
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from harness import registry
 from harness.machine.files import atomic_write
+from harness.machine.paths import SOURCE
 from harness.study.schema import (
     Choices,
     Evaluate,
@@ -27,7 +27,7 @@ from harness.study.schema import (
 )
 from methods.recipe_files import recipe, recipe_names
 
-PATH = Path(__file__).parents[2] / "studies" / "README.md"
+PATH = SOURCE / "studies" / "README.md"
 
 _OPENING = """\
 # Study files

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.machine.errors import StudyError
+from harness.machine.paths import SOURCE
 from harness.registry import nearest
 
-FOLDER = Path(__file__).resolve().parents[2] / "studies"
+FOLDER = SOURCE / "studies"
 
 
 def shipped_studies() -> dict[str, Path]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.machine.terms import METRICS
 from reports.cell_views import Evaluation
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.families import family_of
@@ -26,8 +27,6 @@ from reports.formatting import (
 from reports.sections.all_tests import tests_table
 from reports.sections.elsewhere import marked
 from reports.statistics import FEW_SEEDS, Scope
-
-SHOWN = ("R1", "R5", "R10", "mAP", "mINP")
 
 
 def sections(context: ReportContext) -> list[Section]:
@@ -196,7 +195,7 @@ def _published(context: ReportContext, group: ComparisonGroup, method: str, metr
 def _metrics_table(context: ReportContext, group: ComparisonGroup) -> Table:
     """Every metric in both directions, chosen on validation."""
     columns = [Column("Method", "left")]
-    columns += [Column(f"{arrow} {metric}") for arrow in ("T→I", "I→T") for metric in SHOWN]
+    columns += [Column(f"{arrow} {metric}") for arrow in ("T→I", "I→T") for metric in METRICS]
     rows = []
     for method in group.methods:
         link = context.link(group, method)
@@ -204,7 +203,7 @@ def _metrics_table(context: ReportContext, group: ComparisonGroup) -> Table:
         values = []
         for direction in ("t2i", "i2t"):
             evaluation = Evaluation(**{**vars(group.evaluation), "direction": direction})
-            for metric in SHOWN:
+            for metric in METRICS:
                 scores = [
                     score for cell in cells if (score := cell.score(evaluation, "val", metric)) is not None
                 ]
@@ -234,7 +233,7 @@ def _pairs_table(context: ReportContext, group: ComparisonGroup) -> Table:
         Column("against", "left"),
         *(
             column
-            for metric in METRICS
+            for metric in JUDGED_METRICS
             for column in (Column(metric), Column("p, Holm"), Column("Verdict", "left"))
         ),
     )
@@ -244,7 +243,7 @@ def _pairs_table(context: ReportContext, group: ComparisonGroup) -> Table:
             TableCell(one, one, context.link(group, one)),
             TableCell(other, other, context.link(group, other)),
         ]
-        for metric in METRICS:
+        for metric in JUDGED_METRICS:
             item = group.other_pairs[one, other, metric]
             row += [
                 difference_value(item, context.link(group, one)),

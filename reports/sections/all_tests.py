@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import get_args
 
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Column, Table, TableCell
 from reports.families import family_of
@@ -33,7 +33,7 @@ def tests_table(context: ReportContext, group: ComparisonGroup) -> Table:
     )
     rows = [
         _row(context, group, item, metric, scope)
-        for metric in METRICS
+        for metric in JUDGED_METRICS
         for scope in get_args(Scope)
         for (_, of), item in group.judged(scope).items()
         if of == metric

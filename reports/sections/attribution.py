@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.machine.grids import Levels
 from reports.attribution import ablation_path, design, shapley_weights
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import interval, signed
@@ -19,7 +19,7 @@ def section(context: ReportContext) -> Section | None:
     blocks: list[Block] = []
     for group in context.same_dataset:
         if runs := runs_in(group, switches):
-            blocks += [_table(group, switches, runs, metric) for metric in METRICS]
+            blocks += [_table(group, switches, runs, metric) for metric in JUDGED_METRICS]
     if not blocks:
         return None
     text = (

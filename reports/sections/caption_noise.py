@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from reports.cell_views import CellView
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Column, Prose, Section, Table, TableCell
 from reports.formatting import missing, number
@@ -41,7 +41,7 @@ def _table(context: ReportContext, group: ComparisonGroup) -> Table | None:
     if not any(shares):
         return None
     columns = [Column("Method", "left")]
-    for metric in METRICS:
+    for metric in JUDGED_METRICS:
         columns += [
             Column(f"{metric}, best epoch", help="the epoch chosen on validation; mean of the seeds"),
             Column(f"{metric}, last epoch", help="mean of the seeds"),
@@ -64,7 +64,7 @@ def _row(
 ) -> tuple[TableCell, ...]:
     link = context.link(group, method)
     row = [TableCell(method, method, link)]
-    for metric in METRICS:
+    for metric in JUDGED_METRICS:
         row += [_score(cells, metric, selection, link) for selection in ("val", "last")]
     for rows in ("moved", "in_place"):
         distrusted = [100 * (1 - value) for cell in cells if (value := _trusted(cell, rows)) is not None]

@@ -14,7 +14,7 @@ from itertools import combinations, product
 from math import prod
 
 from reports.attribution import shapley_weights
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell
 from reports.figures import forest
@@ -34,7 +34,7 @@ def section(context: ReportContext) -> Section | None:
         grid = complete_grid(group)
         if grid is None:
             continue
-        for metric in METRICS:
+        for metric in JUDGED_METRICS:
             blocks += [_effects_table(group, grid, metric), _shapley_table(group, grid, metric)]
         blocks.append(_figure(context, group, grid))
         blocks.append(_ladder(context, group, grid))
@@ -158,13 +158,13 @@ def _estimate_cell(estimate: Estimate, link: str) -> TableCell:
 
 
 def _figure(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Figure:
-    rows = {metric: effects(group, grid, metric) for metric in METRICS}
+    rows = {metric: effects(group, grid, metric) for metric in JUDGED_METRICS}
     names = list(rows["R1"])
-    with context.figure_writer.axes(1, len(METRICS), (8.6, 0.9 + 0.34 * len(names)), sharey=True) as (
+    with context.figure_writer.axes(1, len(JUDGED_METRICS), (8.6, 0.9 + 0.34 * len(names)), sharey=True) as (
         drawing,
         axes_grid,
     ):
-        for axes, metric in zip(axes_grid[0], METRICS, strict=True):
+        for axes, metric in zip(axes_grid[0], JUDGED_METRICS, strict=True):
             estimates = [effect.estimate for effect in rows[metric].values()]
             values = [(estimate.value, estimate.low, estimate.high) for estimate in estimates]
             verdicts = [effect.verdict for effect in rows[metric].values()]
@@ -185,7 +185,7 @@ def _ladder(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Table
         Column("Component", "left"),
         *(
             Column(f"{text}, {metric}")
-            for metric in METRICS
+            for metric in JUDGED_METRICS
             for text in ("added to none", "added to all others")
         ),
     )
@@ -194,7 +194,7 @@ def _ladder(context: ReportContext, group: ComparisonGroup, grid: Grid) -> Table
         alone = tuple(position == index for position in range(count))
         without = tuple(position != index for position in range(count))
         steps = ((grid[alone], grid[(False,) * count]), (grid[(True,) * count], grid[without]))
-        values = [_step(context, group, step, metric) for metric in METRICS for step in steps]
+        values = [_step(context, group, step, metric) for metric in JUDGED_METRICS for step in steps]
         rows.append((TableCell(name, name), *values))
     note = "One comparison of two methods each; the main effect above uses all eight."
     return Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from statistics import mean
 
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Figure, Prose, TemplateBlock
 from reports.figures import forest
@@ -34,7 +34,7 @@ def _plots(context: ReportContext) -> list[Block]:
     groups = [group for group in context.same_dataset if group.against_reference]
     if not groups:
         return []
-    metrics = METRICS if len(groups) == 1 else METRICS[:1]
+    metrics = JUDGED_METRICS if len(groups) == 1 else JUDGED_METRICS[:1]
     width = 4.1 if len(groups) < 3 else 3.5
     drawn = [forest_plot(context, group, metric, width) for group in groups for metric in metrics]
     margins = listed([f"±{margin:g}" for margin in dict.fromkeys(group.options.margin for group in groups)])
@@ -72,7 +72,7 @@ def forest_plot(
         axes.set_title(title)
         figure = context.figure_writer.finish(
             drawing,
-            f"forest-{'' if metric == METRICS[0] else metric.lower() + '-'}{group.evaluation.key}",
+            f"forest-{'' if metric == JUDGED_METRICS[0] else metric.lower() + '-'}{group.evaluation.key}",
             f"{metric}: differences to {group.reference} on {title} with 95 % intervals and verdicts; the "
             "numbers are in the table",
             "",

@@ -20,8 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.store.run_files import OVERHEAD as FILE
-from harness.store.run_files import read_entries
+from harness.store.run_files import OVERHEAD, read_entries
 from reports.cell_views import Run
 from reports.context import ReportContext, runs_anchor
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
@@ -71,7 +70,7 @@ def section(context: ReportContext) -> Section | None:
     entries = [
         replace(entry, link=_link(context, run, entry.method))
         for run in context.stored_runs.runs
-        for entry in measurements(run.path / FILE)
+        for entry in measurements(run.path / OVERHEAD)
     ]
     if not entries:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import number, p_value, signed
@@ -15,7 +15,9 @@ def section(context: ReportContext) -> Section | None:
     for preset in context.stored_runs.presets:
         groups = [group for group in context.same_dataset if group.evaluation.preset == preset]
         blocks += [
-            table for metric in METRICS if (table := _table(context, groups, preset, metric)) is not None
+            table
+            for metric in JUDGED_METRICS
+            if (table := _table(context, groups, preset, metric)) is not None
         ]
     if not blocks:
         return None

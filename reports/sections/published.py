@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.machine.terms import METRICS
 from reports.comparison import ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import MUTED, PALETTE
 from reports.formatting import NOTHING, missing, number
 from reports.published import KEY, Published, protocol_of, source_of
-
-_METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 
 
 def section(context: ReportContext) -> Section | None:
@@ -29,7 +28,7 @@ def section(context: ReportContext) -> Section | None:
     labels = ("Method", "Backbone", "Pre-training", "Inference", "Trained on", "Tested on")
     columns = (
         *(Column(label, "left") for label in labels),
-        *(Column(metric) for metric in _METRICS),
+        *(Column(metric) for metric in METRICS),
         Column("Protocol", "text"),
         Column("Source", "text"),
     )
@@ -117,7 +116,7 @@ def _row(entry: Mapping[str, Any], published: Published) -> tuple[TableCell, ...
         entry.get("source_dataset", entry.get("dataset")),
         entry.get("target_dataset", entry.get("dataset")),
     )
-    scores = (entry.get(metric) for metric in _METRICS)
+    scores = (entry.get(metric) for metric in METRICS)
     return (
         *(TableCell(str(name), str(name)) for name in named),
         *(missing("not given") if score is None else TableCell(number(score, 2), score) for score in scores),

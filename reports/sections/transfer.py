@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.store.run_files import LEAKAGE, read_entries
 from reports.cell_views import Evaluation
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import INK
@@ -17,7 +17,6 @@ from reports.formatting import flags_as_note, interval, missing, number, plural
 from reports.sections.ablation import judged_row, quoted_column
 from reports.statistics import Estimate, Sample, drop, retention
 
-LEAKAGE_FILE = LEAKAGE
 """A list of `{"source", "target", **LeakageReport.as_dict()}` that a run with transfer leaves."""
 _PER_ROW = 3
 
@@ -29,9 +28,9 @@ def section(context: ReportContext) -> Section | None:
     blocks: list[Block] = [_leakage(context)]
     for preset in sorted({group.evaluation.preset for group in context.transfer}):
         groups = [group for group in context.groups if group.evaluation.preset == preset]
-        blocks += [_heat_map(context, groups, metric, preset) for metric in METRICS]
+        blocks += [_heat_map(context, groups, metric, preset) for metric in JUDGED_METRICS]
     for group in context.transfer:
-        blocks += [_table(context, group, metric) for metric in METRICS]
+        blocks += [_table(context, group, metric) for metric in JUDGED_METRICS]
     return Section("transfer", "Transfer", tuple(blocks))
 
 
@@ -39,7 +38,7 @@ def _leakage(context: ReportContext) -> Block:
     """Pictures that a model has seen in its own training set and meets again in a target's test split."""
     entries: list[Mapping[str, Any]] = []
     for run in context.stored_runs.runs:
-        entries += read_entries(run.path / LEAKAGE_FILE)
+        entries += read_entries(run.path / LEAKAGE)
     if not entries:
         return Prose(
             "Whether training and test sets share pictures was not checked in these runs, so a transfer "

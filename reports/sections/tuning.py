@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.store.run_files import SEARCH
-from reports.comparison import METRICS, ComparisonGroup
+from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import PALETTE, FigureWriter
@@ -46,7 +46,7 @@ def section(context: ReportContext) -> Section | None:
 
 def _tables(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -> list[Block]:
     made: list[Block] = []
-    for metric in METRICS:
+    for metric in JUDGED_METRICS:
         made += [table for table in (_gains(group, arms, metric),) if table is not None]
         made.append(_against_recipe(group, arms, metric))
     made += [_luck(group, arms, records), _budgets(group, records)]

@@ -7,7 +7,8 @@ from scipy.stats import chi2_contingency, ks_2samp
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from harness.data.augment import CLIP_MEAN, CLIP_STD, augment, draw_augmentation, normalise
+from harness.data.augment import augment, draw_augmentation, normalise
+from methods.backbones import OPENAI_MEAN, OPENAI_STD
 
 SIZE = (24, 8)
 DRAWS = 4000
@@ -37,9 +38,9 @@ def test_each_image_is_what_torchvision_makes_of_it_with_the_same_draws(size: tu
         image = functional.pad(image, [10])
         top, left = (draws["shift"][index] + 10).tolist()
         image = functional.crop(image, top, left, height, width)
-        expected = functional.normalize(functional.to_tensor(image), CLIP_MEAN, CLIP_STD)
+        expected = functional.normalize(functional.to_tensor(image), OPENAI_MEAN, OPENAI_STD)
         top, left, tall, wide = draws["box"][index].tolist()
-        value = torch.tensor(CLIP_MEAN)[:, None, None]
+        value = torch.tensor(OPENAI_MEAN)[:, None, None]
         expected = functional.erase(expected, top, left, tall, wide, value)
         assert torch.equal(result[index], expected)
 
@@ -48,7 +49,7 @@ def test_normalising_is_to_tensor_and_normalize() -> None:
     pixels = images(3)
     for index in range(3):
         image = functional.to_tensor(functional.to_pil_image(pixels[index]))
-        assert torch.equal(normalise(pixels)[index], functional.normalize(image, CLIP_MEAN, CLIP_STD))
+        assert torch.equal(normalise(pixels)[index], functional.normalize(image, OPENAI_MEAN, OPENAI_STD))
 
 
 def test_the_input_is_left_as_it_was() -> None:
@@ -61,7 +62,7 @@ def test_the_input_is_left_as_it_was() -> None:
 def torchvision_boxes(size: tuple[int, int]) -> np.ndarray:
     """Rectangles that torchvision's RandomErasing cut out of a blank image: top, left, height, width."""
     torch.manual_seed(1)
-    erase = transforms.RandomErasing(p=0.5, scale=(0.02, 0.4), value=CLIP_MEAN)
+    erase = transforms.RandomErasing(p=0.5, scale=(0.02, 0.4), value=OPENAI_MEAN)
     boxes = []
     for _ in range(DRAWS):
         rows, columns = torch.nonzero(erase(torch.full((3, *size), -1.0))[0] >= 0, as_tuple=True)
@@ -118,7 +119,7 @@ def test_the_erased_value_is_the_clip_mean_after_normalisation() -> None:
     draws = drawn(1, erase=0.0, flip=0.0, pad=0)
     draws["box"][0] = torch.tensor([2, 3, 5, 4])
     result = augment(images(1), draws)[0]
-    assert torch.equal(result[:, 2:7, 3:7], torch.tensor(CLIP_MEAN)[:, None, None].expand(3, 5, 4))
+    assert torch.equal(result[:, 2:7, 3:7], torch.tensor(OPENAI_MEAN)[:, None, None].expand(3, 5, 4))
     assert torch.equal(result[:, 7:], normalise(images(1))[0][:, 7:])
 
 

@@ -29,7 +29,7 @@ def measured(method: str, quantity: str, ratio: float) -> dict[str, object]:
 
 def section(folder: Path, entries: list[dict[str, object]]) -> Section | None:
     stores.write(folder, Truth(r1={"uit": 60.0, "uit-mlm": 50.0, "uit-no-tir": 40.0}, people=80, seeds=2))
-    (folder / overhead.FILE).write_text(json.dumps(entries))
+    (folder / overhead.OVERHEAD).write_text(json.dumps(entries))
     return cost_benefit.section(_context([folder], folder / "report.html", ComparisonOptions(resamples=200)))
 
 

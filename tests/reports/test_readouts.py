@@ -276,7 +276,7 @@ def test_transfer_shows_drop_retention_and_the_published_number(tmp_path: Path) 
         "exact_files": 2,
         "shared": 2,
     }
-    (tmp_path / transfer.LEAKAGE_FILE).write_text(json.dumps([entry]))
+    (tmp_path / transfer.LEAKAGE).write_text(json.dumps([entry]))
     section = transfer.section(context(home, away, folder=tmp_path))
     assert section is not None
     leakage, scores, _ = section.tables
@@ -381,12 +381,12 @@ def test_overhead_is_shown_as_ratios_and_damaged_files_as_nothing(tmp_path: Path
         "low": 1.35,
         "high": 1.43,
     }
-    (tmp_path / overhead.FILE).write_text(json.dumps([entry, {"method": "uit", "ratio": "much"}]))
+    (tmp_path / overhead.OVERHEAD).write_text(json.dumps([entry, {"method": "uit", "ratio": "much"}]))
     section = overhead.section(context(folder=tmp_path))
     assert section is not None
     table = next(block for block in section.blocks if isinstance(block, Table))
     assert [value.text for value in table.rows[0]][2:5] == ["139 ms", "1.390×", "[1.350, 1.430]"]
-    (tmp_path / overhead.FILE).write_text("[{")
+    (tmp_path / overhead.OVERHEAD).write_text("[{")
     assert overhead.section(context(folder=tmp_path)) is None
 
 

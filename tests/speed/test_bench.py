@@ -12,7 +12,6 @@ import torch
 from typer.testing import CliRunner
 
 from harness.cli import verbs
-from harness.data.augment import CLIP_MEAN
 from harness.launch.context import Context, InputSpec
 from harness.machine.devices import to_precision
 from harness.machine.environment import Machine
@@ -21,6 +20,7 @@ from harness.speed import bench
 from harness.speed.overhead import Candidate
 from harness.speed.reference_step import ReferencePairs, ReferenceStep, on_device, plain_loader
 from methods.attention import Attention
+from methods.backbones import OPENAI_MEAN
 from methods.tokenizer import Tokenizer
 
 CPU = torch.device("cpu")
@@ -105,7 +105,7 @@ def test_the_plain_loader_erases_with_the_recipes_value(context: Context) -> Non
     spec = InputSpec.of(cell)
     split = context.images("cuhk-pedes", spec, "train").split
     pairs = ReferencePairs(split, settings, Tokenizer(spec.vocab_size, spec.context_length), context.tagger)
-    value = torch.tensor(CLIP_MEAN)[:, None, None]
+    value = torch.tensor(OPENAI_MEAN)[:, None, None]
     assert bool((pairs[0][0] == value).all(dim=0).any())
 
 
