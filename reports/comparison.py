@@ -21,7 +21,7 @@ from reports.stored_runs import StoredRuns
 JUDGED_METRICS = ("R1", "mAP")
 """Metrics that are compared by statistics; the others are shown as means."""
 PRIMARY_METRIC = "R1"
-"""The metric of the primary family: it holds the comparisons with the reference on all datasets at home."""
+"""The metric of the primary family: it holds the comparisons with the reference but those of transfer."""
 DIRECTION = "t2i"
 """What is compared: captions that look for pictures."""
 SELECTED_ON_VAL = "val"

@@ -87,7 +87,7 @@ class VarianceParts:
     people: float
     seed: float
     interaction: float
-    seedless: bool = False
+    untrained: bool = False
 
     @property
     def seed_only(self) -> float:

@@ -74,7 +74,7 @@ class ScoreBlock:
         """The variances of one method's mean, from its own runs alone."""
         if method in self.untrained:
             profile = self.still_profiles[self.untrained.index(method)]
-            return VarianceParts(1, people_variance(profile), 0.0, 0.0, seedless=True)
+            return VarianceParts(1, people_variance(profile), 0.0, 0.0, untrained=True)
         row = self.trained.index(method)
         runs = self.profiles[row, self.ran[row]]
         seeds = len(runs)

@@ -17,7 +17,7 @@ class Sample:
 
     scores: Floats
     person: Integers
-    seedless: bool = False
+    untrained: bool = False
 
     @property
     def mean(self) -> float:
@@ -25,47 +25,53 @@ class Sample:
         return float(self.scores.mean())
 
 
-def drop(home: Sample, away: Sample, alpha: float = ALPHA) -> Estimate:
-    """What the same models lose from `home` to `away`: mean at home minus mean away."""
-    variance, df = _variance(home, away, 1.0, -1.0)
-    return Estimate.of(home.mean - away.mean, variance, df, _seeds(home), alpha)
+def drop(same_dataset: Sample, transfer: Sample, alpha: float = ALPHA) -> Estimate:
+    """What models lose under transfer: their mean on the dataset they were trained on minus the other."""
+    variance, df = _variance(same_dataset, transfer, 1.0, -1.0)
+    return Estimate.of(same_dataset.mean - transfer.mean, variance, df, _seeds(same_dataset), alpha)
 
 
-def retention(home: Sample, away: Sample, alpha: float = ALPHA) -> Estimate:
-    """Which share of their score the same models keep: mean away ÷ mean at home, with Fieller's interval.
+def retention(same_dataset: Sample, transfer: Sample, alpha: float = ALPHA) -> Estimate:
+    """Which share of their score models keep under transfer, with Fieller's interval.
 
-    The interval holds every share ρ for which away − ρ · home is not significantly different from zero. It is
-    unknown (NaN) where the score at home is not clearly above zero. `se` is that of the delta method.
+    The mean under transfer ÷ the mean on the dataset they were trained on. The interval holds every share ρ
+    for which transfer − ρ · same dataset is not significantly different from zero. It is unknown (NaN) where
+    the score on the same dataset is not clearly above zero. `se` is that of the delta method.
     """
-    if home.mean == 0:
-        return Estimate.unknown(seeds=_seeds(home))
-    ratio = away.mean / home.mean
-    variance, df = _variance(home, away, -ratio / home.mean, 1 / home.mean)
+    if same_dataset.mean == 0:
+        return Estimate.unknown(seeds=_seeds(same_dataset))
+    ratio = transfer.mean / same_dataset.mean
+    variance, df = _variance(same_dataset, transfer, -ratio / same_dataset.mean, 1 / same_dataset.mean)
     t = t_bound(alpha / 2, df)
-    of_home, of_away = _variance(home, away, 1.0, 0.0)[0], _variance(home, away, 0.0, 1.0)[0]
-    shared = (of_home + of_away - _variance(home, away, 1.0, -1.0)[0]) / 2
-    # (away − ρ home)² = t² (of_away − 2 ρ shared + ρ² of_home), solved for ρ.
-    square, linear = home.mean**2 - t**2 * of_home, home.mean * away.mean - t**2 * shared
-    inside = linear**2 - square * (away.mean**2 - t**2 * of_away)
+    of_same, of_transfer = (
+        _variance(same_dataset, transfer, 1.0, 0.0)[0],
+        _variance(same_dataset, transfer, 0.0, 1.0)[0],
+    )
+    shared = (of_same + of_transfer - _variance(same_dataset, transfer, 1.0, -1.0)[0]) / 2
+    # (transfer − ρ same)² = t² (of_transfer − 2 ρ shared + ρ² of_same), solved for ρ.
+    square, linear = same_dataset.mean**2 - t**2 * of_same, same_dataset.mean * transfer.mean - t**2 * shared
+    inside = linear**2 - square * (transfer.mean**2 - t**2 * of_transfer)
     if square <= 0 or inside < 0:
-        return Estimate.unknown(ratio, _seeds(home))
+        return Estimate.unknown(ratio, _seeds(same_dataset))
     half = float(np.sqrt(inside))
     low, high = (linear - half) / square, (linear + half) / square
-    return Estimate(ratio, low, high, float(np.sqrt(variance)), df, _seeds(home))
+    return Estimate(ratio, low, high, float(np.sqrt(variance)), df, _seeds(same_dataset))
 
 
-def _seeds(home: Sample) -> int:
-    return FEW_SEEDS if home.seedless else len(home.scores)
+def _seeds(same_dataset: Sample) -> int:
+    return FEW_SEEDS if same_dataset.untrained else len(same_dataset.scores)
 
 
-def _variance(home: Sample, away: Sample, home_weight: float, away_weight: float) -> tuple[float, float]:
+def _variance(
+    same_dataset: Sample, transfer: Sample, same_weight: float, transfer_weight: float
+) -> tuple[float, float]:
     """Variance of a weighted sum of two means whose runs are the same and whose people are not, and its df.
 
     People vary independently on both sides; seeds move both sides together, so their variance is taken from
     the per-seed sums. The noise of single people in it is taken off, for the variance over people holds it.
     """
-    parts, noise, seeds = [], 0.0, len(home.scores)
-    for side, weight in ((home, home_weight), (away, away_weight)):
+    parts, noise, seeds = [], 0.0, len(same_dataset.scores)
+    for side, weight in ((same_dataset, same_weight), (transfer, transfer_weight)):
         if weight:
             block = score_block({"": side.scores}, side.person)
             profiles = block.profiles[0] / 100
@@ -73,9 +79,9 @@ def _variance(home: Sample, away: Sample, home_weight: float, away_weight: float
             parts.append((weight**2 * people_variance(mean), block.people - 1))
             if seeds > 1:
                 noise += weight**2 * run_noise(profiles - mean, seeds - 1) / seeds
-    by_seed = home_weight * home.scores.mean(axis=1) + away_weight * away.scores.mean(axis=1)
+    by_seed = same_weight * same_dataset.scores.mean(axis=1) + transfer_weight * transfer.scores.mean(axis=1)
     of_seeds = SeedVariance(0.0, 0.0, 0.0)
-    if seeds > 1 and not home.seedless:
+    if seeds > 1 and not same_dataset.untrained:
         variance = float(np.var(by_seed, ddof=1)) / seeds
         of_seeds = SeedVariance(variance, noise, variance**2 / (seeds - 1))
     people = sum(part for part, _ in parts)

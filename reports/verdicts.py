@@ -27,9 +27,8 @@ def verdict_rows(groups: Sequence[ComparisonGroup], look: int) -> list[dict[str,
     """A row for each method, metric and scope of every group.
 
     R1 for new people, trained and tested on the same dataset, is `primary`; everything else is `exploratory`.
-    `p_holm` is corrected within metric and scope, that of R1 at home over all datasets, as in the tables;
-    `p_tost` is not corrected.
-    `look` says which look at the growing study this is.
+    `p_holm` is corrected within metric and scope, that of R1 on the same dataset over all datasets, as in the
+    tables; `p_tost` is not corrected. `look` says which look at the growing study this is.
     """
     rows = []
     for group in groups:

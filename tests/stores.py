@@ -74,7 +74,7 @@ class Truth:
     unanswered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Queries that have no positive in the gallery of a method's runs (a broken picture was left out)."""
     untransferred: frozenset[tuple[str, int]] = frozenset()
-    """Method and seed of runs that were tested at home alone."""
+    """Method and seed of runs that were tested on their own dataset alone."""
     selections: tuple[str, ...] = ("val", "last", "test")
     directions: tuple[str, ...] = ("t2i", "i2t")
 

@@ -21,20 +21,20 @@ MEMORY_BATCH = 128
 MEMORY_METHOD = "weights, Adam's averages, and what a forward pass on fake tensors keeps; eager"
 
 
-def listing(what: str, *, cost: bool = False) -> list[dict[str, Any]]:
+def listing(kind: str, *, cost: bool = False) -> list[dict[str, Any]]:
     """Methods, datasets, studies or runs as plain records. Raises `UnknownNameError` for anything else."""
-    if what == "methods":
+    if kind == "methods":
         return _methods(cost)
-    if what == "datasets":
+    if kind == "datasets":
         return [
             {"name": entry.name, "summary": entry.summary, "home": entry.home}
             for entry in registry.datasets().values()
         ]
-    if what == "studies":
+    if kind == "studies":
         return _studies()
-    if what == "runs":
+    if kind == "runs":
         return _runs()
-    raise UnknownNameError("list", what, ("methods", "datasets", "studies", "runs"))
+    raise UnknownNameError("list", kind, ("methods", "datasets", "studies", "runs"))
 
 
 def _methods(cost: bool) -> list[dict[str, Any]]:
@@ -89,15 +89,15 @@ def _studies() -> list[dict[str, Any]]:
 
 def _runs() -> list[dict[str, Any]]:
     """The runs below `runs`, each with its cells by state and its size on the disk."""
-    found = []
+    entries = []
     for directory in sorted(path.parent for path in RUNS.glob("*/study.yaml")):
         states = Counter(run.status.state for run in RunStore(directory).cells())
         size = bytes_of(directory)
         cells = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no cell"
         summary = f"{cells}, {size / GIGABYTE:.3f} GB"
         entry = {"name": str(directory), "summary": summary, "cells": dict(states), "bytes": size}
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
 def render(entries: Sequence[dict[str, Any]]) -> None:

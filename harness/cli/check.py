@@ -106,31 +106,31 @@ class CheckResult:
 
 def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -> CheckResult:
     """Look at data, weights, device, launcher, output folder and earlier results; nothing is written."""
-    found = CheckResult(cells=study.cells())
-    found.problems += data_problems(study, context, found.notes)
-    found.problems += _weights_problems(study)
-    found.problems += _device_problems(found.cells, context, options)
+    result = CheckResult(cells=study.cells())
+    result.problems += data_problems(study, context, result.notes)
+    result.problems += _weights_problems(study)
+    result.problems += _device_problems(result.cells, context, options)
     if options.launcher != "local" and options.resources.gpus_per_unit == 0:
-        found.notes.append(
+        result.notes.append(
             f"--launcher {options.launcher}: no GPU is asked for, since this machine has none: cells run on "
             "CPUs. --gpus-per-cell 1 asks for one each"
         )
-    found.problems += _folder_problems(out)
-    found.problems += _name_problems(found.cells)
-    found.problems += claims_problems(study)
-    found.notes += study.notes
-    if not found.problems:
-        found.notes += captions_cut(found.cells, context)
-        found.problems += size_problems(found.cells, context)
-        found.problems += _search_problems(study, context, out)
-        found.cost = {**expected_cost(found.cells, context), **_search_cost(study)}
-        known = known_variances(study, context, out, found.notes)
-        found.detectable = detectable_differences(study, known)
-        found.claims = claim_outlooks(study, known)
-        found.states = _states(found.cells, context, out)
-        found.problems += _disk_problems(found, out)
-        found.memory = estimated_memory(found.cells, found.notes)
-    return found
+    result.problems += _folder_problems(out)
+    result.problems += _name_problems(result.cells)
+    result.problems += claims_problems(study)
+    result.notes += study.notes
+    if not result.problems:
+        result.notes += captions_cut(result.cells, context)
+        result.problems += size_problems(result.cells, context)
+        result.problems += _search_problems(study, context, out)
+        result.cost = {**expected_cost(result.cells, context), **_search_cost(study)}
+        known = known_variances(study, context, out, result.notes)
+        result.detectable = detectable_differences(study, known)
+        result.claims = claim_outlooks(study, known)
+        result.states = _states(result.cells, context, out)
+        result.problems += _disk_problems(result, out)
+        result.memory = estimated_memory(result.cells, result.notes)
+    return result
 
 
 def _weights_problems(study: Study) -> Iterator[str]:
@@ -197,20 +197,20 @@ def _search_problems(study: Study, context: Context, out: Path) -> list[str]:
     return search_problems(study, context, out)
 
 
-def _disk_problems(found: CheckResult, out: Path) -> Iterator[str]:
+def _disk_problems(result: CheckResult, out: Path) -> Iterator[str]:
     """Whether the output folder's disk holds what is left to train; the sums go into `found.disk`."""
-    left = [cell for cell in found.cells if found.states.get(cell.key) != "done"]
+    left = [cell for cell in result.cells if result.states.get(cell.key) != "done"]
     try:
-        found.disk = {"finished": finished_bytes(found.cells), "needed": run_bytes(left)}
+        result.disk = {"finished": finished_bytes(result.cells), "needed": run_bytes(left)}
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
         # A plugin's method that cannot be built without memory: its size shows when it is trained.
-        found.notes.append(f"disk: how much a run takes is not known ({type(error).__name__}: {error})")
+        result.notes.append(f"disk: how much a run takes is not known ({type(error).__name__}: {error})")
         return
     folder = nearest_folder(out)
     free = shutil.disk_usage(folder).free
-    if found.disk["needed"] > free:
+    if result.disk["needed"] > free:
         yield (
-            f"--out {out}: the runs that are left need {found.disk['needed'] / GIGABYTE:.1f} GB, and "
+            f"--out {out}: the runs that are left need {result.disk['needed'] / GIGABYTE:.1f} GB, and "
             f"{folder} has {free / GIGABYTE:.1f} free; choose another folder, keep less (`keep:`), or `free` "
             "what finished runs need no more"
         )
@@ -246,7 +246,7 @@ def known_variances(study: Study, context: Context, out: Path, notes: list[str])
     from reports.power import Assumptions, Design, measured
 
     trained = max(2, len({cell.method for cell in study.cells() if cell.trains}))
-    earlier, found = _earlier_arenas(study, context, out, notes), {}
+    earlier, known = _earlier_groups(study, context, out, notes), {}
     for name in study.datasets:
         test = context.dataset(name, study.file.subset).splits["test"].counts()
         design = Design(test["captions"], test["person_ids"], len(study.seeds), trained)
@@ -255,10 +255,10 @@ def known_variances(study: Study, context: Context, out: Path, notes: list[str])
         group = earlier.get(name)
         if group is not None and design.seeds > 1 and measured(group):
             cells = sum(len(each.cells) for each in group.methods.values())
-            found[name] = KnownVariances(design, f"measured on {cells} finished runs in {out}", group)
+            known[name] = KnownVariances(design, f"measured on {cells} finished runs in {out}", group)
         else:
-            found[name] = KnownVariances(design, f"assumed: {Assumptions().sentence}")
-    return found
+            known[name] = KnownVariances(design, f"assumed: {Assumptions().sentence}")
+    return known
 
 
 def detectable_differences(study: Study, known: Mapping[str, KnownVariances]) -> dict[str, Detectable]:
@@ -267,7 +267,7 @@ def detectable_differences(study: Study, known: Mapping[str, KnownVariances]) ->
     from reports.power import detectable, plan
 
     level = planned_level(len(study.looks))
-    methods, found = len({cell.method for cell in study.cells()}), {}
+    methods, differences = len({cell.method for cell in study.cells()}), {}
     # The comparisons with the reference on all datasets are one family.
     comparisons = max(1, (methods - 1) * len(study.datasets))
     for name, one in known.items():
@@ -277,14 +277,14 @@ def detectable_differences(study: Study, known: Mapping[str, KnownVariances]) ->
             else detectable(one.group, one.design.seeds, one.design.people, count, one.design.methods)
             for count in (1, comparisons)
         )
-        found[name] = Detectable(alone, together, comparisons, one.variances)
-    return found
+        differences[name] = Detectable(alone, together, comparisons, one.variances)
+    return differences
 
 
-def _earlier_arenas(
+def _earlier_groups(
     study: Study, context: Context, out: Path, notes: list[str]
 ) -> dict[str, ComparisonGroup]:
-    """What finished cells in `out` say of each dataset of the study at home.
+    """The comparison on each dataset of the study that finished cells in `out` allow.
 
     Of cells that the study asks for but for the seed: the same people, and the same settings.
     """
@@ -298,13 +298,13 @@ def _earlier_arenas(
         same = tuple(cell for cell in stored_runs.cells if _but_for_the_seed(cell.parts) in asked)
         # The variances need no resampling.
         options = ComparisonOptions(resamples=1, level=planned_level(len(study.looks)))
-        found = comparison_groups(replace(stored_runs, cells=same), options, transfer=False)
+        groups = comparison_groups(replace(stored_runs, cells=same), options, transfer=False)
     except FileNotFoundError:  # nothing ran there yet
         return {}
     except (OSError, ValueError, HarnessError) as error:
         notes.append(f"--out {out}: finished cells cannot be read, so variances are assumed: {error}")
         return {}
-    return {one.evaluation.source: one for one in found}
+    return {one.evaluation.source: one for one in groups}
 
 
 def _but_for_the_seed(parts: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from harness.study.cell import Cell
 from harness.study.study import Study
 
 
-def render(found: CheckResult, study: Study) -> None:
+def render(result: CheckResult, study: Study) -> None:
     """Print the cells, the cost and the notes for a person."""
     from rich.console import Console
     from rich.table import Table
@@ -21,10 +21,10 @@ def render(found: CheckResult, study: Study) -> None:
     console = Console()
     table = Table("method", "dataset", "seeds", "targets", "epochs", "status", box=None)
     groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in found.cells:
+    for cell in result.cells:
         groups.setdefault((cell.dataset, cell.method), []).append(cell)
     for (dataset, method), cells in groups.items():
-        states = Counter(found.states.get(cell.key, "queued") for cell in cells)
+        states = Counter(result.states.get(cell.key, "queued") for cell in cells)
         table.add_row(
             method,
             dataset,
@@ -34,20 +34,22 @@ def render(found: CheckResult, study: Study) -> None:
             ", ".join(f"{count} {state}" for state, count in states.items()),
         )
     console.print(table)
-    costs = ", ".join(f"{n:,} {w}" for w, n in _costs(found)) or "cost unknown until what is missing is there"
+    costs = (
+        ", ".join(f"{n:,} {w}" for w, n in _costs(result)) or "cost unknown until what is missing is there"
+    )
     console.print(f"{study.name} ({study.preset}, recipe {study.recipe}): {costs}")
-    for line in found.time.sentences() if found.time is not None else ():
+    for line in result.time.sentences() if result.time is not None else ():
         console.print(line, markup=False, highlight=False)
-    if found.disk:
-        finished, needed = (found.disk[name] / GIGABYTE for name in ("finished", "needed"))
+    if result.disk:
+        finished, needed = (result.disk[name] / GIGABYTE for name in ("finished", "needed"))
         console.print(f"disk: {finished:.3f} GB when finished; what is left needs {needed:.3f} GB")
-    for line in memory_lines(found.memory):
+    for line in memory_lines(result.memory):
         console.print(line, markup=False, highlight=False)
     for line in reach_lines(study):
         console.print(line, markup=False, highlight=False)
-    for line in (*look_lines(study), *_power(found), *outlook_lines(found.claims)):
+    for line in (*look_lines(study), *_power(result), *outlook_lines(result.claims)):
         console.print(line, markup=False, highlight=False)
-    for note in found.notes:
+    for note in result.notes:
         console.print(f"note: {note}", markup=False)
 
 
@@ -61,19 +63,19 @@ def reach_lines(study: Study) -> Iterator[str]:
         yield f"train: {', '.join(names)}: {reached}"
 
 
-def _power(found: CheckResult) -> Iterator[str]:
+def _power(result: CheckResult) -> Iterator[str]:
     """What the study could see, dataset by dataset, and what that rests on."""
     from reports.power import sentence
 
-    for name, size in found.detectable.items():
+    for name, size in result.detectable.items():
         if size.points is None:
             yield f"{name}: one seed allows no verdict, however large a difference"
         else:
             corrected = size.points if size.corrected is None else size.corrected
             yield f"{name}: {sentence(size.points, corrected, size.comparisons)}"
-    for text in dict.fromkeys(size.variances for size in found.detectable.values()):
+    for text in dict.fromkeys(size.variances for size in result.detectable.values()):
         yield f"variances {text}"
 
 
-def _costs(found: CheckResult) -> list[tuple[str, int]]:
-    return [(name.replace("_", " "), value) for name, value in found.cost.items()]
+def _costs(result: CheckResult) -> list[tuple[str, int]]:
+    return [(name.replace("_", " "), value) for name, value in result.cost.items()]

@@ -18,10 +18,10 @@ class StrictCommand(TyperCommand):
         Raises:
             typer.BadParameter: an option that takes one value was given twice.
         """
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
-        for parameter in given:
+        _, _, parameters = self.make_parser(ctx).parse_args(list(args))
+        for parameter in parameters:
             takes_one = not parameter.multiple and parameter.param_type_name == "option"
-            if takes_one and not getattr(parameter, "is_flag", False) and given.count(parameter) > 1:
+            if takes_one and not getattr(parameter, "is_flag", False) and parameters.count(parameter) > 1:
                 raise typer.BadParameter("given more than once", ctx=ctx, param_hint=repr(parameter.opts[0]))
         return super().parse_args(ctx, args)
 

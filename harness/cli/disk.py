@@ -20,26 +20,26 @@ def freed(directories: Sequence[Path], keep: Sequence[str], *, remove: bool) -> 
 
     Raises `StudyError` for a word in `keep` that names nothing, and `LockedError` while a cell is worked on.
     """
-    kept = [each for each in KEEPABLE if each in keep]
+    keepable = [each for each in KEEPABLE if each in keep]
     if unknown := [word for word in keep if word not in KEEPABLE]:
         raise StudyError([f"--keep {word}: must be one of {', '.join(KEEPABLE)}" for word in unknown])
-    found = []
+    entries = []
     for directory in directories:
-        for each in removable(RunStore(directory), kept):
+        for each in removable(RunStore(directory), keepable):
             if remove:
                 each.remove()
-            what = [f"model-{selection}" for selection in each.models]
-            what += ["checkpoint"] if each.checkpoint else []
-            found.append({"cell": str(each.run.directory), "what": what, "bytes": each.size})
-    return found
+            removed = [f"model-{selection}" for selection in each.models]
+            removed += ["checkpoint"] if each.checkpoint else []
+            entries.append({"cell": str(each.run.directory), "what": removed, "bytes": each.size})
+    return entries
 
 
-def render(found: Sequence[dict[str, Any]], *, removed: bool) -> None:
+def render(entries: Sequence[dict[str, Any]], *, removed: bool) -> None:
     """Print what goes, and how much that is."""
-    for each in found:
+    for each in entries:
         print(f"{each['cell']}: {', '.join(each['what'])} ({each['bytes'] / GIGABYTE:.3f} GB)")
-    total = sum(each["bytes"] for each in found) / GIGABYTE
-    if not found:
+    total = sum(each["bytes"] for each in entries) / GIGABYTE
+    if not entries:
         print("nothing to remove: finished runs keep what they need")
     elif removed:
         print(f"removed {total:.3f} GB; every score and record is still there")

@@ -18,20 +18,20 @@ def estimated_memory(cells: Sequence[Cell], notes: list[str]) -> dict[str, float
     from harness.launch.disk import weights_of
     from harness.speed.rehearsal import memory_gb
 
-    found = {}
+    gigabytes = {}
     for method, cell in {cell.method: cell for cell in cells if cell.trains}.items():
         try:
             if weights_of(cell) < SMALL_MODEL:
                 continue
-            found[method] = memory_gb(registry.method(cell.base), cell.train, cell.overrides)
+            gigabytes[method] = memory_gb(registry.method(cell.base), cell.train, cell.overrides)
         except Exception as error:  # a plugin's method may do anything
             notes.append(f"{method}: the memory of its step is not known: {described(error)}")
-    return found
+    return gigabytes
 
 
-def memory_lines(found: Mapping[str, float]) -> Iterator[str]:
+def memory_lines(by_method: Mapping[str, float]) -> Iterator[str]:
     """The methods by the memory that they take, as one line."""
-    if found:
-        listed = ", ".join(f"{method} {gigabytes:.2g}" for method, gigabytes in found.items())
+    if by_method:
+        listed = ", ".join(f"{method} {gigabytes:.2g}" for method, gigabytes in by_method.items())
         yield f"memory of a step on a GPU, GB, without the dataset's images: {listed}"
         yield f"memory is estimated: {MEMORY_METHOD}"

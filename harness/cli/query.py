@@ -100,8 +100,8 @@ def _lines_of(file: Path) -> list[str]:
         raise StudyError([f"--from {file}: {why}"]) from None
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > MOST_SENTENCES:
-        what = f"{len(lines):,} sentences; at most {MOST_SENTENCES:,} are answered at once"
-        raise StudyError([f"--from {file}: {what}, so split the file"])
+        count = f"{len(lines):,} sentences; at most {MOST_SENTENCES:,} are answered at once"
+        raise StudyError([f"--from {file}: {count}, so split the file"])
     return lines
 
 
@@ -237,15 +237,15 @@ def _key(model: OpenedModel, facts: Sequence[Any]) -> str:
 
 
 def _gallery(model: OpenedModel, data: DeviceData, kind: str, key: str) -> Tensor:
-    """Features [items, width] of a split's images or captions, encoded once per model and data and kept."""
+    """Features [items, width] of a split's images or captions, encoded once per model and data and cached."""
     file = cache_dir() / "galleries" / f"{key[:32]}-{kind}.safetensors"
     try:
-        kept = load_tensors(file.read_bytes())["features"]
+        cached = load_tensors(file.read_bytes())["features"]
         items = len(data.split.image_paths if kind == "images" else data.split.captions)
-        if len(kept) == items and bool(kept.isfinite().all()):
-            return kept.to(data.device)
+        if len(cached) == items and bool(cached.isfinite().all()):
+            return cached.to(data.device)
     except (OSError, SafetensorError, KeyError):
-        pass  # not kept yet, or damaged: encoded below
+        pass  # not cached yet, or damaged: encoded below
     features = _normalised((encode_images if kind == "images" else encode_captions)(model.method, data))
     with suppress(OSError):  # a full disk costs time, not the answer
         atomic_write(file, save_tensors({"features": features.cpu().contiguous()}))

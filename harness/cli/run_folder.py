@@ -29,7 +29,7 @@ def default_folder(name: str, study: Path, overrides: Sequence[str], subset: int
 def _changes(study: Path, override: str) -> bool:
     """Whether an override, alone, makes another study of the file rather than a part of the same one."""
     try:
-        whole, changed = (load_study(study, given).resolved() for given in ((), (override,)))
+        whole, changed = (load_study(study, overrides).resolved() for overrides in ((), (override,)))
     except StudyError:  # one of them is valid only together with other overrides
         return True
     name = override.partition("=")[0].strip()

@@ -51,8 +51,8 @@ def verify_bundle(path: Path) -> BundleCheck:
         check.differences += unpack(path, Path(folder))
         for run in bundled_runs(Path(folder)):
             check.runs.append(run.name)
-            found = (text.replace(f"{run}/", "") for text in _differences(run, check))
-            check.differences += [f"{run.name}/{text}" for text in found]
+            differences = (text.replace(f"{run}/", "") for text in _differences(run, check))
+            check.differences += [f"{run.name}/{text}" for text in differences]
     return check
 
 
@@ -92,9 +92,9 @@ def _compared(old: Path, new: Path, name: str) -> Iterator[str]:
         if len(first) != len(second):
             yield f"{name}: line {number}: {len(first)} values, the records give {len(second)}"
             continue
-        for column, said, computed in zip(before[0], first, second, strict=False):
-            if not _same(said, computed):
-                yield f"{name}: line {number}: {column} is {said}, the records give {computed}"
+        for column, written, computed in zip(before[0], first, second, strict=False):
+            if not _same(written, computed):
+                yield f"{name}: line {number}: {column} is {written}, the records give {computed}"
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -281,12 +281,12 @@ class _RowReader:
             kind = f"a caption of over {MAX_CAPTION_CHARACTERS:,} characters"
             self.refused.add(kind, f"record {index} has {longest:,}")
             return None
-        kept = [sentence for sentence in sentences if sentence.strip()]
-        if len(kept) < len(sentences) or not sentences:
-            empty = len(sentences) - len(kept)
+        filled = [sentence for sentence in sentences if sentence.strip()]
+        if len(filled) < len(sentences) or not sentences:
+            empty = len(sentences) - len(filled)
             what = f"{empty} of {len(sentences)} empty" if sentences else "none at all"
             self.repaired.add("an empty caption was left out; its image stays", f"record {index}: {what}")
-        return tuple(self._encodable(sentence, index) for sentence in kept)
+        return tuple(self._encodable(sentence, index) for sentence in filled)
 
     def _encodable(self, sentence: str, index: int) -> str:
         """Half a surrogate pair cannot be written as UTF-8, so nothing downstream could store it."""

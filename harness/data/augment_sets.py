@@ -192,8 +192,8 @@ def _rectangles(
     first = fits.int().argmax(dim=1, keepdim=True)
     top = ((height - tall + 1).clamp(min=1) * rectangle[..., 2]).floor()
     left = ((width - wide + 1).clamp(min=1) * rectangle[..., 3]).floor()
-    found = (value.mul(fits).gather(1, first).squeeze(1) for value in (top, left, tall, wide))
-    top, left, tall, wide = found
+    chosen = (value.mul(fits).gather(1, first).squeeze(1) for value in (top, left, tall, wide))
+    top, left, tall, wide = chosen
     return top, left, tall, wide
 
 

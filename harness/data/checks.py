@@ -107,5 +107,5 @@ def _rotated(loaded: Dataset, facts: list[ImageFacts]) -> list[str]:
     rotated = [fact.path for fact in facts if fact.rotated]
     if not rotated:
         return []
-    what = "have an EXIF orientation, which is not applied, as in other training code"
-    return [f"{loaded.name}: {len(rotated):,} images {what}: {rotated[0]}"]
+    explanation = "have an EXIF orientation, which is not applied, as in other training code"
+    return [f"{loaded.name}: {len(rotated):,} images {explanation}: {rotated[0]}"]

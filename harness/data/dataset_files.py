@@ -208,14 +208,14 @@ def _merged(reading: Reading, layout: Layout) -> list[Record]:
 
 
 def _split(name: str, records: Sequence[Record], images: Path) -> Split:
-    mine = [record for record in records if record.split == name]
-    persons = {person: number for number, person in enumerate(dict.fromkeys(r.person for r in mine))}
-    captions = [(number, caption) for number, record in enumerate(mine) for caption in record.captions]
+    of_split = [record for record in records if record.split == name]
+    persons = {person: number for number, person in enumerate(dict.fromkeys(r.person for r in of_split))}
+    captions = [(number, caption) for number, record in enumerate(of_split) for caption in record.captions]
     return Split(
         name=name,
-        image_paths=tuple(images / record.path for record in mine),
+        image_paths=tuple(images / record.path for record in of_split),
         persons=tuple(persons),
-        image_person=np.array([persons[record.person] for record in mine], dtype=np.int64),
+        image_person=np.array([persons[record.person] for record in of_split], dtype=np.int64),
         captions=tuple(caption for _, caption in captions),
         caption_image=np.array([number for number, _ in captions], dtype=np.int64),
     )
@@ -237,13 +237,13 @@ def _expected(layout: Layout) -> dict[str, Counts]:
 
 
 def _notes(layout: Layout, name: str, splits: Mapping[str, Split]) -> tuple[str, ...]:
-    found, expected = _counts(splits), _expected(layout)
-    if not expected or found == expected:
+    counted, expected = _counts(splits), _expected(layout)
+    if not expected or counted == expected:
         return ()
     table = "; ".join(
-        f"{split} {'/'.join(map(str, found[split]))} instead of {'/'.join(map(str, counts))}"
+        f"{split} {'/'.join(map(str, counted[split]))} instead of {'/'.join(map(str, counts))}"
         for split, counts in expected.items()
-        if found[split] != counts
+        if counted[split] != counts
     )
     caveat = f" ({layout.caveat})" if layout.caveat else ""
     return (f"{name}: persons/images/captions are not the published ones: {table}{caveat}",)
@@ -252,7 +252,7 @@ def _notes(layout: Layout, name: str, splits: Mapping[str, Split]) -> tuple[str,
 def _oddities(layout: Layout, name: str, splits: Mapping[str, Split]) -> list[str]:
     """What a user should know although the data can be used."""
     persons = "/".join(str(len(splits[split].persons)) for split in SPLIT_NAMES)
-    lines = [f"{name}: {said}" for edition, said in layout.editions.items() if edition == persons]
+    lines = [f"{name}: {sentence}" for edition, sentence in layout.editions.items() if edition == persons]
     for earlier, later in (("train", "val"), ("train", "test"), ("val", "test")):
         shared = sorted(set(splits[earlier].persons) & set(splits[later].persons))
         if shared:

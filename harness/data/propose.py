@@ -87,10 +87,12 @@ def propose(folder: Path) -> Proposal:
 def _annotation(folder: Path) -> Path:
     if not folder.is_dir():
         raise DataError([f"{folder}: no such folder"])
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in BY_SUFFIX and path.is_file())
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(path.name for path in found[:20]) or "none"
+    annotations = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in BY_SUFFIX and path.is_file()
+    )
+    if len(annotations) == 1:
+        return annotations[0]
+    names = ", ".join(path.name for path in annotations[:20]) or "none"
     hint = "write a dataset file by hand (harness/data/README.md)"
     raise DataError(
         [f"{folder}: one annotation file ({', '.join(BY_SUFFIX)}) is expected, found {names}; {hint}"]
@@ -114,9 +116,9 @@ def _image_folder(folder: Path, annotation: Path, paths: Sequence[str]) -> str:
     """The folder below which most of the annotated paths exist."""
     best, hits = ".", 0
     for candidate in _folders(folder):
-        found = sum((folder / candidate / path).is_file() for path in paths[:100])
-        if found > hits:
-            best, hits = candidate, found
+        existing = sum((folder / candidate / path).is_file() for path in paths[:100])
+        if existing > hits:
+            best, hits = candidate, existing
     if not hits:
         raise DataError([f"{annotation}: no image is where its paths lead, such as {paths[:1]}"])
     return best

@@ -197,13 +197,13 @@ def _rebuild(folder: Path, archive: Path, sha256: str) -> None:
 
 def _verify(archive: Path, sha256: str) -> None:
     try:
-        found = hashlib.sha256(archive.read_bytes()).hexdigest()
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(
             [f"{archive}: the dataset's file cannot be read ({error.strerror}); {REPAIR}"]
         ) from error
-    if found != sha256:
-        reason = f"its sha256 is {found[:12]}…, not {sha256[:12]}…"
+    if digest != sha256:
+        reason = f"its sha256 is {digest[:12]}…, not {sha256[:12]}…"
         raise DataError([f"{archive}: the dataset's file is damaged: {reason}; {REPAIR}"])
 
 

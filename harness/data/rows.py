@@ -32,31 +32,31 @@ BY_SUFFIX = {
 ROWS_AT_ONCE = 10_000
 
 
-def format_of(path: Path, given: str = "") -> str:
-    """The format of an annotation file: the given one, or by its name.
+def format_of(path: Path, declared: str = "") -> str:
+    """The format of an annotation file: the declared one, or by its name.
 
     Raises:
         DataError: the name has no known ending.
     """
-    known = given or BY_SUFFIX.get(path.suffix.lower(), "")
-    if not known:
+    format_name = declared or BY_SUFFIX.get(path.suffix.lower(), "")
+    if not format_name:
         endings = ", ".join(BY_SUFFIX)
         raise DataError([f"{path}: unknown format; give `format:` or one of the endings {endings}"])
-    return known
+    return format_name
 
 
-def read_rows(path: Path, given: str = "") -> Iterator[Any]:
+def read_rows(path: Path, declared: str = "") -> Iterator[Any]:
     """The rows of an annotation file; of a JSON list, whatever its items are.
 
     Args:
         path: the file.
-        given: `json`, `jsonl`, `csv`, `tsv`, `parquet` or `coco`; by default known from the name.
+        declared: `json`, `jsonl`, `csv`, `tsv`, `parquet` or `coco`; by default known from the name.
 
     Raises:
         DataError: the file cannot be read as what it is; says where and why.
     """
     opened(path).close()
-    format_name = format_of(path, given)
+    format_name = format_of(path, declared)
     if format_name == "json":
         return json_list(path)
     if format_name == "jsonl":
@@ -123,8 +123,8 @@ def _table(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
             if len(row) == width:
                 yield dict(zip(header, row, strict=True))
             elif row:
-                found = f"{len(row)} cells, the header has {width}"
-                raise DataError([f"{path}:{reader.line_num}: {found} (is a text with commas quoted?)"])
+                mistake = f"{len(row)} cells, the header has {width}"
+                raise DataError([f"{path}:{reader.line_num}: {mistake} (is a text with commas quoted?)"])
             _within_limit(path, reader.line_num)
     except csv.Error as error:
         raise DataError([f"{path}:{reader.line_num}: not a table: {error}"]) from None
@@ -174,6 +174,6 @@ def _coco(path: Path) -> Iterator[dict[str, Any]]:
         except UnicodeDecodeError as error:
             raise DataError([f"{path}: {not_utf8(error.reason, error.start)}"]) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = "{images: [{id, …}], annotations: [{image_id, caption}]}"
+            shape = "{images: [{id, …}], annotations: [{image_id, caption}]}"
             reason = f"{type(error).__name__}: {error}"
-            raise DataError([f"{path}: not a COCO caption file ({reason}); expected {what}"]) from None
+            raise DataError([f"{path}: not a COCO caption file ({reason}); expected {shape}"]) from None

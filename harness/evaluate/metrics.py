@@ -138,11 +138,12 @@ def query_records(ranking: Ranking, query_person: Tensor) -> QueryRecords:
     kth = torch.arange(len(ranking.ranks)) - starts[owner] + 1
     precision = kth.double() / ranking.ranks.double()
     total = torch.zeros(queries, dtype=torch.float64).index_add_(0, owner, precision)
-    found = positives > 0
+    has_positive = positives > 0
     first = torch.zeros(queries, dtype=torch.int64)
-    first[found] = ranking.ranks[starts[found]]
+    first[has_positive] = ranking.ranks[starts[has_positive]]
     inp = torch.full((queries,), math.nan, dtype=torch.float64)
-    inp[found] = positives[found].double() / ranking.ranks[ranking.offsets[1:][found] - 1].double()
+    last = ranking.ranks[ranking.offsets[1:][has_positive] - 1]
+    inp[has_positive] = positives[has_positive].double() / last.double()
     ap = total / positives.double()
     return QueryRecords(
         query_person.cpu(), first, ap, inp, positives, ranking.top, ranking.top_score, ranking.gallery

@@ -19,8 +19,8 @@ def missing_evaluations(
 ) -> list[tuple[str, Selection]]:
     """Evaluations (target, selection) without results and records on the data as it is now.
 
-    At home every selection is wanted. On another target that was added, or whose data changed, after the
-    models that are not kept had been deleted, only the kept ones can be had without training again.
+    On its own dataset every selection is wanted. On another target that was added, or whose data changed,
+    after the models that are not kept had been deleted, only the kept ones can be had without training again.
     """
     rows = [row for row in run.results if row.get("fingerprint") == _data_now(row, cell, context)]
     have = {evaluation_key(row) for row in rows if run.records_path(*evaluation_key(row)).exists()}

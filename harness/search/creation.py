@@ -35,9 +35,11 @@ def stored_terms(search: SearchPlan, database: Database) -> dict[str, Any] | Non
 
 def changed_terms(search: SearchPlan, stored: Mapping[str, Any]) -> list[str]:
     """What differs between the terms of the stored search and those of the study now, one line each."""
-    found = differences(stored, search.fingerprint)
-    parts = [change.removeprefix("code.").partition(":")[0] for change in found if change.startswith("code.")]
-    sentences = [change for change in found if not change.startswith("code.")]
+    changes = differences(stored, search.fingerprint)
+    parts = [
+        change.removeprefix("code.").partition(":")[0] for change in changes if change.startswith("code.")
+    ]
+    sentences = [change for change in changes if not change.startswith("code.")]
     if parts:
         sentences.append(f"the code of {', '.join(parts)} has changed since")
     hint = "trials of both cannot be compared; keep the old terms, or use another --out"

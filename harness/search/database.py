@@ -261,9 +261,9 @@ def _sqlite_reason(error: sqlite3.Error) -> str:
     return f"the search database cannot be opened ({text})"
 
 
-def damaged(url: str, what: str) -> StorageError:
+def damaged(url: str, damage: str) -> StorageError:
     """The error for a database whose content is not what was written."""
-    return StorageError(f"{url}: the search database is damaged ({what}); restore a copy, or move it away")
+    return StorageError(f"{url}: the search database is damaged ({damage}); restore a copy, or move it away")
 
 
 @contextmanager
@@ -272,8 +272,8 @@ def readable(url: str) -> Iterator[None]:
     try:
         yield
     except (LookupError, ValueError, TypeError, AssertionError) as error:
-        said = " ".join(str(error).split())
-        raise damaged(url, f"{type(error).__name__}: {said[:200]}") from error
+        message = " ".join(str(error).split())
+        raise damaged(url, f"{type(error).__name__}: {message[:200]}") from error
 
 
 def why(error: BaseException) -> str:

@@ -49,8 +49,8 @@ def write_search_json(searches: Sequence[SearchPlan], run_dir: Path) -> list[dic
     Searches that were recorded there before and are not among these (a run of one method of several) stay.
     """
     records = {search.name: search_record(search, trial_queue(search).trials()) for search in searches}
-    kept = [record for record in _recorded(run_dir / SEARCH) if record.get("name") not in records]
-    everything = sorted([*kept, *records.values()], key=lambda record: str(record.get("name")))
+    of_others = [record for record in _recorded(run_dir / SEARCH) if record.get("name") not in records]
+    everything = sorted([*of_others, *records.values()], key=lambda record: str(record.get("name")))
     atomic_json(run_dir / SEARCH, {"searches": everything})
     return everything
 

@@ -59,5 +59,5 @@ class TrialHistory:
 
     def is_that_of(self, trial: FrozenTrial) -> bool:
         """Whether Optuna's scores of a trial are these, or these without the last epoch."""
-        stored, mine = json.dumps(sorted(trial.intermediate_values.items())), list(self.epochs)
-        return stored in (json.dumps(mine), json.dumps(mine[:-1]))
+        stored, ours = json.dumps(sorted(trial.intermediate_values.items())), list(self.epochs)
+        return stored in (json.dumps(ours), json.dumps(ours[:-1]))

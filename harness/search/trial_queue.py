@@ -174,8 +174,8 @@ class TrialQueue:
     def owns(self, claim: ClaimedTrial) -> bool:
         """Whether this process still has the trial: one silent for long may have lost it to another."""
         trial = self.database.storage.get_trial(claim.trial._trial_id)
-        mine = str(TrialOwner.this_process()) == trial.user_attrs.get("owner")
-        return mine and trial.state is TrialState.RUNNING
+        is_ours = str(TrialOwner.this_process()) == trial.user_attrs.get("owner")
+        return is_ours and trial.state is TrialState.RUNNING
 
     def report(self, claim: ClaimedTrial, epoch: int, value: float, seconds: float) -> bool:
         """Write an epoch's score and the trial's seconds so far; True when the pruner wants the trial to end.
@@ -241,8 +241,8 @@ class TrialQueue:
 
     def _require_as_written(self, trial: FrozenTrial) -> None:
         if not self._checksums.is_as_written(trial):
-            what = f"trial {trial.number} of {self.search.name} is not what was written"
-            raise damaged(self.search.url, what)
+            damage = f"trial {trial.number} of {self.search.name} is not what was written"
+            raise damaged(self.search.url, damage)
 
     def _settle(self, claim: ClaimedTrial, act: Callable[[], Any]) -> None:
         def settled() -> None:

@@ -153,14 +153,14 @@ def _mean(blocks: Sequence[dict[str, float]], quantity: str) -> float:
 
 
 def _speed(seconds: dict[str, list[dict[str, float]]], pairs: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"pairs_per_second": pairs / _mean(seconds["ours"], "training step")}
+    speeds: dict[str, Any] = {"pairs_per_second": pairs / _mean(seconds["ours"], "training step")}
     for name, quantity in (("ratio", "training step"), ("ratio_without_data", "without data")):
         per_block = {label: [block[quantity] for block in blocks] for label, blocks in seconds.items()}
         compared = timing.ratio(per_block["plain"], per_block["ours"])
-        found |= {name: compared.value, f"{name}_low": compared.low, f"{name}_high": compared.high}
+        speeds |= {name: compared.value, f"{name}_low": compared.low, f"{name}_high": compared.high}
     share = _mean(seconds["ours"], "data") / _mean(seconds["ours"], "in parts")
     parts = {part: _mean(seconds["ours"], part) for part in ("data", "forward", "backward", "optimiser")}
-    return {**found, "data_share": share, "seconds_in_parts": parts}
+    return {**speeds, "data_share": share, "seconds_in_parts": parts}
 
 
 def _against_the_floor(cell: Cell, ours: Candidate, seconds: Sequence[dict[str, float]]) -> dict[str, Any]:
@@ -213,25 +213,25 @@ def _where(device: torch.device) -> dict[str, Any]:
     }
 
 
-def render(found: dict[str, Any]) -> None:
+def render(speed: dict[str, Any]) -> None:
     """Print a measurement for a person."""
-    height, width = found["image_size"]
+    height, width = speed["image_size"]
     print(
-        f"{found['method']} on {found['backbone']}, {height}×{width}, batch {found['batch_size']}, "
-        f"{found['precision']}, {'compiled' if found['compiled'] else 'eager'}, {found['device']}"
+        f"{speed['method']} on {speed['backbone']}, {height}×{width}, batch {speed['batch_size']}, "
+        f"{speed['precision']}, {'compiled' if speed['compiled'] else 'eager'}, {speed['device']}"
     )
-    print(f"{found['pairs_per_second']:.1f} pairs/s; {_spread(found, 'ratio')} times the plain step")
-    print(f"{_spread(found, 'ratio_without_data')} times without the data of either")
+    print(f"{speed['pairs_per_second']:.1f} pairs/s; {_spread(speed, 'ratio')} times the plain step")
+    print(f"{_spread(speed, 'ratio_without_data')} times without the data of either")
     print(
-        f"{found['tflops']:.3g} TFLOP/s, {found['matrix_fraction']:.0%} of the matrix rate "
-        f"({found['matrix_tflops']:.3g}); peak memory {found['peak_memory_gb']:.2f} GB; "
-        f"{found['data_share']:.1%} of a step is data"
+        f"{speed['tflops']:.3g} TFLOP/s, {speed['matrix_fraction']:.0%} of the matrix rate "
+        f"({speed['matrix_tflops']:.3g}); peak memory {speed['peak_memory_gb']:.2f} GB; "
+        f"{speed['data_share']:.1%} of a step is data"
     )
 
 
-def _spread(found: dict[str, Any], name: str) -> str:
-    low, high = found[f"{name}_low"], found[f"{name}_high"]
-    return f"{found[name]:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
+def _spread(speed: dict[str, Any], name: str) -> str:
+    low, high = speed[f"{name}_low"], speed[f"{name}_high"]
+    return f"{speed[name]:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
 
 
 # -- the table ------------------------------------------------------------------------------------

@@ -65,20 +65,20 @@ def bench_device(wanted: DeviceBench, say: Callable[[str], None]) -> dict[str, s
 def _measure(
     name: str, path: Path, worker: _Worker, wanted: DeviceBench, here: Mapping[str, Any], left: float
 ) -> str:
-    began, found = (
+    began, record = (
         time.monotonic(),
         {"part": name, "what": _what(name), "sizes": wanted.sizes.plain(), **here},
     )
     try:
-        found |= {"status": DONE, "result": worker.run(_part, (name, wanted.machine, wanted.sizes), left)}
+        record |= {"status": DONE, "result": worker.run(_part, (name, wanted.machine, wanted.sizes), left)}
     except NotInTime:
-        found |= {"status": FAILED, "error": f"not over after {left:.0f} s"}
+        record |= {"status": FAILED, "error": f"not over after {left:.0f} s"}
     except Exception as error:  # whatever a part does, the others are measured
-        found |= {"status": FAILED, "error": described(error)}
-    found["seconds"] = round(time.monotonic() - began, 1)
+        record |= {"status": FAILED, "error": described(error)}
+    record["seconds"] = round(time.monotonic() - began, 1)
     wanted.out.mkdir(parents=True, exist_ok=True)
-    atomic_json(path, found)
-    return str(found["status"])
+    atomic_json(path, record)
+    return str(record["status"])
 
 
 def _is_done(path: Path, here: Mapping[str, Any], sizes: PartSizes) -> bool:

@@ -116,11 +116,11 @@ def data_wait(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
 
     legs = {}
     for resident in (True, False):
-        one = _candidate(machine, sizes, resident=resident)
-        one.run(max(2, sizes.steps))
-        legs["on the device" if resident else "read ahead"] = partial(one.run, sizes.steps)
-    found = timing.interleaved(legs, sizes.blocks)
-    seconds = {name: [block["training step"] for block in blocks] for name, blocks in found.items()}
+        candidate = _candidate(machine, sizes, resident=resident)
+        candidate.run(max(2, sizes.steps))
+        legs["on the device" if resident else "read ahead"] = partial(candidate.run, sizes.steps)
+    per_block = timing.interleaved(legs, sizes.blocks)
+    seconds = {name: [block["training step"] for block in blocks] for name, blocks in per_block.items()}
     compared = timing.ratio(seconds["read ahead"], seconds["on the device"])
     return {"read_ahead_over_resident": asdict(compared), "seconds": seconds}
 
@@ -145,16 +145,20 @@ def memory(machine: Machine, sizes: PartSizes) -> dict[str, Any]:
     from harness.launch.cell import release_memory
     from harness.speed.rehearsal import memory_gb
 
-    found = {}
+    by_method = {}
     for method in ("uit", "baseline"):
-        one = _candidate(machine, sizes, method)
-        one.run(1)
-        measured = one.costs()["peak memory"]
-        estimated = memory_gb(registry.method(method), one.cell.train, one.cell.overrides)
-        found[method] = {"measured_gb": measured, "estimated_gb": estimated, "compiled": one.compiled}
-        del one
+        candidate = _candidate(machine, sizes, method)
+        candidate.run(1)
+        measured = candidate.costs()["peak memory"]
+        estimated = memory_gb(registry.method(method), candidate.cell.train, candidate.cell.overrides)
+        by_method[method] = {
+            "measured_gb": measured,
+            "estimated_gb": estimated,
+            "compiled": candidate.compiled,
+        }
+        del candidate
         release_memory()
-    return found
+    return by_method
 
 
 def determinism(machine: Machine, sizes: PartSizes) -> dict[str, Any]:

@@ -14,23 +14,23 @@ def device_table(stored: Sequence[Mapping[str, Any]]) -> str:
         "| part | what | result | s | device | date |",
         "|" + "---|" * 6,
     ]
-    for found in stored:
+    for record in stored:
         cells = (
-            found["part"],
-            found["what"],
-            _short(found),
-            found["seconds"],
-            found["device"],
-            found["date"],
+            record["part"],
+            record["what"],
+            _short(record),
+            record["seconds"],
+            record["device"],
+            record["date"],
         )
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def _short(found: Mapping[str, Any]) -> str:
-    if found["status"] != "done":
-        return f"failed: {found['error']}"
-    result = found["result"]
+def _short(record: Mapping[str, Any]) -> str:
+    if record["status"] != "done":
+        return f"failed: {record['error']}"
+    result = record["result"]
     numbers = result if isinstance(result, dict) else {"rows": len(result)}
     shown = {name: value for name, value in numbers.items() if isinstance(value, (int, float, str))}
     return ", ".join(

@@ -67,18 +67,18 @@ def measure_study(study: Study, store: RunStore, context: Context, tuned: Tuned 
     if _is_current(path, identity):
         return
     try:
-        found = measure(cells, study.overhead, context)
+        entries = measure(cells, study.overhead, context)
     except Exception as error:
         log.exception("the overhead was not measured")
         note = f"not measured: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        found = [
+        entries = [
             {"method": cell.method, "against": against, "quantity": "training step", "note": note}
             for against in study.overhead.against
             for cell in cells
             if cell.method != against
         ]
         identity = ""  # tried again the next time
-    atomic_json(path, [{**entry, "identity": identity} for entry in found])
+    atomic_json(path, [{**entry, "identity": identity} for entry in entries])
 
 
 def _identity(cells: Sequence[Cell], overhead: Overhead, context: Context) -> str:
@@ -279,9 +279,9 @@ def measure(cells: Sequence[Cell], overhead: Overhead, context: Context) -> list
     for against in overhead.against:
         for cell in cells:
             if cell.method != against:
-                found = _measure_pair(cell, by_method[against], overhead, context)
-                rows += _entries(cell.method, against, found)
-                rows.append(_same_features(cell.method, against, found.features, found.device))
+                measured = _measure_pair(cell, by_method[against], overhead, context)
+                rows += _entries(cell.method, against, measured)
+                rows.append(_same_features(cell.method, against, measured.features, measured.device))
                 release_memory()
     return rows
 
@@ -289,35 +289,35 @@ def measure(cells: Sequence[Cell], overhead: Overhead, context: Context) -> list
 def _measure_pair(cell: Cell, reference: Cell, overhead: Overhead, context: Context) -> _PairMeasurements:
     pair = (cell, reference)
     name = device_name(context.fabric(cell).device)
-    found = _PairMeasurements(
+    measured = _PairMeasurements(
         {one.method: {} for one in pair}, {one.method: {} for one in pair}, {}, {}, name
     )
     encoders = {one.method: Encoders(one, context) for one in pair}
-    found.features.update({label: encoder.features() for label, encoder in encoders.items()})
-    _time(encoders, ("run",), overhead, context, found.times, f"inference of {cell.method}")
+    measured.features.update({label: encoder.features() for label, encoder in encoders.items()})
+    _time(encoders, ("run",), overhead, context, measured.times, f"inference of {cell.method}")
     del encoders
     if cell.trains:
-        _train([one for one in pair if one.trains], overhead, context, found)
+        _train([one for one in pair if one.trains], overhead, context, measured)
     for one in pair:
         at = (one.train.backbone, one.train.image_size, one.overrides)
-        found.counts[one.method]["inference compute per pair"] = pass_gflop(
+        measured.counts[one.method]["inference compute per pair"] = pass_gflop(
             one.base, *at, pairs=1, text_length=one.train.text_length
         )
-    return found
+    return measured
 
 
-def _train(cells: Sequence[Cell], overhead: Overhead, context: Context, found: _PairMeasurements) -> None:
+def _train(cells: Sequence[Cell], overhead: Overhead, context: Context, measured: _PairMeasurements) -> None:
     """Steps of methods that train, in turns."""
     candidates = {cell.method: Candidate(cell, context) for cell in cells}
     if len({one.compiled for one in candidates.values()}) > 1:  # compiling failed for one: none is
         candidates = {cell.method: Candidate(cell, context, compiled="off") for cell in cells}
-    what = f"training of {cells[0].method}"
-    _time(candidates, ("run", "run_in_parts"), overhead, context, found.times, what)
+    title = f"training of {cells[0].method}"
+    _time(candidates, ("run", "run_in_parts"), overhead, context, measured.times, title)
     for label, one in candidates.items():
-        found.counts[label].update(one.costs())
+        measured.counts[label].update(one.costs())
         settings = one.cell.train
         made = "compiled" if one.compiled else "eager"
-        found.notes[label] = f"{settings.backbone}, batch {one.pairs}, {settings.precision}, {made}"
+        measured.notes[label] = f"{settings.backbone}, batch {one.pairs}, {settings.precision}, {made}"
 
 
 def _time(
@@ -326,7 +326,7 @@ def _time(
     overhead: Overhead,
     context: Context,
     times: dict[str, dict[str, Sequence[float]]],
-    what: str,
+    title: str,
 ) -> None:
     """Let candidates take turns at each of their `ways` to run, after warming up."""
     leg = max(1, min(LEG, overhead.steps // 2))
@@ -337,27 +337,27 @@ def _time(
             if overhead.warmup:
                 run(overhead.warmup)
         legs = {label: partial(run, leg) for label, run in runs.items()}
-        shown = f"measuring {what}" + (" in parts" if way == "run_in_parts" else "")
+        shown = f"measuring {title}" + (" in parts" if way == "run_in_parts" else "")
         per_label = timing.interleaved(legs, blocks, partial(context.progress.working, shown))
         for label, per_block in per_label.items():
             for quantity in per_block[0]:
                 times[label][quantity] = [seconds[quantity] for seconds in per_block]
 
 
-def _entries(method: str, against: str, found: _PairMeasurements) -> Iterator[dict[str, Any]]:
-    common = {"method": method, "against": against, "device": found.device}
-    for quantity, seconds in found.times[method].items():
-        mean, reference = _mean(seconds), found.times[against].get(quantity)
+def _entries(method: str, against: str, measured: _PairMeasurements) -> Iterator[dict[str, Any]]:
+    common = {"method": method, "against": against, "device": measured.device}
+    for quantity, seconds in measured.times[method].items():
+        mean, reference = _mean(seconds), measured.times[against].get(quantity)
         entry = {**common, "quantity": quantity, "unit": "ms", "value": 1e3 * mean}
-        entry["note"] = found.notes.get(method, "") if quantity == "training step" else ""
+        entry["note"] = measured.notes.get(method, "") if quantity == "training step" else ""
         if reference is not None:
             compared = timing.ratio(seconds, reference)
             entry |= {"reference": 1e3 * _mean(reference), "blocks": len(seconds)}
             entry |= {"ratio": compared.value, "low": compared.low, "high": compared.high}
         yield entry
-    for quantity, value in found.counts[method].items():
+    for quantity, value in measured.counts[method].items():
         entry = {**common, "quantity": quantity, "unit": _UNITS[quantity], "value": value}
-        other = found.counts[against].get(quantity)
+        other = measured.counts[against].get(quantity)
         if other:
             exact = value / other
             # Memory was measured, and only once; everything else is a count.

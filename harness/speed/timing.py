@@ -52,16 +52,16 @@ def interleaved(
     legs: Mapping[str, Leg], blocks: int, progress: Progress | None = None
 ) -> dict[str, list[dict[str, float]]]:
     """For every candidate, the mean seconds of each quantity in each of `blocks` blocks."""
-    found: dict[str, list[dict[str, float]]] = {label: [] for label in legs}
+    means: dict[str, list[dict[str, float]]] = {label: [] for label in legs}
     for block in range(blocks):
         seconds: dict[str, list[Mapping[str, float]]] = {label: [] for label in legs}
         for label in turns(list(legs), block):
             seconds[label].append(legs[label]())
         for label, (forth, back) in seconds.items():
-            found[label].append({name: (forth[name] + back[name]) / 2 for name in forth})
+            means[label].append({name: (forth[name] + back[name]) / 2 for name in forth})
         if progress is not None:
             progress(block + 1, blocks)
-    return found
+    return means
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:

@@ -105,8 +105,8 @@ def healthy(findings: list[Diagnosis]) -> bool:
 
 def as_plain(findings: list[Diagnosis], out: Path = paths.RUNS) -> dict[str, Any]:
     """The diagnosis as one JSON object, with what a maintainer asks for of a fault (`evidence`)."""
-    found = {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
-    return {**found, **evidence.collected(out)}
+    diagnosis = {"healthy": healthy(findings), "findings": [asdict(finding) for finding in findings]}
+    return {**diagnosis, **evidence.collected(out)}
 
 
 def _guarded(check: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:
@@ -161,9 +161,9 @@ def _unmet() -> Iterator[str]:
         needed = Requirement(line)
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
-        found = _version(needed.name)
-        if found is None or not needed.specifier.contains(found, prereleases=True):
-            yield f"{needed.name}{needed.specifier} (found {found or 'nothing'})"
+        installed = _version(needed.name)
+        if installed is None or not needed.specifier.contains(installed, prereleases=True):
+            yield f"{needed.name}{needed.specifier} (found {installed or 'nothing'})"
 
 
 def _packages() -> Iterator[Diagnosis]:

@@ -99,7 +99,7 @@ def _against_study(run: CellRun, path: Path, machine: Machine) -> IdentityCompar
     raise StudyError([f"{path}: has no cell {cell.key}, so there is nothing to compare {run.name} with"])
 
 
-def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> IdentityComparison:
+def _against(run: CellRun, cell: Cell, machine: Machine, baseline: str) -> IdentityComparison:
     context = Context(machine_of(run, machine))
     then = run.parts
     beside = list(_environment_changes(run.recorded, _present(context, cell, run)))
@@ -108,13 +108,13 @@ def _against(run: CellRun, cell: Cell, machine: Machine, what: str) -> IdentityC
         files = file_list(context.dataset(cell.dataset, cell.subset))
     except DataError as error:
         unreadable = Change("data", f"the data of {cell.dataset} cannot be read now: {error.lines[0]}")
-        return IdentityComparison(run.name, list(_made_of(run)), [unreadable], [], beside, what)
+        return IdentityComparison(run.name, list(_made_of(run)), [unreadable], [], beside, baseline)
     listed = store_of(run).files_of(data_fingerprint_of(then))
     changes = changes_between(then, now, (listed, files))
     if any(change.part == "code" for change in changes):
         beside += _compare_commits(run, then, now)
     again = [] if changes else [*changed_targets(run, cell, context), *unfinished_work(run)]
-    return IdentityComparison(run.name, list(_made_of(run)), changes, again, beside, what)
+    return IdentityComparison(run.name, list(_made_of(run)), changes, again, beside, baseline)
 
 
 def _made_of(run: CellRun) -> Iterator[str]:

@@ -99,10 +99,10 @@ def _uncertainty(context: ReportContext, group: ComparisonGroup, method: str) ->
     spread = group.blocks["R1"].own_parts(method)
     link = context.link(group, method)
     people, seeds = spread.people, spread.seed_only
-    few = spread.seeds < FEW_SEEDS and not spread.seedless
+    few = spread.seeds < FEW_SEEDS and not spread.untrained
     whole = _points(np.sqrt(people + (seeds if spread.seeds > 1 else 0.0)), link)
-    if spread.seedless or spread.seeds < 2:
-        why = "does not train" if spread.seedless else "one seed tells nothing about seeds"
+    if spread.untrained or spread.seeds < 2:
+        why = "does not train" if spread.untrained else "one seed tells nothing about seeds"
         of_people, of_seeds, single = _points(np.sqrt(people), link), missing(why, link), missing(why, link)
     else:
         of_people, of_seeds = (_share(part, people + seeds, link) for part in (people, seeds))

@@ -22,7 +22,7 @@ _PER_ROW = 3
 
 
 def section(context: ReportContext) -> Section | None:
-    """Leakage first, then heat-maps and the numbers; None without a result away from home."""
+    """Leakage first, then heat-maps and the numbers; None without a result on another dataset."""
     if not context.transfer:
         return None
     blocks: list[Block] = [_leakage(context)]
@@ -76,7 +76,7 @@ def _leakage_row(entry: Mapping[str, Any]) -> tuple[TableCell, ...]:
     )
 
 
-def _home_of(context: ReportContext, evaluation: Evaluation) -> ComparisonGroup | None:
+def _same_dataset_group(context: ReportContext, evaluation: Evaluation) -> ComparisonGroup | None:
     for group in context.same_dataset:
         candidate = group.evaluation
         if (candidate.preset, candidate.source, candidate.population) == (
@@ -89,12 +89,12 @@ def _home_of(context: ReportContext, evaluation: Evaluation) -> ComparisonGroup 
 
 
 def _samples(
-    home: ComparisonGroup, away: ComparisonGroup, method: str, metric: str
+    same_dataset: ComparisonGroup, transfer: ComparisonGroup, method: str, metric: str
 ) -> tuple[Sample, Sample] | None:
-    """The scores of the models that were tested in both places, seed by seed."""
-    if method not in home.methods or method not in away.methods:
+    """The scores of the models that were tested on both datasets, seed by seed."""
+    if method not in same_dataset.methods or method not in transfer.methods:
         return None
-    here, there = home.methods[method], away.methods[method]
+    here, there = same_dataset.methods[method], transfer.methods[method]
     seeds = [cell.seed for cell in here.cells]
     others = [cell.seed for cell in there.cells]
     shared = [seed for seed in seeds if seed in others]
@@ -102,8 +102,8 @@ def _samples(
         return None
     rows = [seeds.index(seed) for seed in shared], [others.index(seed) for seed in shared]
     return (
-        Sample(here.scores[metric][rows[0]], home.person, here.untrained),
-        Sample(there.scores[metric][rows[1]], away.person, there.untrained),
+        Sample(here.scores[metric][rows[0]], same_dataset.person, here.untrained),
+        Sample(there.scores[metric][rows[1]], transfer.person, there.untrained),
     )
 
 
@@ -115,9 +115,9 @@ def _table(context: ReportContext, group: ComparisonGroup, metric: str) -> Table
         Column("Verdict", "left", help="for new people, after Holm's correction over this table"),
         Column(f"to {group.reference}", help="for new people, with its 95 % interval"),
         Column("p", help="after Holm's correction over this table"),
-        Column("At home"),
-        Column("Drop", help="at home minus away, with its 95 % interval"),
-        Column("Retention", help="away ÷ at home, with its 95 % interval"),
+        Column("Same dataset", help="tested on the dataset that the method was trained on"),
+        Column("Drop", help="same dataset minus transfer, with its 95 % interval"),
+        Column("Retention", help="transfer ÷ same dataset, with its 95 % interval"),
     )
     methods = context.methods_of(group)
     rows = [_row(context, group, method, metric) for method in methods]
@@ -143,11 +143,11 @@ def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: st
         gap = context.gap(group, method)
         return (name, gap, TableCell(gap.note, kind="missing"), *([gap] * 5))
     mean = group.mean(method, metric)
-    home = _home_of(context, group.evaluation)
-    samples = _samples(home, group, method, metric) if home is not None else None
-    lost, kept, at_home = (missing("no result at home", link),) * 3
+    same_dataset = _same_dataset_group(context, group.evaluation)
+    samples = _samples(same_dataset, group, method, metric) if same_dataset is not None else None
+    lost, kept, unmoved = (missing("no result on the dataset that it was trained on", link),) * 3
     if samples is not None:
-        at_home = TableCell(number(100 * samples[0].mean), 100 * samples[0].mean, link)
+        unmoved = TableCell(number(100 * samples[0].mean), 100 * samples[0].mean, link)
         lost = _estimate_value(drop(*samples).scaled(100), 1, link)
         kept = _estimate_value(retention(*samples).scaled(100), 0, link, unit=" %")
     few = plural(mean.seeds, "seed") if mean.seeds < 3 else ""
@@ -155,7 +155,7 @@ def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: st
         name,
         TableCell(f"{number(mean.value)} {interval(mean, sign=False)}", mean.value, link, flag=few),
         *judged_row(group, method, metric, link, "people"),
-        at_home,
+        unmoved,
         lost,
         kept,
     )
@@ -209,7 +209,7 @@ def _heat_map(context: ReportContext, groups: Sequence[ComparisonGroup], metric:
             ),
             f"{metric} by training set (rows) and test set (columns), with half the width of the 95 % "
             "interval. "
-            "The diagonal is at home.",
+            "On the diagonal both are the same.",
         )
 
 

@@ -121,7 +121,7 @@ def test_the_margin_of_the_report_decides_what_is_tied_with_the_reference_and_am
 # -- seeds ----------------------------------------------------------------------------------------
 
 
-def test_a_drop_away_from_home_is_of_the_same_runs_where_one_was_not_tested_away(tmp_path: Path) -> None:
+def test_a_drop_under_transfer_is_of_the_same_runs_where_one_was_not_tested_there(tmp_path: Path) -> None:
     truth = Truth(
         {"uit": 50.0},
         **LITTLE,
@@ -145,7 +145,7 @@ def test_a_drop_away_from_home_is_of_the_same_runs_where_one_was_not_tested_away
         100 * np.mean([hits(tmp_path, "uit", seed, target).mean() for seed in (1, 2)])
         for target in ("rendered-plaza", "rendered-arcade")
     )
-    assert row["At home"].sort == pytest.approx(home)
+    assert row["Same dataset"].sort == pytest.approx(home)
     assert row["Drop"].sort == pytest.approx(home - away)
     assert row["Retention"].sort == pytest.approx(100 * away / home)
 
