@@ -15,6 +15,9 @@ Scope = Literal["people", "benchmark"]
 """What a statement is about: new runs and new people, or new runs on this very test set."""
 
 ALPHA = 0.05
+UNBOUNDED = (-np.inf, np.inf)
+OF_DIFFERENCES = (-100.0, 100.0)
+"""The least and the largest difference of two percentages."""
 FEW_SEEDS = 3
 """Fewer seeds than this are flagged beside every number."""
 
@@ -29,9 +32,19 @@ def t_tail(value: float, df: float) -> float:
     return float(special.stdtr(df, -value))
 
 
+def within(low: float, high: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The part of an interval that holds possible values; NaN stays NaN."""
+    least, most = bounds
+    return float(np.clip(low, least, most)), float(np.clip(high, least, most))
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; `df` are Satterthwaite's, `seeds` the fewest of any method in it."""
+    """A value with its interval; `df` are Satterthwaite's, `seeds` the fewest of any method in it.
+
+    `bounds` are the least and the largest value that are possible, such as 0 and 100 of a percentage; no
+    interval reaches beyond them.
+    """
 
     value: float
     low: float
@@ -39,13 +52,23 @@ class Estimate:
     se: float
     df: float
     seeds: int
+    bounds: tuple[float, float] = UNBOUNDED
 
     @classmethod
-    def of(cls, value: float, variance: float, df: float, seeds: int, alpha: float = ALPHA) -> Estimate:
+    def of(
+        cls,
+        value: float,
+        variance: float,
+        df: float,
+        seeds: int,
+        alpha: float = ALPHA,
+        *,
+        bounds: tuple[float, float] = UNBOUNDED,
+    ) -> Estimate:
         """An estimate from the variance of its value and the degrees of freedom of that variance."""
         se = float(np.sqrt(variance))
         half = se * t_bound(alpha / 2, df) if se > 0 else se
-        return cls(value, value - half, value + half, se, df, seeds)
+        return cls(value, *within(value - half, value + half, bounds), se, df, seeds, bounds)
 
     @classmethod
     def unknown(cls, value: float = np.nan, seeds: int = 0) -> Estimate:
@@ -70,13 +93,19 @@ class Estimate:
     def scaled(self, factor: float) -> Estimate:
         """The same estimate in another unit, e.g. percent for a factor of 100."""
         return Estimate(
-            self.value * factor, self.low * factor, self.high * factor, self.se * factor, self.df, self.seeds
+            self.value * factor,
+            self.low * factor,
+            self.high * factor,
+            self.se * factor,
+            self.df,
+            self.seeds,
+            (self.bounds[0] * factor, self.bounds[1] * factor),
         )
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Bounds of the two-sided interval of level `1 - alpha`."""
         half = self.se * t_bound(alpha / 2, self.df) if self.se else 0.0
-        return self.value - half, self.value + half
+        return within(self.value - half, self.value + half, self.bounds)
 
 
 @dataclass(frozen=True)

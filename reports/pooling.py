@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from reports.estimates import ALPHA, Floats, t_bound, t_tail
+from reports.estimates import ALPHA, OF_DIFFERENCES, Floats, t_bound, t_tail, within
 
 _DRAWS, _GRID = 10_000, 400
 """Draws behind the interval of a further dataset, and spreads at which the scatter is computed."""
@@ -42,7 +42,7 @@ def pooled(values: Sequence[float], errors: Sequence[float], alpha: float = ALPH
     """Pool differences on several datasets.
 
     Args:
-        values: a difference a dataset.
+        values: a difference a dataset, in points.
         errors: their standard errors.
         alpha: 1 − the level of both intervals.
 
@@ -60,11 +60,12 @@ def pooled(values: Sequence[float], errors: Sequence[float], alpha: float = ALPH
     scatter = max(1.0, float(weights @ (found - value) ** 2) / df)
     se = float(np.sqrt(scatter / weights.sum()))
     bound = t_bound(alpha / 2, df)
-    further_low, further_high = _further(found, variances, alpha)
+    low, high = within(value - bound * se, value + bound * se, OF_DIFFERENCES)
+    further_low, further_high = within(*_further(found, variances, alpha), OF_DIFFERENCES)
     return PooledDifference(
         value=value,
-        low=value - bound * se,
-        high=value + bound * se,
+        low=low,
+        high=high,
         se=se,
         df=df,
         p=2 * t_tail(abs(value) / se, df),

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.estimates import ALPHA, FEW_SEEDS, Estimate, Floats, Integers, Scope, VarianceParts
+from reports.estimates import ALPHA, FEW_SEEDS, Estimate, Floats, Integers, Scope, VarianceParts, t_bound
 from reports.variance_components import BlockVariances, block_variances, people_variance, run_noise
 
 NEAR = 5.0
@@ -120,8 +120,8 @@ class ScoreBlock:
             options = options or [(np.nan, 1.0) if vector.any() else (0.0, df)]
         else:
             options = [part.with_people(people, df) for part in parts] or [(people, df)]
-        estimates = [Estimate.of(value, variance, df, seeds, alpha) for variance, df in options]
-        return max(estimates, key=lambda estimate: estimate.high - estimate.low)
+        variance, df = max(options, key=lambda option: np.sqrt(option[0]) * t_bound(alpha / 2, option[1]))
+        return Estimate.of(value, variance, df, seeds, alpha, bounds=_bounds(weights))
 
     def gains(self, weights: Mapping[str, float]) -> Floats:
         """Each person's part in the total of a contrast, `[people]`.
@@ -172,6 +172,12 @@ class ScoreBlock:
         reach = 50 * max(sum(map(abs, named.values())), abs(sum(named.values())))
         people = self.people + 2
         return max(plain, float(profile @ profile + 2 * reach**2) / (people * (people - 1)))
+
+
+def _bounds(weights: Mapping[str, float]) -> tuple[float, float]:
+    """The least and the largest weighted sum of percentages: 0 and 100 of a mean, ±100 of a difference."""
+    each = np.array(list(weights.values()), dtype=float)
+    return 100 * float(each[each < 0].sum()), 100 * float(each[each > 0].sum())
 
 
 def score_block(

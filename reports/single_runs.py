@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.estimates import ALPHA, Estimate, t_bound, t_tail
+from reports.estimates import ALPHA, Estimate, t_bound, t_tail, within
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def single_runs(estimate: Estimate, on_benchmark: Estimate, alpha: float = ALPHA
         alpha: chance that such a pair lies outside.
     """
     half = _deviation(estimate, on_benchmark) * t_bound(alpha / 2, on_benchmark.df)
-    return SingleRuns(estimate.value - half, estimate.value + half)
+    return SingleRuns(*within(estimate.value - half, estimate.value + half, estimate.bounds))
 
 
 def chance_of_beating(on_benchmark: Estimate) -> float:

@@ -73,3 +73,8 @@ def test_the_page_pools_the_datasets_and_says_how_often_a_run_beats_one(tmp_path
     assert "R1 over all datasets, for new people" in page
     assert "A run beats one" in page
     assert "Holm over 2 comparisons on all datasets" in page
+
+
+def test_no_pooled_difference_of_percentages_is_beyond_100_points() -> None:
+    found = pooled([80.0, -60.0], [5.0, 5.0])
+    assert -100 <= found.further_low <= found.low <= found.high <= found.further_high <= 100

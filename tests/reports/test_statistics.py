@@ -10,6 +10,7 @@ from scipy import stats
 
 from reports import permutation
 from reports.estimates import Estimate
+from reports.single_runs import single_runs
 from reports.statistics import (
     MARGIN,
     Sample,
@@ -257,6 +258,68 @@ def test_retentions_bounds_are_the_shares_whose_difference_is_just_significant(
         assert abs(left.mean()) == pytest.approx(stats.t.isf(0.025, 2) * error)
     unexplained = np.array(away) - found.value * home
     assert found.se == pytest.approx(unexplained.std(ddof=1) / np.sqrt(3) / home.mean())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.34, 0.5, 0.77, 1.0])
+def test_where_every_run_keeps_exactly_the_same_share_it_is_known_and_no_rounding_makes_it_unknown(
+    share: float,
+) -> None:
+    home = np.array([0.58, 0.61, 0.64, 0.6, 0.63])
+    found = retention(constant(*home), constant(*(share * home)))
+    assert (found.value, found.low, found.high) == pytest.approx((share, share, share))
+    assert found.low <= found.value <= found.high
+    rng = np.random.default_rng(1)
+    people = rng.random((3, 200))
+    found = retention(Sample(people, np.arange(200)), Sample(share * people, np.arange(200)))
+    assert 0 < found.low < share < found.high
+
+
+def test_retention_is_known_wherever_home_is_clearly_above_zero_and_never_below_zero() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        seeds, people = int(rng.integers(2, 6)), int(rng.integers(20, 60))
+        luck, person = rng.normal(0, 0.03, (2, seeds, 1)), np.arange(people)
+        of_home = np.clip(0.7 + luck[0] + rng.normal(0, 0.02, (seeds, people)), 0, 1)
+        of_away = np.clip(rng.uniform(0, 0.05) + luck[1] + rng.normal(0, 0.02, (seeds, people)), 0, 1)
+        found = retention(Sample(of_home, person), Sample(of_away, person))
+        if seeds > 2:
+            assert np.isfinite(found.low)
+        assert np.isnan(found.low) or 0 <= found.low <= found.value <= found.high
+
+
+def test_a_test_set_where_all_are_found_says_less_of_new_people_than_that_none_will_be_lost() -> None:
+    home, away = (Sample(np.ones((3, 40)), np.arange(40)) for _ in range(2))
+    assert drop(home, away).low < 0 < drop(home, away).high
+    assert retention(home, away).low < 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_interval_of_a_percentage_lies_within_0_and_100_and_every_difference_within_100(
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    people, seeds = int(rng.integers(2, 6)), int(rng.integers(1, 4))
+    scores = {name: (rng.random((seeds, 2 * people)) < rng.random()).astype(float) for name in "abcd"}
+    block = score_block(scores, np.repeat(np.arange(people), 2))
+    for scope in ("people", "benchmark"):
+        mean = block.contrast({"a": 1.0}, scope=scope)
+        step = block.contrast({"a": 1.0, "b": -1.0}, scope=scope)
+        effect = block.contrast({"a": 0.5, "b": 0.5, "c": -0.5, "d": -0.5}, scope=scope)
+        for item, least in ((mean, 0.0), (step, -100.0), (effect, -100.0)):
+            for low, high in ((item.low, item.high), *(item.interval(alpha) for alpha in (0.001, 0.1))):
+                assert np.isnan(low) or least <= low <= item.value <= high <= 100.0
+            scaled = item.scaled(0.01)
+            assert np.isnan(scaled.low) or scaled.interval(0.001)[1] <= 1.0
+        runs = single_runs(step, block.contrast({"a": 1.0, "b": -1.0}, scope="benchmark"))
+        assert np.isnan(runs.low) or -100.0 <= runs.low <= runs.high <= 100.0
+
+
+def test_bounds_change_neither_an_interval_inside_them_nor_any_p() -> None:
+    bounded, free = (
+        Estimate.of(99.0, 4.0, 5.0, 3, bounds=bounds) for bounds in ((0.0, 100.0), (-np.inf, np.inf))
+    )
+    assert (bounded.low, bounded.high) == (free.low, 100.0)
+    assert (bounded.se, bounded.df, bounded.p) == (free.se, free.df, free.p)
 
 
 def test_a_difference_of_the_whole_margin_is_not_within_it_even_where_nothing_varies() -> None:
