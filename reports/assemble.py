@@ -66,6 +66,8 @@ class ReportResult:
     """How many claims were decided, in a sentence."""
     plain: Mapping[str, object] = field(default_factory=dict)
     """What the page says, for programs: see `reports.verdicts.report_json`."""
+    context: ReportContext | None = field(default=None, repr=False, compare=False)
+    """What the page was made from."""
 
 
 def build(
@@ -110,7 +112,7 @@ def build(
     text = terminal_text(context, width, wide=wide)
     plain = report_json(context.groups, context.rulings, context.looks)
     return ReportResult(
-        page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled), plain
+        page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled), plain, context
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,10 @@ def write_report(
     allow_undecided: bool = False,
     wide: bool = False,
     as_json: bool = False,
+    exports: Sequence[str] = (),
+    data_root: Path | None = None,
 ) -> int:
-    """Write the report of these runs; the exit code.
+    """Write the report of these runs, and its exports; the exit code.
 
     Runs are pooled into one page only when their folders are named together; it lies above the first of them,
     so that it replaces none of theirs. Without `runs`, every run below `runs/` gets its own page, and
@@ -84,24 +86,41 @@ def write_report(
         named = ", ".join(map(str, directories))
         raise StudyError([f"{named}: there is no claim to check; a study names a file of them by `claims:`"])
     index = None if pooled else write_index(RUNS / "index.html", made)
-    answer(_plain(made, index), as_json, lambda: _render(made, index))
+    written = [_exported(report, exports, data_root) for report in made]
+    answer(_plain(made, index, written), as_json, lambda: _render(made, index, written))
     # A claim that is contradicted (4) says more than one that is undecided (5).
     codes = {report.exit_code for report in (*with_claims, *broken)}
     return min(codes - {0}, default=0)
 
 
-def _render(made: Sequence[ReportResult], index: Path | None) -> None:
+def _exported(report: ReportResult, names: Sequence[str], data_root: Path | None) -> Mapping[str, Path]:
+    """Where each export of a report lies."""
+    if not names:
+        return {}
+    from harness.exchange.report_exports import write_exports
+
+    assert report.context is not None
+    return write_exports(names, report.context, report.path, data_root)
+
+
+def _render(made: Sequence[ReportResult], index: Path | None, written: Sequence[Mapping[str, Path]]) -> None:
     """Print tables, paths and claims for a person."""
-    for report in made:
+    for report, exports in zip(made, written, strict=True):
         print(report.table_text)
         print(f"report: {report.path}")
+        for name, folder in exports.items():
+            from harness.exchange.report_exports import how_to_show
+
+            print(how_to_show(name, folder))
         for claim, verdict in report.verdicts.items():
             print(f"{claim}: {verdict}")
     if index is not None:
         print(f"index: {index}")
 
 
-def _plain(made: Sequence[ReportResult], index: Path | None) -> dict[str, Any]:
+def _plain(
+    made: Sequence[ReportResult], index: Path | None, written: Sequence[Mapping[str, Path]]
+) -> dict[str, Any]:
     """The JSON object of `report --json`."""
     return {
         "reports": [
@@ -110,9 +129,10 @@ def _plain(made: Sequence[ReportResult], index: Path | None) -> dict[str, Any]:
                 "report": str(report.path),
                 "headline": report.headline,
                 "claims_in_words": report.claims,
+                "exports": {name: str(folder) for name, folder in exports.items()},
                 **report.plain,
             }
-            for report in made
+            for report, exports in zip(made, written, strict=True)
         ],
         "index": None if index is None else str(index),
     }

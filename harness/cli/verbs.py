@@ -158,12 +158,18 @@ def free(
 
 
 @app.command()
+@takes_groups
 def report(
     runs: RunFolders = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The page to write; default: report.html of the run, of several beside them."),
     ] = None,
+    export: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Also for tensorboard, mlflow, hub, croissant; with commas."),
+    ] = "",
+    *,
     check: Annotated[
         bool, typer.Option("--check", help="Exit 4 when a claim is contradicted, 5 when one is undecided.")
     ] = False,
@@ -173,12 +179,18 @@ def report(
     wide: Annotated[
         bool, typer.Option("--wide", help="Every column of the tables, however wide the terminal is.")
     ] = False,
+    data: DataOptions,
     as_json: Json = False,
 ) -> None:
     """Tables and one offline page from what runs have stored; works while a study is unfinished."""
     with refusals():
         from harness.cli.report import write_report
 
+        exports, data_root = [], None
+        if export:
+            from harness.exchange.report_exports import export_names
+
+            exports, data_root = export_names(export), data.register()
         code = write_report(
             runs or [],
             out,
@@ -186,6 +198,8 @@ def report(
             allow_undecided=allow_undecided,
             wide=wide,
             as_json=as_json,
+            exports=exports,
+            data_root=data_root,
         )
     raise typer.Exit(code)
 
