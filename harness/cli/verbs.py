@@ -179,8 +179,7 @@ def report(
     wide: Annotated[
         bool, typer.Option("--wide", help="Every column of the tables, however wide the terminal is.")
     ] = False,
-    data: DataOptions,
-    as_json: Json = False,
+    options: DataAnswerOptions,
 ) -> None:
     """Tables and one offline page from what runs have stored; works while a study is unfinished."""
     with refusals():
@@ -190,14 +189,14 @@ def report(
         if export:
             from harness.exchange.report_exports import export_names
 
-            exports, data_root = export_names(export), data.register()
+            exports, data_root = export_names(export), options.register()
         code = write_report(
             runs or [],
             out,
             check=check,
             allow_undecided=allow_undecided,
             wide=wide,
-            as_json=as_json,
+            as_json=options.as_json,
             exports=exports,
             data_root=data_root,
         )
