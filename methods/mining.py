@@ -37,7 +37,7 @@ class MiningOptions:
     """Over the anchors of a direction; read by `all_negatives`, which its authors sum."""
 
 
-Rule = Callable[[Tensor, Tensor, Tensor, MiningOptions], Tensor]
+MiningRule = Callable[[Tensor, Tensor, Tensor, MiningOptions], Tensor]
 """From image and text features [batch, width] and `same` [batch, batch] bool to a scalar loss."""
 AnchorRule = Callable[[Tensor, Tensor, MiningOptions], Tensor]
 """From `cosine` [anchors, items], own pairs on its diagonal, and `same` [anchors, items] to [anchors]."""
@@ -65,7 +65,7 @@ def mining_loss(
     return RULES[mining](image, text, same_person(person_ids), options or MiningOptions())
 
 
-def _in_both_directions(rule: AnchorRule) -> Rule:
+def _in_both_directions(rule: AnchorRule) -> MiningRule:
     """The rule for captions against images and for images against captions, summed."""
 
     def loss(image: Tensor, text: Tensor, same: Tensor, options: MiningOptions) -> Tensor:
@@ -151,7 +151,7 @@ def _batch_hard(image: Tensor, text: Tensor, same: Tensor, options: MiningOption
     return 2 * _hinge(_weakest(cosine, same & others), _hardest(cosine, ~same), options.margin).mean()
 
 
-RULES: Mapping[str, Rule] = MappingProxyType(
+RULES: Mapping[str, MiningRule] = MappingProxyType(
     {
         "triplet": _in_both_directions(_triplet),
         "batch_hard": _batch_hard,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from reports.cell_views import CellView
 from reports.document import Table, TableCell
 from reports.statistics import FEW_SEEDS, Comparison, Estimate
 
@@ -133,6 +134,15 @@ def flags_as_note(table: Table, most: int) -> Table:
     verdict = ", and allow no verdict" if most == 1 else ""
     note = f"Numbers of trained methods come from {common}{marked}: their spread is a guess{verdict}."
     return replace(table, rows=rows, notes=(*table.notes, note))
+
+
+def naming_cells(cell: CellView) -> tuple[TableCell, ...]:
+    """The first cells of a row that describes one run: method, dataset and seed."""
+    return (
+        TableCell(cell.method, cell.method, cell.anchor),
+        TableCell(cell.dataset, cell.dataset),
+        TableCell(str(cell.seed), cell.seed),
+    )
 
 
 def missing(why: str, link: str = "") -> TableCell:

@@ -138,6 +138,27 @@ def test_imports_go_downwards_only() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_readme_of_the_harness_names_every_package() -> None:
+    text = (ROOT / "harness" / "README.md").read_text("utf-8")
+    packages = [path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")]
+    assert [name for name in packages if f"| `{name}/` |" not in text] == []
+
+
+def test_every_module_that_a_readme_names_exists() -> None:
+    names = {path.name for folder in (*PACKAGES, "tests") for path in (ROOT / folder).rglob("*.py")}
+    pages = [
+        *ROOT.glob("*.md"),
+        *(page for folder in (*PACKAGES, "tests") for page in (ROOT / folder).rglob("*.md")),
+    ]
+    lacking = {
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in pages
+        for name in re.findall(r"`(?:[a-z_]+/)*([a-z_]+\.py)`", page.read_text("utf-8"))
+        if name not in names
+    }
+    assert lacking == set()
+
+
 def test_the_project_is_at_most_sixteen_packages_in_nine_layers() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     (contract,) = [each for each in settings["tool"]["importlinter"]["contracts"] if each["type"] == "layers"]

@@ -1,5 +1,5 @@
-"""Datasets → Split records; decoded images; captions → tokens; sampler; batched augmentation on the device.
+"""Datasets: annotations and images read and checked, captions as tokens, batches augmented on the device.
 
-Everything up to a loaded dataset (`records`, `annotations`, `layouts`, `survey`, `splits`, `datasets`,
-`leakage`) is free of torch, so that `check`, `list` and `data check` answer without it.
+Every module up to a loaded dataset (its docstring says "Torch-free") does without torch, so that `check`,
+`list` and `data check` answer at once.
 """

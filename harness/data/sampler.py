@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from harness.machine.seeds import seed_for
 
-Rule = Literal["pairs", "shuffle", "released"]
-RULES: tuple[Rule, ...] = get_args(Rule)
+SamplingRule = Literal["pairs", "shuffle", "released"]
+SAMPLING_RULES: tuple[SamplingRule, ...] = get_args(SamplingRule)
 Batch = NDArray[np.int64]
 
 GROUP = 2
@@ -46,13 +46,13 @@ class IdentityBatches:
         caption_person: NDArray[np.int64],
         batch_size: int,
         seed: int,
-        rule: Rule = "pairs",
+        rule: SamplingRule = "pairs",
         group: int = GROUP,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"a batch holds at least 1 caption, got {batch_size}")
-        if rule not in RULES:
-            raise ValueError(f"unknown sampling rule {rule!r}: choose {', '.join(RULES)}")
+        if rule not in SAMPLING_RULES:
+            raise ValueError(f"unknown sampling rule {rule!r}: choose {', '.join(SAMPLING_RULES)}")
         self.batch_size, self.seed, self.rule, self.group = batch_size, seed, rule, group
         self._person = np.asarray(caption_person, dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""What a cell ran on, and fingerprints of the code and the weights that can change its numbers."""
+"""What a cell ran on: machine, packages, commit and command; a record, no part of an identity."""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ KEPT_DIFFERENCES = 200
 """Sentences kept in a certificate."""
 
 Repetition = Literal["trained again", "evaluated again"]
-Verdict = Literal["differs", "reproduced", "evaluations reproduced", "nothing trained was run again"]
+CertificateVerdict = Literal[
+    "differs", "reproduced", "evaluations reproduced", "nothing trained was run again"
+]
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Certificate:
         return self.damaged + again
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> CertificateVerdict:
         """The whole in a word: `reproduced` only where something trained was trained again, or none was."""
         if self.differences:
             return "differs"

@@ -23,7 +23,7 @@ from harness.machine.files import nearest_folder, why_not_writable
 from harness.study.study import Study, load_study
 from harness.trust import evidence
 
-Verdict = Literal["ok", "note", "fail"]
+Severity = Literal["ok", "note", "fail"]
 
 DISTRIBUTION = "tipr-harness"
 EXTRAS = {
@@ -45,7 +45,7 @@ class Diagnosis:
 
     name: str
     """What was looked at."""
-    verdict: Verdict
+    verdict: Severity
     """`ok`, `note` (something will not be available) or `fail` (the demo cannot run here)."""
     detail: str
     """What was found."""

@@ -9,7 +9,7 @@ from typing import Any
 from reports.cell_views import ALTERED, CellView, Evaluation
 from reports.context import ReportContext, runs_anchor, state
 from reports.document import Block, Column, Prose, Section, Table, TableCell, TemplateBlock
-from reports.formatting import listed, number, plural
+from reports.formatting import listed, naming_cells, number, plural
 
 ALARMING = ("failed", ALTERED)
 """What a reader should look into before anything else."""
@@ -46,9 +46,7 @@ def _failures(context: ReportContext) -> Table | None:
     )
     rows = tuple(
         (
-            TableCell(cell.method, cell.method, cell.anchor),
-            TableCell(cell.dataset, cell.dataset),
-            TableCell(str(cell.seed), cell.seed),
+            *naming_cells(cell),
             TableCell(state(cell), state(cell), kind="alert" if cell.status in ALARMING else "quiet"),
             TableCell(cell.detail, cell.detail),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.context import ReportContext
 from reports.document import Column, Prose, Section, Table, TableCell
-from reports.formatting import listed
+from reports.formatting import listed, naming_cells
 
 MARK = "trained elsewhere"
 _CHECKED = {
@@ -46,9 +46,7 @@ def section(context: ReportContext) -> Section | None:
     )
     rows = tuple(
         (
-            TableCell(cell.method, cell.method, cell.anchor),
-            TableCell(cell.dataset, cell.dataset),
-            TableCell(str(cell.seed), cell.seed),
+            *naming_cells(cell),
             TableCell(str(cell.recorded.get("file", ""))),
             TableCell(_CHECKED.get(str(cell.recorded.get("checked_against")), "not recorded")),
             TableCell(str(cell.parts.get("imported", ""))[:16]),

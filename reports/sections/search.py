@@ -17,8 +17,7 @@ from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import missing, number, plural
 from reports.sections.importance import FEW_TRIALS, importances
 from reports.sections.search_figures import history, importance, interaction, parallel, slices
-
-Search = Mapping[str, Any]
+from reports.tuning import SearchRecord
 
 _KEYS = {
     *("method", "dataset", "sampler", "pruner", "space", "trials", "winner", "finished", "failed"),
@@ -26,7 +25,7 @@ _KEYS = {
 }
 
 
-def searches(path: Path) -> list[Search]:
+def searches(path: Path) -> list[SearchRecord]:
     """The searches a run left; none when there is no file or it is damaged."""
     entries = read_mapping(path).get("searches")
     known = entries if isinstance(entries, list) else []
@@ -44,7 +43,7 @@ def section(context: ReportContext) -> Section | None:
     return Section("search", "Search of hyper-parameters", tuple(blocks))
 
 
-def budget_statement(records: Sequence[Search]) -> str:
+def budget_statement(records: Sequence[SearchRecord]) -> str:
     """Whether every method got the same budget, what was spent of it, and what the scores here are for."""
     finished = {search["finished"] for search in records}
     epochs = {search["epochs_allotted"] for search in records}
@@ -68,7 +67,7 @@ def budget_statement(records: Sequence[Search]) -> str:
     )
 
 
-def _cost(records: Sequence[Search]) -> str:
+def _cost(records: Sequence[SearchRecord]) -> str:
     """What was really spent: pruning and failures make methods differ here, and a reader must know it."""
     hours = sum(search["seconds"] for search in records) / 3600
     epochs = [search["epochs_trained"] for search in records]
@@ -79,17 +78,17 @@ def _cost(records: Sequence[Search]) -> str:
     return f"Trained in all: {spent} in {number(hours, 2)} hours of all workers together."
 
 
-def _name(search: Search) -> str:
+def _name(search: SearchRecord) -> str:
     again = f", search {search['repeat']}" if search.get("repeat", 1) > 1 else ""
     return f"{search['method']} on {search['dataset']}{again}"
 
 
-def _key(search: Search) -> str:
+def _key(search: SearchRecord) -> str:
     again = f"-{search['repeat']}" if search.get("repeat", 1) > 1 else ""
     return slug(f"{search['method']}-{search['dataset']}{again}")
 
 
-def _budgets(records: Sequence[Search]) -> Table:
+def _budgets(records: Sequence[SearchRecord]) -> Table:
     columns = (
         Column("Method", "left"),
         Column("Dataset", "left"),
@@ -104,7 +103,7 @@ def _budgets(records: Sequence[Search]) -> Table:
     )
 
 
-def _row(search: Search) -> tuple[TableCell, ...]:
+def _row(search: SearchRecord) -> tuple[TableCell, ...]:
     trials = search["trials"]
     counts = (
         search["finished"],
@@ -121,11 +120,11 @@ def _row(search: Search) -> tuple[TableCell, ...]:
     )
 
 
-def _winner(search: Search) -> Mapping[str, Any] | None:
+def _winner(search: SearchRecord) -> Mapping[str, Any] | None:
     return next((trial for trial in search["trials"] if trial["number"] == search["winner"]), None)
 
 
-def _recipe(search: Search) -> Mapping[str, Any] | None:
+def _recipe(search: SearchRecord) -> Mapping[str, Any] | None:
     """The trial of the recipe's own values: the last one, as one that failed is tried again."""
     return next((trial for trial in reversed(search["trials"]) if trial["recipe"]), None)
 
@@ -144,7 +143,7 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _chapter(context: ReportContext, search: Search) -> list[Block]:
+def _chapter(context: ReportContext, search: SearchRecord) -> list[Block]:
     how = f"Sampler {search['sampler']}, pruner {search['pruner']}."
     blocks: list[Block] = [Prose(f"{_name(search)}: {_verdict(search)} {how}", "lead")]
     complete = [trial for trial in search["trials"] if trial["state"] == "complete"]
@@ -166,7 +165,7 @@ def _chapter(context: ReportContext, search: Search) -> list[Block]:
     return [*blocks, _trials(search)]
 
 
-def _verdict(search: Search) -> str:
+def _verdict(search: SearchRecord) -> str:
     winner, recipe = _winner(search), _recipe(search)
     if winner is None:
         return "no trial is complete."
@@ -184,7 +183,7 @@ def _verdict(search: Search) -> str:
     return f"{text}."
 
 
-def _trials(search: Search) -> Table:
+def _trials(search: SearchRecord) -> Table:
     names = list(search["space"])
     columns = (
         Column("Trial"),

@@ -9,8 +9,8 @@ from typing import Any
 from reports.document import Figure, visible
 from reports.figures import INK, MUTED, PALETTE, RULE, FigureWriter
 from reports.sections.importance import Importance
+from reports.tuning import SearchRecord
 
-Search = Mapping[str, Any]
 Trial = Mapping[str, Any]
 
 _PER_ROW = 3
@@ -28,19 +28,19 @@ def _colours() -> Any:
     return ListedColormap(matplotlib.colormaps[name]([low + (high - low) * at / 63 for at in range(64)]))
 
 
-def _scored(search: Search) -> list[Trial]:
+def _scored(search: SearchRecord) -> list[Trial]:
     return [trial for trial in search["trials"] if trial["value"] is not None]
 
 
-def _named(search: Search) -> str:
+def _named(search: SearchRecord) -> str:
     return f"{search['method']} on {search['dataset']}"
 
 
-def _metric(search: Search) -> str:
+def _metric(search: SearchRecord) -> str:
     return f"validation {search.get('metric', 'R1')}"
 
 
-def history(figure_writer: FigureWriter, search: Search, key: str) -> Figure:
+def history(figure_writer: FigureWriter, search: SearchRecord, key: str) -> Figure:
     """Score by number of trial, and the best so far; failed trials stand on the floor."""
     with figure_writer.axes(1, 1, (7.6, 2.8)) as (drawing, grid):
         axes = grid[0, 0]
@@ -74,13 +74,13 @@ def history(figure_writer: FigureWriter, search: Search, key: str) -> Figure:
         return figure_writer.finish(drawing, f"search-history-{key}", alt, f"{_named(search)}. {caption}")
 
 
-def _recipe_line(axes: Any, search: Search) -> None:
+def _recipe_line(axes: Any, search: SearchRecord) -> None:
     recipe = next((trial for trial in _scored(search) if trial["recipe"]), None)
     if recipe is not None:
         axes.axhline(recipe["value"], color=MUTED, lw=0.9, ls="--", zorder=0, label="recipe")
 
 
-def slices(figure_writer: FigureWriter, search: Search, key: str) -> Figure:
+def slices(figure_writer: FigureWriter, search: SearchRecord, key: str) -> Figure:
     """Score against each setting alone, with the recipe's value marked."""
     names = list(search["space"])
     columns = min(_PER_ROW, len(names))
@@ -102,7 +102,7 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _slice(axes: Any, search: Search, name: str) -> None:
+def _slice(axes: Any, search: SearchRecord, name: str) -> None:
     terms = search["space"][name]
     position = _places(terms)
     for state, fill in (("complete", PALETTE[0]), ("pruned", "none")):
@@ -145,7 +145,7 @@ def _scale(axes: Any, side: str, terms: Mapping[str, Any]) -> None:
 
 
 def importance(
-    figure_writer: FigureWriter, search: Search, key: str, shares: Sequence[Importance]
+    figure_writer: FigureWriter, search: SearchRecord, key: str, shares: Sequence[Importance]
 ) -> Figure | None:
     """Shares of the variance with their intervals; None when they cannot be computed."""
     if not shares:
@@ -171,7 +171,7 @@ def importance(
 
 
 def interaction(
-    figure_writer: FigureWriter, search: Search, key: str, shares: Sequence[Importance]
+    figure_writer: FigureWriter, search: SearchRecord, key: str, shares: Sequence[Importance]
 ) -> Figure | None:
     """Two settings against each other, coloured by score: mask ratio and temperature if both are there."""
     pair = _pair(search, shares)
@@ -211,7 +211,7 @@ def interaction(
         return figure_writer.finish(drawing, f"search-interaction-{key}", alt, f"{_named(search)}. {caption}")
 
 
-def _pair(search: Search, shares: Sequence[Importance]) -> tuple[str, str] | None:
+def _pair(search: SearchRecord, shares: Sequence[Importance]) -> tuple[str, str] | None:
     names = list(search["space"])
     if {"mask_ratio", "temperature"} <= set(names):
         return "mask_ratio", "temperature"
@@ -219,7 +219,7 @@ def _pair(search: Search, shares: Sequence[Importance]) -> tuple[str, str] | Non
     return (ranked[0], ranked[1]) if len(ranked) > 1 else None
 
 
-def parallel(figure_writer: FigureWriter, search: Search, key: str) -> Figure | None:
+def parallel(figure_writer: FigureWriter, search: SearchRecord, key: str) -> Figure | None:
     """Every complete trial as a line through its settings to its score; None for a single setting."""
     names = list(search["space"])
     trials = sorted((t for t in _scored(search) if t["state"] == "complete"), key=lambda t: float(t["value"]))

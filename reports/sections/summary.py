@@ -1,4 +1,4 @@
-"""The first screen: what was compared, on what, who won, and how sure that is."""
+"""The chapter at the top: the first screen, then what was compared, on what, and how sure the outcome is."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from harness import registry
 from methods.build import build_method
 from methods.settings import UITSettings
 
-README = (Path(__file__).parents[2] / "methods" / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "methods" / "README.md").read_text("utf-8")
 
 
 def test_the_example_of_a_method_of_ones_own_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +36,11 @@ def test_the_example_of_a_method_of_ones_own_trains(tmp_path: Path, monkeypatch:
         optimiser.step()
         totals.append(loss.item())
     assert totals[-1] < totals[0]
+
+
+def test_the_readme_names_every_module() -> None:
+    modules = [path.name for path in (ROOT / "methods").glob("*.py") if path.name != "__init__.py"]
+    assert [name for name in modules if f"`{name}`" not in README] == []
 
 
 def test_its_setting_is_no_other_methods_setting() -> None:

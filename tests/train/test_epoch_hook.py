@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from small_runs import Linear, MemoryRun, recipe, run_small, small_data, training_data, without_times
 from torch import nn
 
-from harness.data.sampler import RULES
+from harness.data.sampler import SAMPLING_RULES
 from harness.store.cell_run import CellRun
 from harness.train.loop import TrainingData, TrainingOptions
 
@@ -74,7 +74,7 @@ def assert_same(run: MemoryRun, expected: MemoryRun) -> None:
             assert torch.equal(run.models[selection][1][name], weight), (selection, name)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SAMPLING_RULES)
 def test_the_hook_examines_every_training_pair_once_in_evaluation_mode_without_gradients(rule):
     settings = recipe(epochs=2, sampler=rule)
     data, method = training_data(settings, persons=12), weighing()
