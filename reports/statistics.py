@@ -172,7 +172,7 @@ def compare_methods(
     Raises:
         ValueError: the scores do not fit each other or `person`, or an option makes no sense.
     """
-    matrices = {name: np.asarray(matrix, dtype=np.float64) for name, matrix in scores.items()}
+    matrices = {name: _matrix(name, matrix) for name, matrix in scores.items()}
     people = np.asarray(person)
     _check(matrices, people, reference, untrained)
     if not (margin > 0 and np.isfinite(margin) and 0 < alpha < 1):
@@ -180,6 +180,13 @@ def compare_methods(
     block = score_block(matrices, people, untrained)
     pairs = [(name, reference) for name in scores if name != reference]
     return corrected(compare_each(block, pairs, seed=seed, margin=margin, alpha=alpha), alpha)
+
+
+def _matrix(name: str, scores: ArrayLike) -> Floats:
+    try:
+        return np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: scores must be numbers, as many in every row: {error}") from error
 
 
 def _check(scores: Mapping[str, Floats], person: Integers, reference: str, untrained: frozenset[str]) -> None:

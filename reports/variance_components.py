@@ -180,7 +180,7 @@ def block_variances(means: Floats, profiles: Floats) -> BlockVariances:
     left[ran] = scores - design @ fitted
     df, linked = len(cells) - rank, rank == methods + seeds - 1 and seeds > 1
     used = ran.shape[0] + np.flatnonzero(ran.any(axis=0))
-    effects = fitted_parts[used] - fitted_parts[used].mean(axis=0)
+    effects = fitted_parts[used] - fitted_parts[used].sum(axis=0) / max(len(used), 1)
     own_df = ran.sum(axis=1) - 1
     own, own_noise = _own(means, profiles, ran)
     return BlockVariances(

@@ -368,6 +368,8 @@ def gaps(*rows: np.ndarray | None) -> np.ndarray:
         ({"a": spoiled(np.nan), "b": hits()}, PERSON, {}, "a: NaN in part of a run"),
         ({"a": spoiled(1.5), "b": hits()}, PERSON, {}, "a: scores must lie between 0 and 1"),
         ({"a": spoiled(np.inf), "b": hits()}, PERSON, {}, "a: scores must lie between 0 and 1"),
+        ({"a": np.full((3, 80), "hit"), "b": hits()}, PERSON, {}, "a: scores must be numbers"),
+        ({"a": [[1.0], [1.0, 0.0]], "b": hits()}, PERSON, {}, "a: scores must be numbers"),
         ({"a": hits()}, PERSON, {}, "reference 'b' has no scores"),
         ({"a": hits(), "b": hits()}, PERSON, {"untrained": frozenset({"c"})}, "without scores: c"),
         ({"a": hits(), "b": hits()}, PERSON, {"untrained": frozenset({"a"})}, "exactly one row"),
@@ -382,6 +384,14 @@ def test_scores_that_make_no_sense_are_refused_with_what_is_wrong(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         compare_methods(scores, person, reference="b", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+def test_methods_of_which_none_trains_are_compared_without_any_seed() -> None:
+    scores = {"a": hits(1, level=0.9), "b": hits(1, level=0.2), "c": hits(1, level=0.2, draw=1)}
+    found = compare_methods(scores, PERSON, reference="b", untrained=frozenset("abc"))
+    assert [one.verdict for one in found] == ["better", "cannot tell"]
+    assert all(one.df == len(np.unique(PERSON)) - 1 for one in found)
 
 
 HIGH, LOW = hits(1, level=0.9), hits(1, level=0.2)
