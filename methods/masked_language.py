@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from open_clip.transformer import LayerNorm, QuickGELU
@@ -12,9 +11,7 @@ from torch.nn import functional as F
 
 from methods.base import Noise
 from methods.blocks import attend, cross_attention, transformer
-from methods.settings import Masking
-
-AtLeastOne = Literal["likeliest", "first_word"]
+from methods.settings import AtLeastOne, Masking
 
 UNIFORM_RATE = 0.15  # IRRA
 CONTENT_RATE, OTHER_RATE = 0.30, 0.05  # SEN: nouns and adjectives, everything else

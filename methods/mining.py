@@ -9,18 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from methods.losses import cosine_matrix, same_person
-
-Mining = Literal[
-    "triplet", "batch_hard", "semi_hard", "max_hinge", "all_negatives", "all_negatives_own_pair", "info_nce"
-]
-Positive = Literal["weakest", "own_pair"]
+from methods.settings import Mining, Positive, Reduction
 
 NOT_A_CANDIDATE = 1e4
 """Beyond any cosine, and finite so that gradients stay zero instead of NaN."""
@@ -33,7 +28,7 @@ class MiningOptions:
     positive: Positive = "weakest"
     margin: float = 0.05
     temperature: float = 0.02
-    reduction: Literal["mean", "sum"] = "mean"
+    reduction: Reduction = "mean"
     """Over the anchors of a direction; read by `all_negatives`, which its authors sum."""
 
 

@@ -22,16 +22,14 @@ What surprises in the released code:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from methods.losses import cosine_matrix, same_person, sdm_of_rows
 from methods.mining import NOT_A_CANDIDATE, MiningOptions, tal, weighted_positive
+from methods.rival_settings import PairLoss
 
-PairLoss = Literal["tal", "trl", "sdm", "info_nce"]
 SUMMED: tuple[PairLoss, ...] = ("tal", "trl")
 """Losses whose sum over the trusted pairs is minimised; of the others it is the mean."""
 

@@ -13,6 +13,8 @@ from pydantic import Field
 
 from methods.settings import MatchingSettings, TALSettings, TemperatureSettings
 
+PairLoss = Literal["tal", "trl", "sdm", "info_nce"]
+
 
 class RDESettings(TemperatureSettings, TALSettings):
     """Settings of RDE and its ablations (`methods.rde`)."""
@@ -30,7 +32,7 @@ class RDESettings(TemperatureSettings, TALSettings):
     RSTPReid."""
     word_corruption: bool = True
     """Text augmentation: every word may be masked, replaced or removed."""
-    pair_loss: Literal["tal", "trl", "sdm", "info_nce"] = "tal"
+    pair_loss: PairLoss = "tal"
     """The loss of a pair; all but TAL are the paper's ablations."""
     trl_floor: bool = True
     """TRL's hardest negative is never below 0 (released)."""

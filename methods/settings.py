@@ -11,7 +11,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Preset = Literal["clean", "released"]
+"""The experiment as papers describe it, or as the authors' code computes it."""
+Mining = Literal[
+    "triplet", "batch_hard", "semi_hard", "max_hinge", "all_negatives", "all_negatives_own_pair", "info_nce"
+]
+Positive = Literal["weakest", "own_pair"]
+Reduction = Literal["mean", "sum"]
+Augmentation = Literal["pruning", "deletion", "swap", "masking"]
 Masking = Literal["uniform", "by_tag"]
+AtLeastOne = Literal["likeliest", "first_word"]
 
 
 class MethodSettings(BaseModel):
@@ -94,27 +103,19 @@ class UITSettings(MatchingSettings, TALSettings):
     cmpm_weight: float = Field(1.0, ge=0)
     """Weight of the CMPM loss."""
 
-    cmt_mining: Literal[
-        "triplet",
-        "batch_hard",
-        "semi_hard",
-        "max_hinge",
-        "all_negatives",
-        "all_negatives_own_pair",
-        "info_nce",
-    ] = "triplet"
+    cmt_mining: Mining = "triplet"
     """Hard mining: the paper's triplet, or an alternative to compare it with (`all_negatives`: TAL)."""
-    tal_reduction: Literal["mean", "sum"] = "mean"
+    tal_reduction: Reduction = "mean"
     """TAL over the pairs of a batch: their mean, or their sum as its authors have it."""
-    cmt_positive: Literal["weakest", "own_pair"] = "weakest"
+    cmt_positive: Positive = "weakest"
     """Positive of the triplet: the least similar item of the same person, or the anchor's own pair
     (released)."""
-    text_augmentation: Literal["pruning", "deletion", "swap", "masking"] = "pruning"
+    text_augmentation: Augmentation = "pruning"
     """What augmenting a caption does: keep pronouns, nouns and adjectives; or drop, swap or mask random
     tokens."""
     mlm_masking: Masking = "uniform"
     """Which tokens MLM hides: 15 % of all, or 30 % of nouns and adjectives and 5 % of the rest."""
-    mask_at_least_one: Literal["likeliest", "first_word"] = "likeliest"
+    mask_at_least_one: AtLeastOne = "likeliest"
     """What is masked in a caption where chance chose nothing: the word nearest to being chosen, or the first
     word by the mask token (released)."""
     caption_corruption: Literal["off", "uniform", "by_tag"] = "off"
@@ -181,7 +182,7 @@ RELEASED: Mapping[str, Any] = MappingProxyType(
 """Method-side switches of the authors' code, bugs included."""
 
 
-def preset_settings(preset: Literal["clean", "released"], fixed: Mapping[str, Any]) -> dict[str, Any]:
+def preset_settings(preset: Preset, fixed: Mapping[str, Any]) -> dict[str, Any]:
     """Method-side switches of a preset for a variant whose own switches are `fixed`; those stay.
 
     The released UIT code corrupts captions exactly when its TIR flag is on, IRRA's always.

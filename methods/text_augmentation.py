@@ -6,15 +6,12 @@ alternatives to pruning follow EDA (Wei & Zou 2019) without its synonyms.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from methods.base import Batch, Noise
 from methods.masked_language import is_word
-
-Augmentation = Literal["pruning", "deletion", "swap", "masking"]
+from methods.settings import Augmentation
 
 DELETED = 0.1  # share of words; EDA's alpha
 SWAPS = 2  # EDA's alpha times a caption of about twenty words

@@ -18,6 +18,7 @@ from harness.cli.options import (
     height_and_width,
     takes_groups,
 )
+from harness.machine.terms import COMPILING, PRECISIONS
 
 bench_app = StrictTyper(help="How fast a training step is here, and what was measured.", no_args_is_help=True)
 
@@ -52,8 +53,8 @@ def bench_step(
     deterministic: Deterministic = False,
 ) -> None:
     """A training step beside a reference step, in turns: pairs per second, compute, memory, the ratio."""
-    one_of("--precision", step.precision, ("bf16", "fp32", "released"))
-    one_of("--compile", step.compiled, ("auto", "on", "off"))
+    one_of("--precision", step.precision, PRECISIONS)
+    one_of("--compile", step.compiled, COMPILING)
     with refusals():
         from harness.launch.context import Context
         from harness.machine.display import shown

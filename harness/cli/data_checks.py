@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.data.dataset import SPLIT_NAMES
 from harness.launch.context import Context, InputSpec
 from harness.machine.errors import DataError
 from harness.study.cell import Cell
@@ -34,7 +35,7 @@ def captions_cut(cells: list[Cell], context: Context) -> Iterator[str]:
         (name, split, InputSpec.of(cell))
         for cell in cells
         for name in cell.targets
-        for split in (("train", "val", "test") if name == cell.dataset and cell.trains else ("test",))
+        for split in (SPLIT_NAMES if name == cell.dataset and cell.trains else ("test",))
     )
     lengths = {(name, split, spec.vocab_size, spec.context_length): spec for name, split, spec in read}
     for (name, split, _, length), spec in lengths.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from harness.launch.disk import GIGABYTE
 from harness.machine.errors import StudyError
@@ -12,7 +12,7 @@ from harness.store.disk_use import removable
 from harness.store.runs import RunStore
 from harness.study.schema import Kept
 
-KEEPABLE: tuple[Kept, ...] = ("val", "last", "test", "checkpoint")
+KEEPABLE: tuple[Kept, ...] = get_args(Kept)
 
 
 def freed(directories: Sequence[Path], keep: Sequence[str], *, remove: bool) -> list[dict[str, Any]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.machine.seeds import seed_for
+from harness.machine.terms import SamplingRule
 
-SamplingRule = Literal["pairs", "shuffle", "released"]
 SAMPLING_RULES: tuple[SamplingRule, ...] = get_args(SamplingRule)
 Batch = NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.data.dataset import Dataset
+from harness.data.dataset import SPLIT_NAMES, Dataset
 from harness.data.datasets import load_dataset
 from harness.data.images import ImageCache, image_cache
 from harness.launch import fingerprints
@@ -255,7 +255,7 @@ class Context:
         from harness.data.sampler import IdentityBatches
         from harness.train.loop import TrainingData
 
-        input_spec, splits = InputSpec.of(cell), ("train", "val", "test")
+        input_spec, splits = InputSpec.of(cell), SPLIT_NAMES
         train, val, test = (self.split(cell.dataset, input_spec, split, device) for split in splits)
         seed = seed_for(cell.seed, cell.dataset, "batches")
         rule, moved = cell.train.sampler, None

@@ -12,9 +12,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from harness.machine.files import atomic_write
+from harness.machine.paths import OWN_PACKAGES
 from harness.store.stored_cell import KEPT_PLUGINS
-
-OURS = ("harness", "methods", "reports")
 
 
 def plugin_files(plugin: Path) -> list[Path]:
@@ -41,7 +40,7 @@ def _imported_files(file: Path, folder: Path) -> Iterator[Path]:
         return
     for name, base in _imported_names(tree, file):
         first = name.partition(".")[0]
-        if base is None and (first in OURS or first in sys.stdlib_module_names):
+        if base is None and (first in OWN_PACKAGES or first in sys.stdlib_module_names):
             continue
         yield from (path for path in _files_of(name, base or folder) if _is_of_the_user(path))
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from harness.registry.variables import offline as offline
 from harness.registry.variables import variable as variable
 
+OWN_PACKAGES = ("harness", "methods", "reports")
+"""The packages of this project."""
 RUNS = Path("runs")
 """The folder of runs, below the working folder."""
 SOURCE = Path(__file__).resolve().parents[2]
@@ -69,7 +71,7 @@ def ensure_home() -> str:
 def foreign_packages() -> list[str]:
     """Packages called like ours that Python would import from elsewhere; one sentence each."""
     foreign = []
-    for name in ("harness", "methods", "reports"):
+    for name in OWN_PACKAGES:
         spec = importlib.util.find_spec(name)
         origin = spec.origin if spec is not None else None
         if origin is None or not Path(origin).resolve().is_relative_to(SOURCE / name):

@@ -8,6 +8,10 @@ Precision = Literal["bf16", "fp32", "released"]
 """bf16 autocast over fp32 weights, fp32 throughout, or fp16 weights without loss scaling, as released."""
 TieOrder = Literal["index", "released"]
 """Equal similarities are ranked by gallery index, or as an unstable sort leaves them, as released."""
+SamplingRule = Literal["pairs", "shuffle", "released"]
+"""How an epoch is cut into batches: `harness.data.sampler`."""
+Compiling = Literal["auto", "off", "on"]
+"""`torch.compile` of the training step; `auto` where it pays."""
 Direction = Literal["t2i", "i2t"]
 """Captions search images, or images search captions."""
 Metric = Literal["R1", "R5", "R10", "mAP", "mINP"]
@@ -18,6 +22,8 @@ Selection = Literal["val", "last", "test"]
 NOT_KNOWN = "unknown"
 """In the place of a selection, of results of another code base: how their epoch was chosen is not known."""
 
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+COMPILING: tuple[Compiling, ...] = get_args(Compiling)
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 METRICS: tuple[Metric, ...] = get_args(Metric)
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)

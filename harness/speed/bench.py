@@ -17,10 +17,10 @@ from harness.data.decoding import available_cores
 from harness.launch.context import Context
 from harness.machine import environment
 from harness.machine.memory import held_bytes, peak_bytes
-from harness.machine.terms import Precision
+from harness.machine.terms import Compiling, Precision
 from harness.speed import timing
 from harness.speed.device_table import device_table
-from harness.speed.overhead import Candidate, Compiling, device_name
+from harness.speed.overhead import PARTS, Candidate, device_name
 from harness.speed.reference_step import ReferenceStep, on_device, plain_loader
 from harness.study.cell import Cell
 from harness.study.schema import Select, TrainSettings
@@ -159,7 +159,7 @@ def _speed(seconds: dict[str, list[dict[str, float]]], pairs: int) -> dict[str, 
         compared = timing.ratio(per_block["plain"], per_block["ours"])
         speeds |= {name: compared.value, f"{name}_low": compared.low, f"{name}_high": compared.high}
     share = _mean(seconds["ours"], "data") / _mean(seconds["ours"], "in parts")
-    parts = {part: _mean(seconds["ours"], part) for part in ("data", "forward", "backward", "optimiser")}
+    parts = {part: _mean(seconds["ours"], part) for part in PARTS}
     return {**speeds, "data_share": share, "seconds_in_parts": parts}
 
 

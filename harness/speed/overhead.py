@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -27,6 +27,7 @@ from harness.machine.devices import autocast, to_precision
 from harness.machine.files import atomic_json
 from harness.machine.memory import held_bytes, peak_bytes
 from harness.machine.seeds import seed_for
+from harness.machine.terms import Compiling
 from harness.speed import timing
 from harness.store.cell_run import CellRun
 from harness.store.run_files import OVERHEAD
@@ -44,8 +45,6 @@ LEG = 5
 PARTS = ("data", "forward", "backward", "optimiser")
 
 log = logging.getLogger(__name__)
-
-Compiling = Literal["auto", "off", "on"]
 
 
 def measure_study(study: Study, store: RunStore, context: Context, tuned: Tuned | None = None) -> None:

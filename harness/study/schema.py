@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from harness.machine.terms import Metric, Precision, Selection, TieOrder
+from harness.machine.terms import Metric, Precision, SamplingRule, Selection, TieOrder
+from methods.settings import Preset as Preset
 
-Preset = Literal["clean", "released"]
 Kept = Literal["val", "last", "test", "checkpoint"]
 
 
@@ -92,7 +92,7 @@ class TrainSettings(StudySection):
     """Share of `lr` towards which the half cosine falls; it would be reached just after the last step."""
     precision: Precision = "bf16"
     """bf16 autocast over fp32 weights, fp32 throughout, or (released) fp16 weights without loss scaling."""
-    sampler: Literal["pairs", "shuffle", "released"] = "pairs"
+    sampler: SamplingRule = "pairs"
     """Every caption once, a person's two by two (pairs) or in any order (shuffle), or as released."""
     image_augmentation: Literal["flip_crop_erase", "two_of_six"] = "flip_crop_erase"
     """What changes training images: flip, padded crop and erasing, or two drawn of TBPS-CLIP's six."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.loader import DeviceData
 from harness.data.sampler import IdentityBatches
-from harness.machine.terms import TieOrder
+from harness.machine.terms import Compiling, TieOrder
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
 """Called with an epoch (from 1) and its validation scores; what it raises ends the run."""
@@ -53,7 +53,7 @@ class TrainingOptions:
     metric: str = "R1"
     """The text-to-image metric that chooses the best epochs."""
     tie_order: TieOrder = "index"
-    compile: Literal["auto", "off", "on"] = "auto"
+    compile: Compiling = "auto"
     """`torch.compile` of the step; `auto`: on one CUDA device, for runs of at least `COMPILED_FROM` steps."""
     checkpoint_minutes: float = 10.0
     """A checkpoint within an epoch after so long."""

@@ -14,6 +14,7 @@ from harness import registry
 from harness.machine import environment, paths
 from harness.machine.errors import StoreError
 from harness.machine.passwords import masked_text
+from harness.machine.paths import OWN_PACKAGES
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 
@@ -54,7 +55,7 @@ def collected(out: Path) -> dict[str, Any]:
 
 def imported_from() -> dict[str, str]:
     """By package of this project, the folder that it was imported from."""
-    files = {name: importlib.import_module(name).__file__ for name in ("harness", "methods", "reports")}
+    files = {name: importlib.import_module(name).__file__ for name in OWN_PACKAGES}
     return {name: str(Path(file).resolve().parent) if file else "?" for name, file in files.items()}
 
 

@@ -10,7 +10,8 @@ import torch
 from by_hand import DTYPES, PERSONS, agree, cosine, features, softmax
 from torch import Tensor
 
-from methods.mining import RULES, Mining, MiningOptions, Positive, mining_loss
+from methods.mining import RULES, MiningOptions, mining_loss
+from methods.settings import Mining, Positive
 
 TEMPERATURE, MARGIN = 0.07, 0.2
 

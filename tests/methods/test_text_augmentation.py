@@ -9,7 +9,8 @@ import torch
 from toy import TOKENS, VOCAB_SIZE, toy_batch
 
 from methods.base import Batch
-from methods.text_augmentation import Augmentation, augment_captions, draw_augmentation
+from methods.settings import Augmentation
+from methods.text_augmentation import augment_captions, draw_augmentation
 
 START, END, MASK = VOCAB_SIZE - 2, VOCAB_SIZE - 1, VOCAB_SIZE - 3
 SIZE = 400
