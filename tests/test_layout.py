@@ -110,6 +110,24 @@ def test_an_error_that_a_docstring_announces_exists() -> None:
     assert {error: paths for error, paths in named.items() if error not in defined} == {}
 
 
+def test_no_word_of_a_private_dialect_is_used() -> None:
+    words = re.compile(r"\b(mend(ed)?|hande[d]|des[k]|gone o[n] with|tol[d])\b", re.IGNORECASE)
+    pages = [
+        page
+        for folder in (*PACKAGES, "tests", "studies")
+        for kind in ("py", "md", "yaml", "html", "js")
+        for page in (ROOT / folder).rglob(f"*.{kind}")
+        if page != Path(__file__)
+    ]
+    found = {
+        f"{page.relative_to(ROOT)}:{number}"
+        for page in (*pages, *ROOT.glob("*.md"))
+        for number, line in enumerate(page.read_text("utf-8").splitlines(), 1)
+        if words.search(line)
+    }
+    assert found == set()
+
+
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     return subprocess.run(

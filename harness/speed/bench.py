@@ -113,7 +113,7 @@ def bench_step(wanted: StepBench, context: Context) -> dict[str, Any]:
     seconds = timing.interleaved(legs, blocks, partial(context.progress.working, "blocks of turns"))
     return {
         **_speed(seconds, ours.pairs),
-        **_against_the_floor(cell, ours, seconds["ours"]),
+        **_share_of_matrix_rate(cell, ours, seconds["ours"]),
         "peak_memory_gb": _peak_memory(ours),
         "reference": _reference(plain, ours, seconds["plain"], workers),
         "method": cell.method,
@@ -163,7 +163,7 @@ def _speed(seconds: dict[str, list[dict[str, float]]], pairs: int) -> dict[str, 
     return {**speeds, "data_share": share, "seconds_in_parts": parts}
 
 
-def _against_the_floor(cell: Cell, ours: Candidate, seconds: Sequence[dict[str, float]]) -> dict[str, Any]:
+def _share_of_matrix_rate(cell: Cell, ours: Candidate, seconds: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Compute achieved, beside what a product of large matrices achieves in the step's precision."""
     gflop = pass_gflop(
         cell.base,

@@ -41,7 +41,7 @@ def _metric(search: SearchRecord) -> str:
 
 
 def history(figure_writer: FigureWriter, search: SearchRecord, key: str) -> Figure:
-    """Score by number of trial, and the best so far; failed trials stand on the floor."""
+    """Score by number of trial, and the best so far; failed trials stand at the bottom."""
     with figure_writer.axes(1, 1, (7.6, 2.8)) as (drawing, grid):
         axes = grid[0, 0]
         complete = [trial for trial in search["trials"] if trial["state"] == "complete"]
@@ -59,9 +59,9 @@ def history(figure_writer: FigureWriter, search: SearchRecord, key: str) -> Figu
                 [t["number"] for t in pruned], values, "o", ms=4.5, mfc="none", color=MUTED, label="pruned"
             )
         if failed and (complete or pruned):
-            floor = min(trial["value"] for trial in (*complete, *pruned))
+            bottom = min(trial["value"] for trial in (*complete, *pruned))
             axes.plot(
-                [t["number"] for t in failed], [floor] * len(failed), "x", color=PALETTE[1], label="failed"
+                [t["number"] for t in failed], [bottom] * len(failed), "x", color=PALETTE[1], label="failed"
             )
         _recipe_line(axes, search)
         axes.set_xlabel("trial")

@@ -137,10 +137,10 @@ def test_the_hub_reads_scores_from_the_card_and_from_eval_results(run: Path) -> 
     folder = exported(run, "hub")
     context = build([run]).context
     assert context is not None
-    told = {outcome.name: outcome for outcome in outcomes(context)}
-    assert {path.name for path in folder.iterdir()} == set(told)
-    assert len(told) == len(METHODS) * len(DATASETS)
-    for name, outcome in told.items():
+    by_name = {outcome.name: outcome for outcome in outcomes(context)}
+    assert {path.name for path in folder.iterdir()} == set(by_name)
+    assert len(by_name) == len(METHODS) * len(DATASETS)
+    for name, outcome in by_name.items():
         card = hub.ModelCard.load(folder / name / "README.md")
         from_card = {
             (item.dataset_name, item.metric_type): item.metric_value for item in card.data.eval_results
