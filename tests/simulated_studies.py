@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reports.claim_rules import judge_claim
+from reports.claim_rules import ClaimTest, judge_claim, seeds_needed
 from reports.estimates import t_bound
 from reports.looks import planned_level
 from reports.power import Components
@@ -143,6 +143,8 @@ def any_false_over_looks(
 DEMO = Regime(0.2, 0.78, 0.4)
 BENCHMARK = Regime(0.61, 0.43, 0.85)
 SEEDS_DOMINATE = Regime(0.3, 0.2, 2.0)
+NOISE_ALONE = Regime(0.0, 1.2, 0.0)
+"""Runs vary by noise on single people and by nothing else."""
 NULL = np.zeros(6)
 AT_THE_MARGIN = np.array([0.0, *[1.0] * 5])
 """Five methods exactly one margin better than the first."""
@@ -208,7 +210,7 @@ def claims(truth: float, size: float, seeds: int, studies: int, methods: int = 6
 def print_intervals(studies: int) -> None:
     """Coverage, false differences and widths where nothing differs."""
     named = {"demo": DEMO, "benchmark": BENCHMARK, "seeds dominate": SEEDS_DOMINATE}
-    settings = [(name, common, seeds) for name in named for common in (0.0, 0.6) for seeds in (2, 3, 5)]
+    settings = [(name, common, seeds) for name in named for common in (0.0, 0.6, 0.9) for seeds in (2, 3, 5)]
     print(f"{studies} studies a setting, six methods, five comparisons with the first; percent", flush=True)
     for name, common, seeds in settings:
         regime = replace(named[name], common=common)
@@ -223,7 +225,7 @@ def print_intervals(studies: int) -> None:
 
 
 def print_decisions(studies: int) -> None:
-    """False *tied*, power, unequal seed variances, looks and claims."""
+    """False *tied*, power, unequal seed variances and looks."""
     for seeds in (2, 3, 5):
         for common in (0.0, 0.6):
             regime = replace(DEMO, common=common, seed=0.2, run=0.3)
@@ -240,6 +242,10 @@ def print_decisions(studies: int) -> None:
             f"method {wild.worst_coverage:.1f}, any false difference {wild.any_false:.1f}",
             flush=True,
         )
+    for methods in (2, 3):
+        for regime in (BENCHMARK, NOISE_ALONE):
+            power = power_at_the_detectable_difference(regime, 3, studies, methods)
+            print(f"{methods} methods, 3 seeds: power at the detectable difference {power:.1f}", flush=True)
     for common in (0.0, 0.6):
         planned, full = any_false_over_looks(
             replace(BENCHMARK, common=common, people=100), (3, 5, 10), (planned_level(3), 0.05), studies
@@ -249,13 +255,26 @@ def print_decisions(studies: int) -> None:
             f"{planned_level(3):.4f} each, {full:.1f} at 0.05 each",
             flush=True,
         )
+
+
+def print_claims(studies: int) -> None:
+    """Whether the seeds that a true claim needs reproduce it, and judgements with ten seeds."""
+    for methods in (2, 3, 6):
+        parts = replace(components(BENCHMARK, methods), person=0.0)
+        needed = seeds_needed(parts, BENCHMARK.people, ClaimTest(1.62, 1.0)) or 0
+        found = claims(1.62, 1.62, needed, studies, methods)["reproduced"]
+        print(
+            f"claim of 1.62, {methods} methods: needs {needed} seeds, reproduced in {found:.1f}", flush=True
+        )
     for methods in (2, 6):
         for truth in (1.62, 0.62, 0.0):
-            found = claims(truth, 1.62, 10, studies, methods)
-            shares = ", ".join(f"{judgement} {share:.1f}" for judgement, share in found.most_common())
+            made = claims(truth, 1.62, 10, studies, methods)
+            shares = ", ".join(f"{judgement} {share:.1f}" for judgement, share in made.most_common())
             print(f"claim of 1.62, truth {truth:g}, ten seeds, {methods} methods: {shares}", flush=True)
 
 
 if __name__ == "__main__":
-    print_intervals(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
-    print_decisions(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    number_of_studies = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    print_intervals(number_of_studies)
+    print_decisions(number_of_studies)
+    print_claims(number_of_studies)
