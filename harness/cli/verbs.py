@@ -150,7 +150,7 @@ def free(
 ) -> None:
     """What of finished runs no score, record or report needs any more, and with --yes its removal."""
     with refusals():
-        from harness.cli.disk import freed, render
+        from harness.cli.free import freed, render
         from harness.cli.report import run_folders
 
         found = freed(run_folders(runs or []), keep or [], remove=yes)

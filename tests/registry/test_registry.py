@@ -154,7 +154,7 @@ def test_a_package_s_plugin_is_found_without_an_option_and_named_when_it_is_brok
     )
 
     def printed(code: str = code) -> str:
-        environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{Path(__file__).parents[1]}"}
+        environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{Path(__file__).parents[2]}"}
         command = [sys.executable, "-c", code]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
