@@ -14,7 +14,7 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
 
 from reports.estimates import ALPHA
 from reports.formatting import listed, number, plural
@@ -31,6 +31,8 @@ def real_level(seeds: tuple[int, ...], level: float = ALPHA) -> float:
         seeds: at each look, rising.
         level: two-sided, of each look.
     """
+    from scipy import stats  # slow to import, and only planned looks need it
+
     bound = float(stats.norm.isf(level / 2))
     grid, weights = (bound * part for part in np.polynomial.legendre.leggauss(_POINTS))
     # Density of the standardised sum among studies that no look has rejected yet.

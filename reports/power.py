@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
 
 from reports.comparison import ComparisonGroup
 from reports.estimates import SeedVariance
@@ -127,6 +127,8 @@ def detectable_difference(se: float, df: float, alpha: float = ALPHA, power: flo
     """
     if not se > 0:
         return 0.0
+    from scipy import stats  # it takes longer to import than most reports to compute
+
     critical = float(stats.t.isf(alpha / 2, df))
 
     def excess(shift: float) -> float:

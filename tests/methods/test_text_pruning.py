@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from methods import text_pruning
@@ -66,8 +68,42 @@ def test_an_unknown_tagger_is_refused() -> None:
         tagger("spacy")  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(
-    not nltk_data_present(), reason="python -m nltk.downloader averaged_perceptron_tagger_eng"
-)
-def test_nltk_tags_a_plain_sentence() -> None:
+@pytest.fixture
+def nltk_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NLTK's tagger data; where they are not on this machine, those of a tagger trained on four sentences."""
+    import nltk
+    from nltk.tag.perceptron import PerceptronTagger
+
+    if nltk_data_present():
+        return
+    sentences = [
+        [
+            ("She", "PRP"),
+            ("is", "VBZ"),
+            ("wearing", "VBG"),
+            ("a", "DT"),
+            ("red", "JJ"),
+            ("coat", "NN"),
+            (".", "."),
+        ],
+        [
+            ("He", "PRP"),
+            ("is", "VBZ"),
+            ("carrying", "VBG"),
+            ("a", "DT"),
+            ("blue", "JJ"),
+            ("bag", "NN"),
+            (".", "."),
+        ],
+        [("He", "PRP"), ("has", "VBZ"), ("a", "DT"), ("red", "JJ"), ("bag", "NN"), (".", ".")],
+        [("She", "PRP"), ("has", "VBZ"), ("a", "DT"), ("blue", "JJ"), ("coat", "NN"), (".", ".")],
+    ]
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])  # NLTK writes and reads nowhere else
+    trained = PerceptronTagger(load=False)
+    trained.train(sentences, nr_iter=10)
+    trained.save_to_json("eng", str(tmp_path / "taggers" / "averaged_perceptron_tagger_eng"))
+    assert nltk_data_present()
+
+
+def test_nltk_tags_a_plain_sentence(nltk_data: None) -> None:
     assert prune("She is wearing a red coat.", NLTKTagger()).split() == ["She", "red", "coat"]
