@@ -10,7 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.annotations import Complaints, Reading, Record, read_annotation
+from harness.data.annotations import (
+    Complaints,
+    Reading,
+    Record,
+    read_annotation,
+    without_garbage_collection,
+)
 from harness.data.dataset import SPLIT_NAMES, Dataset, Split
 from harness.data.layout import BESIDE, SUFFIX, Counts, Layout, read_layout
 from harness.data.missing_images import missing_images
@@ -98,9 +104,10 @@ def load_folder(layout: Layout, name: str, folder: Path, *, shipped: bool = Fals
     if reading.refused.counts and not reading.has_splits and _expects_splits(layout):
         looks = " (is it CUHK-PEDES' caption_all.json under another name?)" if layout.lookalikes else ""
         raise DataError([f"{label}: no record has a split: this is not the split annotation{looks}"])
-    records = _merged(reading, layout)
     images = folder if layout.images == BESIDE else folder / layout.images
-    splits = {split: _split(split, records, images) for split in SPLIT_NAMES}
+    with without_garbage_collection():
+        records = _merged(reading, layout)
+        splits = {split: _split(split, records, images) for split in SPLIT_NAMES}
     dataset = Dataset(
         name=name,
         root=folder,
@@ -203,7 +210,8 @@ def _merged(reading: Reading, layout: Layout) -> list[Record]:
     for path, captions in repeated.items():
         # Of an image that was annotated twice by mistake, equal captions count once.
         unique = dict.fromkeys(captions) if layout.rows == "image" else captions
-        first[path] = replace(first[path], captions=tuple(unique))
+        known = first[path]
+        first[path] = Record(known.index, known.split, known.person, path, tuple(unique))
     return list(first.values())
 
 
