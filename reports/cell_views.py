@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.machine.errors import StoreError
+from harness.machine.files import Lines
 from harness.machine.terms import NOT_KNOWN, OWN_RECIPES
-from harness.store.cell_run import CellRun
+from harness.store.cell_run import CellRun, by_epoch
 from harness.store.cell_status import HISTORY
 from reports.estimates import Floats, Integers
 
@@ -186,14 +187,21 @@ class CellView:
     @property
     def notes(self) -> tuple[str, ...]:
         """What went wrong during the run and was repaired."""
-        return tuple(self.stored.notes) if self.stored is not None else ()
+        if self.stored is None or self._history_lines is None:
+            return ()
+        return tuple(self.stored.notes_beside(self._history_lines.dropped))
+
+    @cached_property
+    def _history_lines(self) -> Lines | None:
+        """The file of the history, read once: it is the longest of a cell's JSON files."""
+        return None if self.stored is None else self.stored.history_lines()
 
     @cached_property
     def history(self) -> tuple[Mapping[str, Any], ...]:
         """One mapping per finished epoch; none where they were altered after the cell had finished."""
-        if self.stored is None or self.stored.altered(HISTORY):
+        if self.stored is None or self._history_lines is None or self.stored.altered(HISTORY):
             return ()
-        return tuple(self.stored.history)
+        return tuple(by_epoch(self._history_lines))
 
     def targets(self, direction: str) -> set[str]:
         """Datasets it has results on."""

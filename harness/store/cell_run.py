@@ -252,21 +252,24 @@ class CellRun:
     @property
     def notes(self) -> list[str]:
         """What went wrong and was repaired, and what is damaged now."""
+        return self.notes_beside(self.history_lines().dropped)
+
+    def notes_beside(self, damaged: Sequence[str]) -> list[str]:
+        """The same, for who has read the history already; `damaged` lines of it are left out."""
         written = [str(line.get("note")) for line in files.read_lines(self.directory / "notes.jsonl").records]
         now = [f"{name} {what}; the next run makes it again" for name, what in self.altered().items()]
-        return written + files.read_lines(self.directory / HISTORY).dropped + now
+        return [*written, *damaged, *now]
 
     # -- training ---------------------------------------------------------------------------------
+
+    def history_lines(self) -> files.Lines:
+        """The lines of the history as they stand in its file."""
+        return files.read_lines(self.directory / HISTORY)
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch, in order. Of an epoch that was trained again the last record counts."""
-        by_epoch = {
-            record["epoch"]: record
-            for record in files.read_lines(self.directory / HISTORY).records
-            if isinstance(record.get("epoch"), int)
-        }
-        return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+        return by_epoch(self.history_lines())
 
     def append_history(self, record: Mapping[str, Any]) -> None:
         """Append one epoch's line."""
@@ -388,3 +391,9 @@ class CellRun:
         except StoreError:
             return []
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def by_epoch(lines: files.Lines) -> list[dict[str, Any]]:
+    """One record per epoch, in order. Of an epoch that was trained again the last record counts."""
+    last = {record["epoch"]: record for record in lines.records if isinstance(record.get("epoch"), int)}
+    return [last[epoch] for epoch in sorted(last)]
