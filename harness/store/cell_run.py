@@ -255,7 +255,7 @@ class CellRun:
         return self.notes_beside(self.history_lines().dropped)
 
     def notes_beside(self, damaged: Sequence[str]) -> list[str]:
-        """The same, for who has read the history already; `damaged` lines of it are left out."""
+        """`notes`, where the `damaged` lines of the history are known already."""
         written = [str(line.get("note")) for line in files.read_lines(self.directory / "notes.jsonl").records]
         now = [f"{name} {what}; the next run makes it again" for name, what in self.altered().items()]
         return [*written, *damaged, *now]
