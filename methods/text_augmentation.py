@@ -20,7 +20,7 @@ CORRUPTED_AS_MASK, CORRUPTED_AS_RANDOM, CORRUPTED_AS_GONE = 0.12, 0.04, 0.04
 """What RDE does to a word, each with its probability."""
 
 
-def draw_augmentation(
+def draw_caption_augmentation(
     shape: tuple[int, int], generator: torch.Generator, device: torch.device | str
 ) -> Noise:
     """The randomness `augment_captions` needs for captions of `shape` [batch, tokens]."""

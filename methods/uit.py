@@ -16,7 +16,7 @@ from methods.masked_language import MaskedLanguage, draw_masking, mask_captions,
 from methods.mining import MiningOptions, mining_loss
 from methods.restoration import PatchPlan, Restoration, grey, plan_patches
 from methods.settings import Masking, UITSettings
-from methods.text_augmentation import augment_captions, draw_augmentation
+from methods.text_augmentation import augment_captions, draw_caption_augmentation
 
 
 class ZeroShot(DualEncoder):
@@ -55,7 +55,7 @@ class UIT(DualEncoder):
         """
         shape = (size, self.clip.config.context_length)
         return {
-            **draw_augmentation(shape, generator, device),
+            **draw_caption_augmentation(shape, generator, device),
             **draw_masking(shape, generator, device),
             "patches": torch.rand(size, self.clip.patches, generator=generator, device=device),
         }

@@ -135,7 +135,9 @@ def _not_quoted(why: str) -> TableCell:
 
 
 def _quoted(entries: list[Mapping[str, Any]], metric: str) -> TableCell:
-    remarks = [f"{number(entry[metric], 2)}: {source_of(entry)}; {protocol_of(entry)}" for entry in entries]
+    remarks = [
+        f"{number(entry[metric], 2)}: {source_of(entry)}; {epoch_choice_of(entry)}" for entry in entries
+    ]
     shown = " / ".join(number(entry[metric], 2) for entry in entries)
     return TableCell(shown, float(entries[0][metric]), f"table-{KEY}", "; ".join(remarks), kind="quiet")
 
@@ -146,7 +148,7 @@ def source_of(entry: Mapping[str, Any]) -> str:
     return f"{entry.get('source', 'arXiv 2601.18625, Table 2')}{second_hand}"
 
 
-def protocol_of(entry: Mapping[str, Any]) -> str:
+def epoch_choice_of(entry: Mapping[str, Any]) -> str:
     """How an entry's epoch was chosen."""
     return str(entry.get("protocol") or "epoch chosen on the test split")
 

@@ -31,7 +31,7 @@ def describe() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "packages": versions(),
-        "accelerators": accelerators(),
+        "accelerators": gpu_names(),
         "commit": commit(),
     }
 
@@ -93,7 +93,7 @@ def _cuda_arithmetic() -> dict[str, Any]:
     }
 
 
-def accelerators() -> list[str]:
+def gpu_names() -> list[str]:
     """Names of the CUDA devices that torch sees; loads torch."""
     import torch
 

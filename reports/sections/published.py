@@ -11,7 +11,7 @@ from reports.context import ReportContext
 from reports.document import Column, Figure, Prose, Section, Table, TableCell, visible
 from reports.figures import MUTED, PALETTE
 from reports.formatting import NOTHING, missing, number
-from reports.published import KEY, Published, protocol_of, source_of
+from reports.published import KEY, Published, epoch_choice_of, source_of
 
 
 def section(context: ReportContext) -> Section | None:
@@ -120,6 +120,6 @@ def _row(entry: Mapping[str, Any], published: Published) -> tuple[TableCell, ...
     return (
         *(TableCell(str(name), str(name)) for name in named),
         *(missing("not given") if score is None else TableCell(number(score, 2), score) for score in scores),
-        TableCell(protocol_of(entry), protocol_of(entry)),
+        TableCell(epoch_choice_of(entry), epoch_choice_of(entry)),
         TableCell(source_of(entry), source_of(entry), kind="quiet"),
     )

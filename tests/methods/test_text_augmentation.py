@@ -10,7 +10,7 @@ from toy import TOKENS, VOCAB_SIZE, toy_batch
 
 from methods.base import Batch
 from methods.settings import Augmentation
-from methods.text_augmentation import augment_captions, draw_augmentation
+from methods.text_augmentation import augment_captions, draw_caption_augmentation
 
 START, END, MASK = VOCAB_SIZE - 2, VOCAB_SIZE - 1, VOCAB_SIZE - 3
 SIZE = 400
@@ -22,7 +22,7 @@ def batch() -> Batch:
 
 
 def augmented(batch: Batch, kind: Augmentation, probability: float = 1.0, seed: int = 0) -> torch.Tensor:
-    noise = draw_augmentation((SIZE, TOKENS), torch.Generator().manual_seed(seed), "cpu")
+    noise = draw_caption_augmentation((SIZE, TOKENS), torch.Generator().manual_seed(seed), "cpu")
     return augment_captions(batch, noise, kind, probability, VOCAB_SIZE)[0]
 
 
@@ -89,6 +89,6 @@ def test_masking_hides_words_and_nothing_else(batch: Batch) -> None:
 def test_content_flags_move_with_their_words(batch: Batch, kind: Augmentation) -> None:
     """Where a word's id says whether it is content, it still does after the words have moved."""
     flagged = replace(batch, content=batch.captions % 2 == 1)
-    noise = draw_augmentation((SIZE, TOKENS), torch.Generator().manual_seed(0), "cpu")
+    noise = draw_caption_augmentation((SIZE, TOKENS), torch.Generator().manual_seed(0), "cpu")
     captions, content = augment_captions(flagged, noise, kind, 1.0, VOCAB_SIZE)
     assert torch.equal(content, captions % 2 == 1)
