@@ -6,7 +6,7 @@ import csv
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,11 @@ def _ranked(methods: Mapping[str, Sequence[Path]]) -> tuple[Target, dict[str, Ru
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results += pool.map(rank, [path for _, path in named[1:]])
     mistakes = [line for result in results if isinstance(result, list) for line in result]
+    mistakes += _repeated(
+        (name, result[0])
+        for (name, _), result in zip(named, results, strict=True)
+        if isinstance(result, tuple)
+    )
     if mistakes:
         raise ScoreFileError(mistakes)
     found: dict[str, Runs] = {}
@@ -137,6 +142,15 @@ def _ranked(methods: Mapping[str, Sequence[Path]]) -> tuple[Target, dict[str, Ru
         digest.update(f"{name} {result[0].sha256} ".encode())
         found.setdefault(name, []).append(result)
     return split[0], found, digest.hexdigest()
+
+
+def _repeated(files: Iterable[tuple[str, ScoreFile]]) -> Iterator[str]:
+    """A line for every file that is another seed's: two of one run would seem not to vary at all."""
+    first: dict[tuple[str, str], Path] = {}
+    for name, file in files:
+        other = first.setdefault((name, file.sha256), file.path)
+        if other is not file.path:
+            yield f"{file.path}: the same content as {other}, another seed of {name}; each is its own run"
 
 
 def _judged(store: RunStore) -> Compared:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,13 @@ def test_four_matrices_of_a_benchmarks_size_take_seconds(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     # Processor time, of two cores at once: ten seconds of an idle machine.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
+
+
+def test_one_file_under_two_seeds_of_a_method_is_refused(tmp_path: Path) -> None:
+    first, other = write_npz(tmp_path / "a0.npz", 0), write_npz(tmp_path / "b0.npz", 1)
+    copy = Path(shutil.copy(first, tmp_path / "a1.npz"))
+    done = invoke(f"ours={first},{copy}", f"theirs={other}", "--out", tmp_path / "out")
+    assert done.exit_code == 2, done.output
+    expected = f"{copy}: the same content as {first}, another seed of ours; each is its own run"
+    assert done.stderr.splitlines() == [expected]
+    assert not (tmp_path / "out").exists()
