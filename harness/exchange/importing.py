@@ -63,7 +63,7 @@ def import_scores(
     """
     store = RunStore(into)
     mistakes = list(_wrong_names(method, dataset, seed))
-    mistakes += list(_taken(store, method, dataset, seed))
+    mistakes += list(_taken(store, file, method, dataset, seed))
     if mistakes:
         raise StudyError(mistakes)
     study = store.study()
@@ -81,7 +81,7 @@ def _wrong_names(method: str, dataset: str, seed: int) -> Iterator[str]:
         yield f"--seed: must be 0 or more, got {seed}"
 
 
-def _taken(store: RunStore, method: str, dataset: str, seed: int) -> Iterator[str]:
+def _taken(store: RunStore, file: ScoreFile, method: str, dataset: str, seed: int) -> Iterator[str]:
     for run in store.cells():
         try:
             cell = run.cell
@@ -92,6 +92,8 @@ def _taken(store: RunStore, method: str, dataset: str, seed: int) -> Iterator[st
                 f"{store.directory}: has {method} on {dataset} with seed {seed} already, trained here; "
                 "choose another --method or --seed"
             )
+        if (cell.dataset, cell.method, cell.imported) == (dataset, method, file.sha256) and cell.seed != seed:
+            yield f"{file.path}: is seed {cell.seed} of {method} already; each seed is its own run"
 
 
 def keep(

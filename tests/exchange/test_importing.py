@@ -378,3 +378,13 @@ def test_verify_and_why_say_that_an_import_cannot_be_run_again(tmp_path: Path) -
     frame.loc[0, "ap"] = 0.123
     frame.to_parquet(cell.records_path("their-lab", "unknown", "t2i"), index=False)
     assert invoke("verify", tmp_path / "run").exit_code == 4
+
+
+def test_a_file_that_is_one_seed_of_a_method_is_not_another_of_it_as_well(tmp_path: Path) -> None:
+    file, into = write_npz(tmp_path / "a.npz"), tmp_path / "run"
+    assert imported(file, into).exit_code == 0
+    done = imported(file, into, seed=1)
+    assert done.exit_code == 2, done.output
+    assert done.stderr.splitlines() == [f"{file}: is seed 0 of theirs already; each seed is its own run"]
+    assert len(RunStore(into).cells()) == 1
+    assert imported(file, into).exit_code == 0  # the same again is no contradiction
