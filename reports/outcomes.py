@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.machine.terms import METRICS
 from reports.cell_views import CellView
 from reports.comparison import SELECTED_ON_VAL, ComparisonGroup
 from reports.context import ReportContext
 from reports.formatting import mean_of, signed, spread
 from reports.statistics import Comparison, Scope
 
-SCORES = ("R1", "R5", "R10", "mAP", "mINP")
 SCOPES: Mapping[Scope, str] = {"people": "for new people", "benchmark": "on this benchmark"}
 """What a verdict is about, in words."""
 
@@ -120,13 +120,13 @@ def outcomes(context: ReportContext) -> list[MethodOutcome]:
 
 def _target_outcome(context: ReportContext, group: ComparisonGroup, method: str) -> TargetOutcome:
     cells = group.methods[method].cells
-    by_seed = {
+    by_seed: dict[str, dict[int, float]] = {
         metric: {
             cell.seed: score
             for cell in cells
             if (score := cell.score(group.evaluation, SELECTED_ON_VAL, metric)) is not None
         }
-        for metric in SCORES
+        for metric in METRICS
     }
     comparisons = {
         (metric, scope): item

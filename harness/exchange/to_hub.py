@@ -9,8 +9,9 @@ import yaml
 
 from harness.exchange.page_export import PageExport
 from harness.machine.files import atomic_write
+from harness.machine.terms import METRICS
 from reports.formatting import listed, number, plural
-from reports.outcomes import SCOPES, SCORES, MethodOutcome, TargetOutcome, outcomes
+from reports.outcomes import SCOPES, MethodOutcome, TargetOutcome, outcomes
 
 RESULTS = ".eval_results"
 TASK = "text-to-image-person-retrieval"
@@ -91,12 +92,12 @@ def _intro(outcome: MethodOutcome) -> Iterator[str]:
 def _tables(outcome: MethodOutcome) -> Iterator[str]:
     for of in outcome.targets:
         yield from ("", f"## {of.group.evaluation.title}", "", "| metric | mean | by seed |", "|---|---|---|")
-        for metric in SCORES:
+        for metric in METRICS:
             if metric in of.means:
                 each = ", ".join(number(score, 2) for score in of.by_seed[metric].values())
                 yield f"| {metric} | {number(of.means[metric])} | {each} |"
         yield ""
-        for words, scope in ((words, scope) for scope, words in SCOPES.items()):
+        for scope, words in SCOPES.items():
             yield f"* R1, {words}: {of.in_words('R1', scope)}."
         yield from (f"* {note}" for note in of.data_notes)
     yield ""

@@ -11,9 +11,12 @@ from typing import Any
 from harness.exchange.page_export import PageExport
 from reports.cell_views import CellView
 from reports.outcomes import MethodOutcome, TargetOutcome, outcomes
+from reports.statistics import Scope
 
 ALLOWED = "MLFLOW_ALLOW_FILE_STORE"
 """Recent versions of MLflow open a store of plain files only where this variable is `true`."""
+ENDINGS: Mapping[Scope, str] = {"people": "", "benchmark": "_benchmark"}
+"""What the names of a comparison's metrics and tags end in, by what it is about."""
 
 
 def write(export: PageExport) -> None:
@@ -77,9 +80,10 @@ def _numbers(of: TargetOutcome) -> dict[str, float]:
     """Means, deviations, and differences to the reference, by the name of a metric."""
     found = {**of.means, **{f"{metric}_sd": width for metric, width in of.deviations.items()}}
     for (metric, scope), item in of.comparisons.items():
-        end = "" if scope == "people" else "_benchmark"
         values = {"difference": item.value, "low": item.low, "high": item.high, "p": item.p_holm}
-        found |= {f"{metric}_{name}{end}": value for name, value in values.items() if isfinite(value)}
+        found |= {
+            f"{metric}_{name}{ENDINGS[scope]}": value for name, value in values.items() if isfinite(value)
+        }
     return found
 
 
@@ -87,8 +91,7 @@ def _verdicts(outcome: MethodOutcome) -> dict[str, str]:
     tags: dict[str, str] = {}
     for of in outcome.targets:
         for (metric, scope), item in of.comparisons.items():
-            end = "" if scope == "people" else "_benchmark"
-            tags[f"{_prefix(outcome, of)}{metric}_verdict{end}"] = item.verdict
+            tags[f"{_prefix(outcome, of)}{metric}_verdict{ENDINGS[scope]}"] = item.verdict
         if of.method == of.group.reference:
             tags[f"{_prefix(outcome, of)}R1_verdict"] = "the reference"
         if of.data_notes:

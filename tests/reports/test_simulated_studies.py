@@ -21,20 +21,18 @@ from simulated_studies import (
 STUDIES = 400
 
 
-@pytest.mark.parametrize(("seeds", "common"), [(2, 0.0), (2, 0.6), (3, 0.0), (5, 0.6)])
+@pytest.mark.parametrize(
+    ("regime", "seeds", "common"),
+    [
+        *((BENCHMARK, *setting) for setting in ((2, 0.0), (2, 0.6), (3, 0.0), (5, 0.6))),
+        *((SEEDS_DOMINATE, *setting) for setting in ((2, 0.9), (3, 0.6), (5, 0.6))),
+    ],
+)
 def test_where_nothing_differs_intervals_cover_and_few_studies_find_a_difference(
-    seeds: int, common: float
+    regime: Regime, seeds: int, common: float
 ) -> None:
-    found = rates(replace(BENCHMARK, common=common, people=100), NULL, seeds, STUDIES)
-    assert 93.5 <= found.coverage <= 98.0
-    assert found.any_false <= 5.5
-
-
-@pytest.mark.parametrize(("seeds", "common"), [(2, 0.9), (3, 0.6), (5, 0.6)])
-def test_where_seeds_dominate_and_move_all_methods_alike_intervals_cover_and_few_differences_are_found(
-    seeds: int, common: float
-) -> None:
-    found = rates(replace(SEEDS_DOMINATE, common=common, people=100), NULL, seeds, STUDIES)
+    """Also where seeds dominate and move all methods alike."""
+    found = rates(replace(regime, common=common, people=100), NULL, seeds, STUDIES)
     assert 93.5 <= found.coverage <= 98.0
     assert found.any_false <= 5.5
 
