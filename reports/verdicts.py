@@ -9,6 +9,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
 from reports.comparison import ComparisonGroup
@@ -17,9 +18,13 @@ from reports.ledger import Ruling
 from reports.looks import Looks
 from reports.statistics import Scope
 
+_NUMBERS = ("value", "low", "high", "se", "df", "p", "p_holm", "p_tost")
+_COUNTS = ("seeds", "people", "look")
 VERDICT_COLUMNS = (
-    *("dataset", "target", "direction", "metric", "scope", "family", "one", "other", "value", "low", "high"),
-    *("se", "df", "p", "p_holm", "p_tost", "verdict", "seeds", "people", "look"),
+    *("dataset", "target", "direction", "metric", "scope", "family", "one", "other"),
+    *_NUMBERS,
+    "verdict",
+    *_COUNTS,
 )
 
 
@@ -35,10 +40,7 @@ def verdict_rows(groups: Sequence[ComparisonGroup], look: int) -> list[dict[str,
         evaluation = group.evaluation
         for scope in get_args(Scope):
             for (_, metric), item in group.judged(scope).items():
-                numbers = {
-                    name: getattr(item, name)
-                    for name in ("value", "low", "high", "se", "df", "p", "p_holm", "p_tost")
-                }
+                numbers = {name: getattr(item, name) for name in _NUMBERS}
                 rows.append(
                     {
                         "dataset": evaluation.source,
@@ -60,15 +62,30 @@ def verdict_rows(groups: Sequence[ComparisonGroup], look: int) -> list[dict[str,
 
 
 def verdicts_csv(groups: Sequence[ComparisonGroup], look: int = 1) -> str:
-    """The table as text."""
+    """The table as text; what is not known is an empty field."""
     text = io.StringIO()
     writer = csv.DictWriter(text, VERDICT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in verdict_rows(groups, look):
+        known = {name: _known(cell) for name, cell in row.items()}
         writer.writerow(
-            {name: f"{cell:.10g}" if isinstance(cell, float) else cell for name, cell in row.items()}
+            {name: f"{cell:.10g}" if isinstance(cell, float) else cell for name, cell in known.items()}
         )
     return text.getvalue()
+
+
+def read_verdicts(path: Path) -> list[dict[str, object]]:
+    """The rows of a `verdicts.csv`: numbers as numbers, names as texts, None for what is not known."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: _read(name, text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _read(name: str, text: str) -> object:
+    if name in _COUNTS:
+        return int(text)
+    if name in _NUMBERS:
+        return float(text) if text else None
+    return text
 
 
 def report_json(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,6 +153,7 @@ def _repeated(files: Iterable[tuple[str, ScoreFile]]) -> Iterator[str]:
 
 def _judged(store: RunStore) -> Compared:
     from reports.assemble import build
+    from reports.verdicts import read_verdicts
 
     report = build([store.directory])
     methods: dict[str, list[dict[str, Any]]] = {}
@@ -162,18 +161,7 @@ def _judged(store: RunStore) -> Compared:
         if row["direction"] == "t2i":
             scores = {str(name): float(row[name]) for name in METRICS}
             methods.setdefault(row["method"], []).append({"seed": row["seed"], **scores})
-    with (store.directory / "verdicts.csv").open(encoding="utf-8", newline="") as table:
-        verdicts = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(table)]
-    return Compared(report.path, report.table_text, methods, verdicts)
-
-
-def _number(text: str) -> float | str:
-    """A value of a table: a number where it is one, and finite; JSON has no others."""
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return value if math.isfinite(value) else text
+    return Compared(report.path, report.table_text, methods, read_verdicts(store.directory / "verdicts.csv"))
 
 
 def render(compared: Compared) -> None:

@@ -27,7 +27,7 @@ from harness.exchange.score_files import (
     ScoreFile,
     ScoreFileError,
 )
-from harness.machine.errors import DataError, StoreError
+from harness.machine.errors import DataError, StoreError, StudyError
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 
@@ -69,8 +69,12 @@ class Target:
 def find_target(
     name: str, data_root: Path | None, store: RunStore, subset: int | None
 ) -> tuple[Target | None, str]:
-    """The test split of a dataset, from its files or a run's records; None and why where neither is here."""
-    why = _unregistered(name)
+    """The test split of a dataset, from its files or a run's records; None and why where neither is here.
+
+    Raises:
+        StudyError: the name is unknown to both, and nearly a registered one.
+    """
+    why = "" if name in registry.datasets() else f"no dataset called {name!r} is registered"
     if not why:
         from harness.data.datasets import load_dataset
 
@@ -81,6 +85,7 @@ def find_target(
     for run in store.cells():
         if (found := _from_records(run, name)) is not None:
             return found, ""
+    _refuse_mistyped(name)
     return None, why
 
 
@@ -89,13 +94,18 @@ def _against(run: CellRun) -> str:
     return f"checked against the records of {run.name}{imported}, since the dataset's files are not here"
 
 
-def _unregistered(name: str) -> str:
+def _refuse_mistyped(name: str) -> None:
+    """Raise `StudyError` for a name that is nearly a registered one, or that joins registered ones."""
     known = registry.datasets()
     if name in known:
-        return ""
-    close = registry.nearest(name, known)
-    hint = f"; did you mean {close!r}?" if close else ""
-    return f"no dataset called {name!r} is registered{hint}"
+        return
+    for part in name.split("+"):
+        meant = part if part in known else registry.mistyped(part, known)
+        if meant is not None:
+            raise StudyError(
+                f"--dataset: {name!r} is not registered: did you mean {meant!r}? Another dataset needs "
+                "a name less like it, or its --dataset-file"
+            )
 
 
 def target_of(dataset: Dataset, subset: int | None = None) -> Target:

@@ -20,6 +20,7 @@ from harness.registry import errors
 from harness.registry.errors import HarnessError as HarnessError
 from harness.registry.errors import PluginError as PluginError
 from harness.registry.errors import UnknownNameError as UnknownNameError
+from harness.registry.errors import mistyped as mistyped
 from harness.registry.errors import nearest as nearest
 from harness.registry.variables import offline as offline
 

@@ -115,6 +115,23 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
+def mistyped(name: str, known: Iterable[str]) -> str | None:
+    """The known name that an unknown `name` probably stands for; None where it is a name of its own.
+
+    Letters and digits alone are compared, in lower case: a known name was meant by its start (`cuhk`) and by
+    what has three quarters of its characters in the same order (difflib's ratio).
+    """
+    folded = {_letters(candidate): candidate for candidate in known}
+    typed = _letters(name)
+    starts = [candidate for letters, candidate in folded.items() if typed and letters.startswith(typed)]
+    close = difflib.get_close_matches(typed, folded, n=1, cutoff=0.75)
+    return folded[close[0]] if close else starts[0] if starts else None
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
 def described(error: BaseException, files: Collection[Path] = ()) -> str:
     """`ValueError: …`; after `my_method.py:12: ` when one of `files`, plugins mostly, is where it arose.
 

@@ -70,7 +70,16 @@ def test_one_seed_a_method_allows_no_verdict(tmp_path: Path) -> None:
     files = [write_npz(tmp_path / f"{name}.npz", 1, noise) for name, noise in (("a", 0.5), ("b", 3.0))]
     done = invoke(*files, "--out", tmp_path / "out", "--json")
     assert done.exit_code == 0, done.output
-    assert {row["verdict"] for row in json.loads(done.stdout)["verdicts"]} == {"cannot tell"}
+    verdicts = json.loads(done.stdout)["verdicts"]
+    assert {row["verdict"] for row in verdicts} == {"cannot tell"}
+    assert {row["se"] for row in verdicts if row["scope"] == "benchmark"} == {None}
+
+
+def test_a_method_whose_name_is_a_number_keeps_its_name(tmp_path: Path) -> None:
+    files = [write_npz(tmp_path / f"{name}.npz", 1, noise) for name, noise in (("a", 0.5), ("b", 3.0))]
+    done = invoke(f"007={files[0]}", f"1e5={files[1]}", "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.output
+    assert {(row["one"], row["other"]) for row in json.loads(done.stdout)["verdicts"]} == {("1e5", "007")}
 
 
 def test_comparing_the_same_files_again_writes_the_same_folder(

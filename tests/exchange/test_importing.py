@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from score_data import GALLERY, QUERY, arrays, write_npz
 from typer.testing import CliRunner, Result
 
+from harness import registry
 from harness.cli.verbs import app
 from harness.launch.context import Context
 from harness.store.runs import RunStore
@@ -28,8 +29,10 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def imported(file: Path, into: Path, *more: object, method: str = "theirs", seed: int = 0) -> Result:
-    options = ("--method", method, "--dataset", "their-lab", "--seed", seed, "--into", into)
+def imported(
+    file: Path, into: Path, *more: object, method: str = "theirs", seed: int = 0, dataset: str = "their-lab"
+) -> Result:
+    options = ("--method", method, "--dataset", dataset, "--seed", seed, "--into", into)
     return invoke("import", file, *options, *more)
 
 
@@ -208,6 +211,45 @@ def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
     file = write_npz(tmp_path / "scores.npz", query_person=QUERY, gallery_ids=np.zeros(80, dtype=int))
     done = imported(file, tmp_path / "run")
     assert len(done.stderr.strip().splitlines()) == 2, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("cuhk-pedse", "cuhk-pedes"),
+        ("CUHK_PEDES", "cuhk-pedes"),
+        ("cuhk", "cuhk-pedes"),
+        ("rstpried", "rstpreid"),
+        ("icfg-pedes+cuhk-pedes", "icfg-pedes"),
+        ("rendered-plazza", "rendered-plaza"),
+    ],
+)
+def test_a_dataset_that_was_probably_mistyped_is_refused_with_the_name_that_was_meant(
+    tmp_path: Path, typed: str, meant: str
+) -> None:
+    file = write_npz(tmp_path / "scores.npz")
+    done = imported(file, tmp_path / "run", dataset=typed)
+    assert done.exit_code == 2, done.output
+    assert f"--dataset: '{typed}' is not registered: did you mean '{meant}'?" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["cuhk03", "night-pedestrians", "lab.v2", "x"])
+def test_a_dataset_of_an_unlike_name_is_accepted_and_said_to_be_unknown(tmp_path: Path, name: str) -> None:
+    done = imported(write_npz(tmp_path / "scores.npz"), tmp_path / "run", dataset=name)
+    assert done.exit_code == 0, done.output
+    assert f"not checked against the dataset: no dataset called '{name}' is registered" in done.stdout
+
+
+def test_a_name_that_the_run_has_records_of_is_accepted_however_like_a_registered_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_npz(tmp_path / "scores.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "mistyped", lambda name, known: None)
+        assert imported(file, tmp_path / "run", dataset="cuhk-pedes-2").exit_code == 0
+    again = write_npz(tmp_path / "again.npz", 1)
+    assert imported(again, tmp_path / "run", dataset="cuhk-pedes-2", seed=1).exit_code == 0
 
 
 class Evil:

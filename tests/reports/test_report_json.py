@@ -12,7 +12,7 @@ from stores import Truth
 from typer.testing import CliRunner
 
 from harness.cli.verbs import app
-from reports.verdicts import VERDICT_COLUMNS
+from reports.verdicts import VERDICT_COLUMNS, read_verdicts
 
 ASKED = (
     "dataset target direction metric scope family one other value low high se df p p_holm p_tost verdict "
@@ -66,3 +66,27 @@ def test_verdicts_csv_has_the_columns_in_order_and_its_numbers_are_numbers(folde
         assert row["family"] == (
             "primary" if (row["metric"], row["scope"]) == ("R1", "people") else "exploratory"
         )
+
+
+def test_what_one_seed_cannot_tell_is_an_empty_field_a_null_and_none_when_read(tmp_path: Path) -> None:
+    stores.write(tmp_path / "run", Truth({"7": 60.0, "nan": 50.0}, seeds=1, people=60, directions=("t2i",)))
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "run"), "--json"])
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "run" / "verdicts.csv"
+    with path.open(newline="") as file:
+        texts = [row for row in csv.DictReader(file) if row["scope"] == "benchmark"]
+    read = [row for row in read_verdicts(path) if row["scope"] == "benchmark"]
+    answered = [
+        row for row in json.loads(done.stdout)["reports"][0]["comparisons"] if row["scope"] == "benchmark"
+    ]
+    assert len(texts) == 2
+    for text, row, plain in zip(texts, read, answered, strict=True):
+        assert [text[name] for name in ("low", "high", "se")] == ["", "", ""]
+        assert [row[name] for name in ("low", "high", "se")] == [None, None, None]
+        assert {name: row[name] for name in ("one", "other", "seeds", "people")} == {
+            "one": "nan",
+            "other": "7",
+            "seeds": 1,
+            "people": 60,
+        }
+        assert row == pytest.approx(plain)
