@@ -20,8 +20,12 @@ def page(result: Any, thumbnail: Callable[[Path], bytes | None]) -> str:
         {
             "title": answer.sentence or f"Captions for {answer.picture}",
             "picture": picture(thumbnail(answer.picture)) if answer.picture else "",
-            "hits": [{**vars(hit), "source": picture(thumbnail(hit.picture))} for hit in answer.hits],
+            "hits": [_shown(hit, thumbnail) for hit in answer.hits],
         }
         for answer in result.answers
     ]
     return rendered("query.html", result=result, answers=answers)
+
+
+def _shown(hit: Any, thumbnail: Callable[[Path], bytes | None]) -> dict[str, Any]:
+    return {**vars(hit), "known_as": hit.known_as, "source": picture(thumbnail(hit.picture))}

@@ -15,14 +15,14 @@ def cuhk_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("data")
     write_cuhk(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield root
 
 
 @pytest.fixture(scope="module")
 def two_datasets(cuhk_root: Path) -> Iterator[Path]:
-    """The same with a small RSTPReid beside it, known to every verb by the variable TIPR_DATA."""
+    """The same with a small RSTPReid beside it, known to every verb by the variable HARNESS_DATA."""
     write_rstp(cuhk_root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPR_DATA", str(cuhk_root))
+        patch.setenv("HARNESS_DATA", str(cuhk_root))
         yield cuhk_root

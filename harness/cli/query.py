@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from harness.cli.gallery import (
+    SearchedGallery,
+    gallery_features,
+    normalised,
+    of_dataset,
+    of_folder,
+    query_pixels,
+)
 from harness.data.augment import normalise
 from harness.data.captions import cleaned
 from harness.data.dataset import SPLIT_NAMES, Split
-from harness.data.decoding import BrokenImageError, read_image, resized
 from harness.data.thumbnails import thumbnail, thumbnail_webp
-from harness.evaluate.features import (
-    CAPTIONS_AT_ONCE,
-    IMAGES_AT_ONCE,
-    encode_captions,
-    encode_chunks,
-    encode_images,
-    evaluation_mode,
-)
+from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, encode_chunks, evaluation_mode
 from harness.launch.context import Context
-from harness.launch.fingerprints import code_fingerprint
-from harness.launch.models import CheckpointError, OpenedModel, open_model
+from harness.launch.models import OpenedModel, open_model
 from harness.machine.devices import make_fabric, to_precision
-from harness.machine.environment import Machine, arithmetic
-from harness.machine.errors import DataError, StudyError
+from harness.machine.environment import Machine
+from harness.machine.errors import StudyError
 from harness.machine.files import atomic_file, atomic_write
-from harness.machine.paths import cache_dir
 from harness.registry import UnknownNameError
-from harness.study.cell import fingerprint
 from methods.tokenizer import Tokenizer
 from reports.document import visible
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from harness.data.loader import DeviceData
 
 LONGEST = 2000
 """Characters of a sentence that are read; no model sees more than a fraction of them."""
@@ -113,8 +102,14 @@ class Hit:
     score: float
     """Cosine of the two features."""
     person: str
+    """Empty of a picture of a folder, whose person is not known."""
     picture: Path
     caption: str = ""
+
+    @property
+    def known_as(self) -> str:
+        """The person's identity, or the picture's file where it is not known."""
+        return f"id {self.person}" if self.person else self.picture.name
 
 
 @dataclass(frozen=True)
@@ -128,12 +123,21 @@ class QueryAnswer:
 
 @dataclass(frozen=True)
 class QueryAnswers:
-    """Everything that was asked of one model about one split."""
+    """Everything that was asked of one model about one gallery."""
 
     origin: str
     dataset: str
+    """The dataset that was searched, or the folder of pictures."""
     split: str
+    """Of the dataset; empty of a folder."""
     answers: tuple[QueryAnswer, ...]
+    notes: tuple[str, ...] = ()
+    """What of the gallery was left out."""
+
+    @property
+    def searched(self) -> str:
+        """What was searched, in words."""
+        return f"{self.dataset} ({self.split})" if self.split else self.dataset
 
     def write(self, out: Path) -> None:
         """Write the sheet: a picture for `.png`, else one HTML file that needs nothing beside it."""
@@ -160,64 +164,64 @@ def ask(
     machine: Machine,
     top: int = 10,
     *,
+    pictures: Path | None = None,
     split: str = "test",
     backbone: str | None = None,
     subset: int | None = None,
     image_size: tuple[int, int] | None = None,
     ignore: Sequence[str] = (),
 ) -> QueryAnswers:
-    """Search a split of a dataset with any model that `evaluate` opens.
+    """Search a split of a dataset, or the pictures of a folder, with any model that `evaluate` opens.
 
     Raises `CheckpointError`, `DataError`, `UnknownNameError`, and `DataError` for a picture that is none.
     """
     if split not in SPLIT_NAMES:
         raise UnknownNameError("split", split, SPLIT_NAMES)
-    if not dataset:
-        raise StudyError(["query: --dataset names whose people are searched; `list datasets` shows them"])
-    context = Context(machine)
-    context.dataset(dataset, subset).require(split)
+    if bool(dataset) == (pictures is not None):
+        both = "either --dataset or --gallery" if dataset else "--dataset, or --gallery with a folder"
+        raise StudyError([f"query: give {both}; `list datasets` shows the datasets"])
+    if pictures is not None and question.pictures:
+        raise StudyError(["query: --image looks for captions, which a folder of pictures lacks: --dataset"])
+    if pictures is None:
+        gallery = of_dataset(Context(machine), dataset, subset, split)
+    else:
+        gallery = of_folder(pictures)
     model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
     device = make_fabric(model.precision, device=machine.device).device
-    data = context.split(dataset, model.input_spec(subset), split, device)
     to_precision(model.method.to(device), model.precision)
-    records = context.dataset(dataset, subset)
-    encoded = _key(model, [records.fingerprint, split, subset, len(data.split.image_paths), str(device)])
     with evaluation_mode(model.method, model.precision):
-        answers = [
-            *_people(model, data, question.sentences, top, encoded),
-            *_captions(model, data, question, top, encoded),
-        ]
-    return QueryAnswers(model.origin, dataset, split, tuple(answers))
+        people = _people(model, gallery, question.sentences, top, device)
+        answers = [*people, *_captions(model, gallery, question, top, device)]
+    return QueryAnswers(model.origin, gallery.name, gallery.part, tuple(answers), tuple(gallery.notes))
 
 
 def _people(
-    model: OpenedModel, data: DeviceData, sentences: Sequence[str], top: int, encoded: str
+    model: OpenedModel, gallery: SearchedGallery, sentences: Sequence[str], top: int, device: torch.device
 ) -> Iterator[QueryAnswer]:
     if not sentences:
         return
     config = model.backbone.config
     read = [cleaned(sentence) if model.caption_cleaning else sentence for sentence in sentences]
-    tokens = Tokenizer(config.vocab_size, config.context_length)(read).long().to(data.device)
+    tokens = Tokenizer(config.vocab_size, config.context_length)(read).long().to(device)
     chunks = torch.split(tokens, CAPTIONS_AT_ONCE)
-    asked = _normalised(encode_chunks(model.method.encode_text, chunks, model.method.embed_dim))
-    gallery = _gallery(model, data, "images", encoded)
-    for sentence, best in zip(sentences, _best(asked, gallery, top), strict=True):
-        hits = (Hit(index, score, *_image(data.split, index)) for index, score in best)
+    asked = normalised(encode_chunks(model.method.encode_text, chunks, model.method.embed_dim))
+    images = gallery_features(gallery, model, "images", device)
+    for sentence, best in zip(sentences, _best(asked, images, top), strict=True):
+        hits = (Hit(index, score, *_image(gallery.split, index)) for index, score in best)
         yield QueryAnswer(sentence, None, tuple(hits))
 
 
 def _captions(
-    model: OpenedModel, data: DeviceData, question: Question, top: int, encoded: str
+    model: OpenedModel, gallery: SearchedGallery, question: Question, top: int, device: torch.device
 ) -> Iterator[QueryAnswer]:
     if not question.pictures:
         return
     shown = [query_pixels(path, model.image_size, model.test_resize) for path in question.pictures]
-    config, pixels = model.backbone.config, torch.stack(shown).to(data.device)
+    config, pixels = model.backbone.config, torch.stack(shown).to(device)
     chunks = torch.split(normalise(pixels, config.mean, config.std), IMAGES_AT_ONCE)
-    asked = _normalised(encode_chunks(model.method.encode_image, chunks, model.method.embed_dim))
-    gallery = _gallery(model, data, "captions", encoded)
-    split = data.split
-    for picture, best in zip(question.pictures, _best(asked, gallery, top), strict=True):
+    asked = normalised(encode_chunks(model.method.encode_image, chunks, model.method.embed_dim))
+    captions, split = gallery_features(gallery, model, "captions", device), gallery.split
+    for picture, best in zip(question.pictures, _best(asked, captions, top), strict=True):
         hits = (
             Hit(index, score, *_image(split, int(split.caption_image[index])), split.captions[index])
             for index, score in best
@@ -225,59 +229,15 @@ def _captions(
         yield QueryAnswer("", picture, tuple(hits))
 
 
-def _key(model: OpenedModel, facts: Sequence[Any]) -> str:
-    """What the features of a gallery depend on: weights, code, data, and how the model sees them."""
-    weights = hashlib.sha256()
-    for name, tensor in sorted(model.method.state_dict().items()):
-        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    seen = [model.backbone.config.name, list(model.image_size), model.precision, type(model.method).__name__]
-    versions = arithmetic(torch.device("cpu"))["packages"]
-    return fingerprint([weights.hexdigest(), seen, versions, code_fingerprint(), list(map(str, facts))])
-
-
-def _gallery(model: OpenedModel, data: DeviceData, kind: str, key: str) -> Tensor:
-    """Features [items, width] of a split's images or captions, encoded once per model and data and cached."""
-    file = cache_dir() / "galleries" / f"{key[:32]}-{kind}.safetensors"
-    try:
-        cached = load_tensors(file.read_bytes())["features"]
-        items = len(data.split.image_paths if kind == "images" else data.split.captions)
-        if len(cached) == items and bool(cached.isfinite().all()):
-            return cached.to(data.device)
-    except (OSError, SafetensorError, KeyError):
-        pass  # not cached yet, or damaged: encoded below
-    features = _normalised((encode_images if kind == "images" else encode_captions)(model.method, data))
-    with suppress(OSError):  # a full disk costs time, not the answer
-        atomic_write(file, save_tensors({"features": features.cpu().contiguous()}))
-    return features
-
-
-def _normalised(features: Tensor) -> Tensor:
-    """Features [items, width], each of length one. Raises `DataError` for none, `CheckpointError` for NaN."""
-    if not len(features):
-        raise DataError(["query: the split is empty, so there is nothing to search"])
-    normalised = normalize(features, dim=1)
-    if not bool(normalised.isfinite().all()):
-        raise CheckpointError("the model's features are not finite: it has diverged, or is no such model")
-    return normalised
-
-
 def _best(asked: Tensor, gallery: Tensor, top: int) -> Iterator[list[tuple[int, float]]]:
+    readable = gallery.isfinite().all(dim=1).nonzero().squeeze(1)
     for row in asked:
-        scores, order = (gallery @ row).sort(descending=True, stable=True)
-        yield list(zip(order[:top].tolist(), scores[:top].tolist(), strict=True))
+        scores, order = (gallery[readable] @ row).sort(descending=True, stable=True)
+        yield list(zip(readable[order[:top]].tolist(), scores[:top].tolist(), strict=True))
 
 
 def _image(split: Split, index: int) -> tuple[str, Path]:
     return split.persons[int(split.image_person[index])], split.image_paths[index]
-
-
-def query_pixels(path: Path, size: tuple[int, int], resample: str = "bilinear") -> Tensor:
-    """Pixels [3, height, width] of a picture, upright as its EXIF says. Raises `DataError` for none."""
-    try:
-        return torch.from_numpy(resized(read_image(path), size, upright=True, resample=resample))
-    except BrokenImageError as error:
-        raise DataError([f"--image {path}: {error}"]) from error
 
 
 # -- sheets ---------------------------------------------------------------------------------------
@@ -306,7 +266,7 @@ def _sheet(answers: QueryAnswers) -> Image.Image:
                 image.thumbnail((_CELL - 8, HEIGHT))
                 sheet.paste(image, (left, top + 2 * _LINE))
             pen.text((left, top + HEIGHT + 2 * _LINE), f"{column + 1}  {hit.score:.3f}", "black", font)
-            pen.text((left, top + HEIGHT + 3 * _LINE), f"id {hit.person}"[:16], "grey", font)
+            pen.text((left, top + HEIGHT + 3 * _LINE), hit.known_as[:16], "grey", font)
     return sheet
 
 
@@ -316,6 +276,7 @@ def plain(answers: QueryAnswers) -> dict[str, Any]:
         "model": answers.origin,
         "dataset": answers.dataset,
         "split": answers.split,
+        "notes": list(answers.notes),
         "answers": [
             {
                 "sentence": answer.sentence,
@@ -329,10 +290,13 @@ def plain(answers: QueryAnswers) -> dict[str, Any]:
 
 def render(answers: QueryAnswers, out: Path) -> None:
     """Print the answers for a person."""
-    print(f"{answers.origin}, on {answers.dataset} ({answers.split})")
+    print(f"{answers.origin}, on {answers.searched}")
+    for note in answers.notes:
+        print(visible(note))
     for answer in answers.answers:
         print(visible(answer.sentence or str(answer.picture)))
         for rank, hit in enumerate(answer.hits, 1):
             shown = visible(hit.caption or str(hit.picture))
-            print(f"  {rank:>3}  {hit.score:6.3f}  id {hit.person}  {shown}")
+            person = f"id {hit.person}  " if hit.person else ""
+            print(f"  {rank:>3}  {hit.score:6.3f}  {person}{shown}")
     print(f"sheet: {out}")

@@ -32,6 +32,7 @@ from harness.cli.options import (
 )
 from harness.machine import paths
 from harness.machine.errors import ExitCode
+from harness.registry.variables import older_names
 
 app = StrictTyper(
     help="Compare methods of text-to-image person retrieval under one protocol, and keep the evidence.",
@@ -227,6 +228,9 @@ def query(
         list[str] | None, typer.Argument(metavar="[SENTENCE]...", help="Who is looked for.")
     ] = None,
     dataset: SearchedDataset = "",
+    gallery: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="A folder of pictures, instead of --dataset.")
+    ] = None,
     image: Annotated[list[Path] | None, typer.Option(help="A picture: its best captions.")] = None,
     sentences_from: Annotated[
         Path | None, typer.Option("--from", help="A text file with one sentence per line.")
@@ -244,7 +248,8 @@ def query(
         check_sheet(out)
         machine = options.machine()
         question = Question.of(sentences or (), sentences_from, image or ())
-        answers = ask(Path(checkpoint), question, dataset, machine, top, **searched.keywords())
+        keywords = searched.keywords()
+        answers = ask(Path(checkpoint), question, dataset, machine, top, pictures=gallery, **keywords)
         answers.write(out)
     answer(plain(answers), options.as_json, lambda: render(answers, out))
 
@@ -390,4 +395,5 @@ def main() -> None:
         raise SystemExit(ExitCode.BAD_INPUT)
     if made := paths.ensure_home():
         print_lines([made])
+    print_lines(older_names())
     app()

@@ -45,6 +45,12 @@ def expanded(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def as_typed(path: Path) -> Path:
+    """A path as it is typed here: below the working folder without that folder, else absolute."""
+    whole, here = path.absolute(), Path.cwd()
+    return whole.relative_to(here) if whole.is_relative_to(here) else whole
+
+
 def ensure_home() -> str:
     """Give a user without a home folder (as in some containers) one; what was done, or nothing.
 

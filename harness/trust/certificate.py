@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.machine import environment
+from harness.machine.paths import as_typed
 from harness.store.results_table import results_sha256
+from harness.store.run_files import CERTIFICATE
 from harness.store.runs import RunStore
 from harness.trust.run_comparison import Expectation
 
@@ -133,14 +135,18 @@ def _counted(number: int, noun: str) -> str:
 def render(certificates: Sequence[Certificate]) -> None:
     """Print what was found for a person."""
     for certificate in certificates:
-        print(f"{certificate.store}: {certificate.coverage()}; the stored records of all of them checked")
+        store = as_typed(certificate.store)
+        print(f"{store}: {certificate.coverage()}; the stored records of all of them checked")
         for each in certificate.checked:
             said = _counted(len(each.differences), "difference") if each.differences else "the same"
-            print(f"  {each.cell}: {said}, {each.compared:,} queries compared ({each.expected.basis})")
+            cell = store / "cells" / each.cell
+            print(f"  {cell}: {said}, {each.compared:,} queries compared ({each.expected.basis})")
             if not each.has_checksums:
                 print("    an older version finished it, without checksums: its models were evaluated again")
             for note in each.notes:
                 print(f"    since then: {note}")
         for text in certificate.differences:
             print(f"  differs: {text}")
+        if not certificate.not_written:
+            print(f"  kept in {store / CERTIFICATE}")
         print(f"  {certificate.verdict}")

@@ -24,6 +24,7 @@ from harness.machine.files import atomic_json
 from harness.machine.progress import Progress
 from harness.machine.terms import SELECTIONS, Selection
 from harness.store.cell_run import CellRun
+from harness.store.run_files import CERTIFICATE
 from harness.store.runs import RunStore
 from harness.store.stored_cell import machine_of, refuse_unregistered
 from harness.study.cell import Cell
@@ -90,7 +91,7 @@ def _verified(
     for run, only_evaluate in work.values():
         certificate.checked.append(_run_again(store, run, machine, only_evaluate, progress))
     try:
-        atomic_json(store.directory / "certificate.json", certificate.plain())
+        atomic_json(store.directory / CERTIFICATE, certificate.plain())
     except OSError as error:
         certificate.not_written = f"{store.directory}: the certificate cannot be written: {error.strerror}"
     return certificate

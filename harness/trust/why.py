@@ -26,6 +26,7 @@ from harness.launch.context import Context
 from harness.machine import environment
 from harness.machine.environment import Machine
 from harness.machine.errors import DataError, StudyError
+from harness.machine.paths import as_typed
 from harness.store.cell_run import CellRun
 from harness.store.stored_cell import (
     find_cell,
@@ -46,6 +47,8 @@ class IdentityComparison:
     """What `why` says about a cell."""
 
     cell: str
+    folder: str
+    """Where the cell lies, as it is typed here."""
     made_of: list[str]
     """What its identity is made of, one line each."""
     changes: list[Change]
@@ -69,7 +72,7 @@ def why(name: str, other: str | None, machine: Machine) -> IdentityComparison:
     """
     run = find_cell(name)
     if run.is_imported and other is None:
-        return IdentityComparison(run.name, list(_made_of(run)), [], [], [], ELSEWHERE)
+        return IdentityComparison(run.name, _folder(run), list(_made_of(run)), [], [], [], ELSEWHERE)
     refuse_unregistered(run)
     if other is None:
         return against_present(run, machine)
@@ -83,7 +86,13 @@ def why(name: str, other: str | None, machine: Machine) -> IdentityComparison:
     )
     changes = changes_between(then, now, (files[0], files[1]), HERE_AND_THERE)
     beside = list(_environment_changes(run.recorded, second.recorded, HERE_AND_THERE))
-    return IdentityComparison(run.name, list(_made_of(run)), changes, [], beside, second.name)
+    return IdentityComparison(
+        run.name, _folder(run), list(_made_of(run)), changes, [], beside, _folder(second)
+    )
+
+
+def _folder(run: CellRun) -> str:
+    return str(as_typed(run.directory))
 
 
 def against_present(run: CellRun, machine: Machine) -> IdentityComparison:
@@ -108,13 +117,15 @@ def _against(run: CellRun, cell: Cell, machine: Machine, baseline: str) -> Ident
         files = file_list(context.dataset(cell.dataset, cell.subset))
     except DataError as error:
         unreadable = Change("data", f"the data of {cell.dataset} cannot be read now: {error.lines[0]}")
-        return IdentityComparison(run.name, list(_made_of(run)), [unreadable], [], beside, baseline)
+        return IdentityComparison(
+            run.name, _folder(run), list(_made_of(run)), [unreadable], [], beside, baseline
+        )
     listed = store_of(run).files_of(data_fingerprint_of(then))
     changes = changes_between(then, now, (listed, files))
     if any(change.part == "code" for change in changes):
         beside += _compare_commits(run, then, now)
     again = [] if changes else [*changed_targets(run, cell, context), *unfinished_work(run)]
-    return IdentityComparison(run.name, list(_made_of(run)), changes, again, beside, baseline)
+    return IdentityComparison(run.name, _folder(run), list(_made_of(run)), changes, again, beside, baseline)
 
 
 def _made_of(run: CellRun) -> Iterator[str]:
@@ -176,7 +187,7 @@ def _compare_commits(run: CellRun, then: Mapping[str, Any], now: Mapping[str, An
 
 def render(answer: IdentityComparison) -> None:
     """Print an answer for a person."""
-    print(answer.cell)
+    print(answer.folder)
     for line in answer.made_of:
         print(f"  {line}")
     print(_verdict(answer))

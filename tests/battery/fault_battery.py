@@ -80,7 +80,9 @@ def prepared(folder: Path) -> rounds.Battery:
     home = folder / "home"
     home.mkdir(exist_ok=True)
     home.chmod(0o777)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIPR_", "LC_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "TIPR_", "LC_"))
+    }
     environment |= {"HOME": str(home), "HARNESS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment["PYTHONFAULTHANDLER"] = "1"  # prints where a program hung
     mounts, nobody = rounds.can_mount(folder / "mount"), False
@@ -132,7 +134,7 @@ def baseline(battery: rounds.Battery, name: str, workers: tuple[int, ...]) -> ro
         del values["evaluate"]
     study.write_text(yaml.safe_dump(values, sort_keys=False))
     shutil.rmtree(store, ignore_errors=True)
-    environment = {**battery.environment, "TIPR_CACHE": str(battery.cache)}
+    environment = {**battery.environment, "HARNESS_CACHE": str(battery.cache)}
     words = [*HARNESS, "run", study, "--out", store, "--device", "cpu", "--workers", 1]
     before = _children_cpu()
     program = Program(words, Conditions(environment), folder / "output.txt")

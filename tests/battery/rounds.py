@@ -153,7 +153,7 @@ class _Stage:
         self._programs += 1
         environment = {
             **self.battery.environment,
-            "TIPR_CACHE": str(self.scene.cache),
+            "HARNESS_CACHE": str(self.scene.cache),
             "TMPDIR": str(self.folder / "tmp"),
         }
         run = ["run", self.baseline.study, "--out", self.scene.store, "--device", "cpu"]

@@ -267,9 +267,9 @@ def test_an_unknown_method_or_dataset_on_the_command_line_is_refused_with_the_ne
 def harness(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
-        "TIPR_CACHE": str(folder / "cache"),
+        "HARNESS_CACHE": str(folder / "cache"),
         "PYTHONPATH": str(ROOT),
-        "TIPR_DATA": "",
+        "HARNESS_DATA": "",
     }
     return subprocess.run(
         [sys.executable, "-m", "harness", *arguments],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,6 +174,44 @@ def test_variables_have_one_prefix_and_the_older_one_is_still_read(
     assert paths.data_root() is None
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     assert paths.data_root() == tmp_path
+
+
+def test_an_older_name_of_a_variable_is_said_once_on_standard_error(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "TIPR_DATA": str(tmp_path),
+        "TIPR_CACHE": "old",
+        "HARNESS_CACHE": str(tmp_path),
+    }
+    environment.pop("HARNESS_DATA", None)
+    command = [sys.executable, "-m", "harness", "list", "studies"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["TIPR_DATA: read as HARNESS_DATA, which is its name now"]
+
+
+def test_the_shell_completes_verbs_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    for words, expected in (("harness ver", "verify"), ("harness run --qu", "--quiet")):
+        completion = {
+            "_HARNESS_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": "1" if words == "harness ver" else "2",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", "from harness.cli.verbs import app; app(prog_name='harness')"],
+            env={**os.environ, **completion},
+            capture_output=True,
+            text=True,
+        )
+        assert expected in done.stdout.split()
+
+
+def test_a_shipped_study_runs_by_its_name_wherever_the_program_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = StudyOptions(Path("demo"))
+    assert asked.load().name == "demo"
+    assert asked.folder(asked.load()) == Path("runs/demo")
 
 
 def test_a_user_without_a_home_folder_gets_a_cache_among_the_temporary_files(

@@ -12,13 +12,16 @@ from factories import write_cuhk
 from PIL import Image
 from typer.testing import CliRunner
 
+from harness.cli import gallery
+from harness.cli.gallery import query_pixels
 from harness.cli.query import QueryAnswers, Question, ask, plain
 from harness.cli.verbs import app
+from harness.data.augment import normalise
 from harness.data.loader import DeviceData
 from harness.launch.context import Context
 from harness.launch.models import open_model
 from harness.machine.environment import Machine
-from harness.machine.errors import StudyError
+from harness.machine.errors import HarnessError, StudyError
 from methods.tokenizer import Tokenizer
 
 MODEL = Path("tiny:none")
@@ -34,7 +37,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-unty
 
     write_cuhk(root, edit=edit)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield root
 
 
@@ -151,3 +154,94 @@ def test_a_gallery_is_encoded_once_and_answers_stay_the_same(
     others = Question(("a woman in a red coat",))
     ask(MODEL, others, "cuhk-pedes", machine, subset=2)
     assert len(list((tmp_path / "galleries").iterdir())) == 2
+
+
+@pytest.fixture
+def pictures(data_root: Path, tmp_path: Path) -> Path:
+    """A folder with three pictures of people, one in a folder below, and a text that is called a picture."""
+    folder = tmp_path / "pictures"
+    images = (
+        Context(Machine(data_root=data_root, device="cpu"))
+        .dataset("cuhk-pedes", None)
+        .splits["test"]
+        .image_paths
+    )
+    for number, name in enumerate(("a.png", "b.JPG", "below/c.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(images[number]).save(folder / name)
+    (folder / "broken.png").write_text("no picture")
+    (folder / "list.txt").write_text("not looked at")
+    return folder
+
+
+def test_a_folder_of_pictures_is_searched_like_a_dataset(machine: Machine, pictures: Path) -> None:
+    sentence = "a woman in a red coat"
+    found = ask(MODEL, Question((sentence,)), "", machine, pictures=pictures)
+    (answer,) = found.answers
+    model = open_model(MODEL)
+    model.method.eval()
+    config = model.backbone.config
+    with torch.inference_mode():
+        text = model.method.encode_text(Tokenizer(config.vocab_size, config.context_length)([sentence]))
+        for hit in answer.hits:
+            pixels = normalise(query_pixels(hit.picture, model.image_size)[None], config.mean, config.std)
+            assert abs(cosine(text[0], model.method.encode_image(pixels)[0]) - hit.score) < 1e-5
+    assert {hit.picture.name for hit in answer.hits} == {"a.png", "b.JPG", "c.png"}
+    assert [hit.score for hit in answer.hits] == sorted((hit.score for hit in answer.hits), reverse=True)
+    (note,) = found.notes
+    assert "broken.png" in note
+
+
+def test_a_folder_is_encoded_again_once_a_picture_changed(
+    machine: Machine, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+    def answers() -> QueryAnswers:
+        return ask(MODEL, Question(("a man",)), "", machine, pictures=pictures)
+
+    first = answers()
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery, "_encoded", lambda *_: pytest.fail("encoded again"))
+        assert answers() == first
+    Image.new("RGB", (40, 120), "red").save(pictures / "a.png")
+    changed = answers()
+    assert changed != first
+    assert {hit.picture for hit in changed.answers[0].hits} == {hit.picture for hit in first.answers[0].hits}
+
+
+def test_a_second_sentence_encodes_no_image_and_tags_no_caption(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(machine, "a man in a blue coat")
+    monkeypatch.setattr(Context, "split", lambda *_: pytest.fail("the split was prepared again"))
+    asked(machine, "a woman in a green coat")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder", "what"),
+    [
+        ("", None, "--gallery"),
+        ("cuhk-pedes", "here", "either"),
+        ("", "nowhere", "no such folder"),
+        ("", "here", "no picture"),
+    ],
+)
+def test_what_is_searched_must_be_said_once_and_be_there(
+    machine: Machine, tmp_path: Path, dataset: str, folder: str | None, what: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    with pytest.raises(HarnessError, match=what):
+        ask(MODEL, Question(("a man",)), dataset, machine, pictures=tmp_path / folder if folder else None)
+
+
+def test_the_verb_searches_a_folder_and_its_page_names_the_files(pictures: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.html"
+    arguments = ["query", "tiny:none", "a man", "--gallery", str(pictures), "--out", str(sheet)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "b.JPG" in done.stdout
+    assert "id " not in done.stdout
+    assert "c.png" in sheet.read_text()
+    done = CliRunner().invoke(app, [*arguments, "--image", str(pictures / "a.png")])
+    assert done.exit_code == 2

@@ -14,7 +14,8 @@ from PIL import Image
 from study_files import write_study
 from typer.testing import CliRunner, Result
 
-from harness.cli.query import Question, check_sheet, query_pixels
+from harness.cli.gallery import query_pixels
+from harness.cli.query import Question, check_sheet
 from harness.cli.verbs import app
 from harness.machine import paths
 from harness.machine.errors import StudyError

@@ -18,7 +18,7 @@ LATER = 10 * 10**9
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and a clock that is well past the writing of the pictures."""
-    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     now = time.time_ns
     monkeypatch.setattr(image_hashes.time, "time_ns", lambda: now() + LATER)
     return tmp_path / "cache"

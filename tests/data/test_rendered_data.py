@@ -46,7 +46,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty cache of our own: the first use is part of what is tested."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("TIPR_CACHE", str(folder))
+        patch.setenv("HARNESS_CACHE", str(folder))
         yield folder
 
 

@@ -55,7 +55,7 @@ def draw(folder: Path, domain: str, seed: int = 1, plant: str = "") -> Path:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with two small datasets, and an empty cache."""
-    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     drawn = [draw(tmp_path / domain, domain) for domain in ("plaza", "station")]
     pack.main([*map(str, drawn), "--into", str(tmp_path / "package")])
     return tmp_path / "package"
@@ -161,7 +161,7 @@ def test_a_damaged_manifest_is_named_with_its_mend(package: Path, text: str | No
 
 def test_a_cache_that_cannot_be_written_is_named(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "file").write_text("in the way")
-    monkeypatch.setenv("TIPR_CACHE", str(package / "file"))
+    monkeypatch.setenv("HARNESS_CACHE", str(package / "file"))
     with pytest.raises(DataError, match=r"file.*HARNESS_CACHE"):
         rendered.unpack("rendered-plaza", package)
 
@@ -196,7 +196,7 @@ def test_processes_that_come_at_once_get_one_whole_folder(package: Path) -> None
 def test_a_process_killed_while_unpacking_leaves_nothing_half_done(package: Path, tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED + UNPACK, str(package)], check=False)
     assert killed.returncode == -signal.SIGKILL
-    cache = Path(os.environ["TIPR_CACHE"])
+    cache = Path(os.environ["HARNESS_CACHE"])
     assert not list(cache.rglob("rendered-plaza/reid_raw.json"))
     folder = rendered.unpack("rendered-plaza", package)
     assert files(folder / "imgs") == files(tmp_path / "plaza" / "imgs")

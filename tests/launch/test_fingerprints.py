@@ -217,7 +217,7 @@ print(json.dumps(sorted(seen)))
 """
     root = Path(__file__).parents[2]
     program = program.replace("TESTS", repr(str(root / "tests"))).replace("FOLDER", repr(str(folder)))
-    environment = {**os.environ, "PYTHONPATH": str(root), "TIPR_CACHE": str(folder / "cache")}
+    environment = {**os.environ, "PYTHONPATH": str(root), "HARNESS_CACHE": str(folder / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=folder
     )

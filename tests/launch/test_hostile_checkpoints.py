@@ -49,7 +49,7 @@ VERBS = {
 def test_no_verb_runs_code_that_a_checkpoint_holds(
     verb: str, write: Any, name: str, tmp_path: Path, cuhk_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TIPR_DATA", str(cuhk_root))
+    monkeypatch.setenv("HARNESS_DATA", str(cuhk_root))
     monkeypatch.chdir(tmp_path)
     write(tmp_path / name, Harmful(tmp_path / "harmed"))
     done = CliRunner().invoke(app, [verb, name, *VERBS[verb]])

@@ -52,7 +52,7 @@ def undisturbed(cuhk_root: Path, tmp_path_factory: pytest.TempPathFactory) -> st
 def test_a_study_stopped_in_the_midst_of_every_stage_ends_with_the_same_table(
     harsh: bool, tmp_path: Path, cuhk_root: Path, undisturbed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     light_study(tmp_path, search=SEARCH)
     words = arguments(tmp_path, tmp_path / "out", cuhk_root)
     for stage in STAGES:

@@ -179,7 +179,7 @@ def test_an_unknown_launcher_names_the_known_ones() -> None:
 
 
 def test_slurm_without_slurm_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("TIPR_SLURM_CLUSTER", raising=False)
+    monkeypatch.delenv("HARNESS_SLURM_CLUSTER", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LauncherError, match="--launcher slurm"):
         Slurm(Resources(folder=tmp_path))
@@ -196,7 +196,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, extra: str) -
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     pytest.importorskip("submitit")
-    monkeypatch.setenv("TIPR_SLURM_CLUSTER", "local")
+    monkeypatch.setenv("HARNESS_SLURM_CLUSTER", "local")
     jobs = Slurm(Resources(workers=2, folder=tmp_path / "slurm"))
     yield jobs
     jobs.shutdown(cancel_futures=True)
@@ -223,7 +223,7 @@ def test_a_password_in_the_environment_stays_out_of_slurms_job_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("submitit")
-    monkeypatch.setenv("TIPR_SLURM_CLUSTER", "local")
+    monkeypatch.setenv("HARNESS_SLURM_CLUSTER", "local")
     monkeypatch.setenv("PGPASSWORD", "open-sesame-4711")
     jobs = Slurm(Resources(folder=tmp_path / "slurm"))
     assert jobs.submit(square, 2).result() == 4

@@ -178,7 +178,7 @@ def test_a_password_is_nowhere_in_what_a_search_leaves_behind(
     run_searches([search], workers, lambda progress, outcome: None)
     workers.shutdown()
     write_search_json([search], tmp_path)
-    monkeypatch.setenv("TIPR_SLURM_CLUSTER", "local")
+    monkeypatch.setenv("HARNESS_SLURM_CLUSTER", "local")
     more = stub.search(tmp_path, url=url, name=f"secret2/{tmp_path.name}", trials=1)
     create_search(more)
     run_searches(

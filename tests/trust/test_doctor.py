@@ -28,7 +28,7 @@ EMBEDDED = doctor._embedded
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Caches of its own, no network, and no unpacking of the embedded datasets, which others test."""
-    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HARNESS_OFFLINE", "1")
     monkeypatch.setattr(doctor, "_embedded", lambda name: Diagnosis(f"dataset {name}", "ok", "embedded"))
 
@@ -42,7 +42,7 @@ def test_a_package_that_is_damaged_is_reinstalled_and_a_cache_without_room_moved
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
     assert "point HARNESS_CACHE elsewhere" in EMBEDDED("rendered-plaza").remedy
 
     def damaged(name: str) -> Path:

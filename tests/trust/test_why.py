@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with data and a finished run."""
     folder = tmp_path_factory.mktemp("why")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPR_CACHE", str(folder / "cache"))
+        patch.setenv("HARNESS_CACHE", str(folder / "cache"))
         write_cuhk(folder / "data")
         run_light(light_study(folder, seeds=1), folder / "out", Context(light_machine(folder / "data")))
         yield folder
