@@ -82,9 +82,10 @@ def _find_tag(name: str, tag: str) -> Path:
             except Exception as error:  # whatever the network did, the user needs the same advice
                 reason = f"{type(error).__name__}: {error}"
     origin = " or ".join(filter(None, (source.get("hf_hub"), source.get("url"))))
+    place = f"put the file at {_url_cache(source)}, or " if source.get("url") else ""
     raise WeightsNotFoundError(
         f"weights {tag!r} of {name} are not on this machine ({reason}); fetch {origin} where there is a "
-        f"network and put the file at {_url_cache(source)}, or name its path under `pretrained:`"
+        f"network and {place}name its path under `pretrained:`"
     )
 
 

@@ -241,6 +241,7 @@ class CheckpointOptions:
     backbone: Backbone = None
     image_size: ImageSize = None
     ignore: Ignore = None
+    skip_broken: SkipBroken = False
 
     def keywords(self) -> dict[str, Any]:
         """The keyword arguments of `open_model`. Raises `StudyError` for a size that is none."""

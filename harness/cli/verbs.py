@@ -216,7 +216,8 @@ def evaluate(
     with refusals():
         from harness.launch.models import evaluate_checkpoint, render
 
-        evaluation = evaluate_checkpoint(checkpoint, dataset, options.machine(), **searched.keywords())
+        machine = options.machine(skip_broken=searched.skip_broken)
+        evaluation = evaluate_checkpoint(checkpoint, dataset, machine, **searched.keywords())
     answer(evaluation, options.as_json, lambda: render(evaluation))
 
 
@@ -246,7 +247,7 @@ def query(
         from harness.cli.query import Question, ask, check_sheet, plain, render
 
         check_sheet(out)
-        machine = options.machine()
+        machine = options.machine(skip_broken=searched.skip_broken)
         question = Question.of(sentences or (), sentences_from, image or ())
         keywords = searched.keywords()
         answers = ask(Path(checkpoint), question, dataset, machine, top, pictures=gallery, **keywords)
@@ -379,7 +380,7 @@ def export(
         from harness.exchange.exporting import Export, write_export
 
         Export.refuse(trec, features, dataset)
-        machine = computed.machine()
+        machine = computed.machine(skip_broken=options.skip_broken)
         export = Export(open_model(checkpoint, **options.keywords()), dataset, subset, depth)
         print(write_export(export, machine, out, trec=trec))
 

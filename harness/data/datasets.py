@@ -94,7 +94,8 @@ def _present(annotated: Dataset, entry: DatasetEntry, data_root: Path | None, sk
     empty = [name for name, split in splits.items() if not split.image_paths]
     if empty:
         raise DataError([*missing.lines(entry.how_to_get), f"{annotated.name}: no image is left in {empty}"])
-    note = f"{annotated.name}: {missing.count:,} missing images were skipped"
+    counted = f"{missing.count:,} image{'s' if missing.count > 1 else ''}"
+    note = f"{annotated.name}: skipped {counted} that could not be found or had no content"
     return replace(
         annotated,
         splits=splits,

@@ -81,7 +81,7 @@ def find_target(
         try:
             return target_of(load_dataset(name, data_root, subset=subset), subset), ""
         except DataError as error:
-            why = f"{name} is not here ({error.lines[0]})"
+            why = f"{name} cannot be read here ({error.lines[0]})"
     for run in store.cells():
         if (found := _from_records(run, name)) is not None:
             return found, ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,18 +107,42 @@ def _by_name(name: str, pretrained: str, image_size: tuple[int, int] | None) -> 
     from methods.clip import load_backbone
 
     size = image_size or _default_size(backbone_config(name))
+    preprocessing = _preprocessing_of(name, pretrained)
     try:
         backbone = load_backbone(name, pretrained, size, seed=0)
     except (ValueError, HarnessError) as error:
-        raise CheckpointError(str(error)) from error
+        raise CheckpointError(f"{error}{_size_advice(error, image_size)}") from error
     return OpenedModel(
         _encoder(backbone),
         backbone,
         size,
         "fp32",
         "index",
-        f"{name} with weights {pretrained}, not trained here",
+        f"{name} with weights {pretrained}, not trained here{_other_resizing(preprocessing)}",
+        test_resize=preprocessing.get("interpolation", "bilinear"),
     )
+
+
+def _preprocessing_of(name: str, pretrained: str) -> dict[str, Any]:
+    """How open_clip reads pictures for a tag of its own; empty for other weights."""
+    from open_clip import list_pretrained_tags_by_model
+    from open_clip.pretrained import get_pretrained_cfg
+
+    known = pretrained in list_pretrained_tags_by_model(name)
+    return dict(get_pretrained_cfg(name, pretrained)) if known else {}
+
+
+def _other_resizing(preprocessing: Mapping[str, Any]) -> str:
+    """What open_clip does otherwise: here all of a picture is resized, whatever its shape."""
+    otherwise = {"shortest": "cuts a square from their middle", "longest": "adds bars to a square"}
+    mode = otherwise.get(preprocessing.get("resize_mode", ""), "")
+    return f" (pictures are squashed to the size, where open_clip {mode})" if mode else ""
+
+
+def _size_advice(error: Exception, image_size: tuple[int, int] | None) -> str:
+    """What to type where the size that was assumed does not fit the backbone."""
+    unsuited = image_size is None and "patch size" in str(error)
+    return "; state another: --image-size HEIGHTxWIDTH" if unsuited else ""
 
 
 def _default_size(config: BackboneConfig) -> tuple[int, int]:

@@ -23,7 +23,10 @@ MOST_THREADS = 1024
 
 
 def machine_of(run: CellRun, machine: Machine) -> Machine:
-    """`machine` set up as the cell was run: devices, threads, determinism, and its data root unless given."""
+    """`machine` set up as the cell was run: devices, threads, determinism, its data root unless given.
+
+    Broken images are left out where the cell's results say that some were.
+    """
     kept = run.recorded
     trained_on = kept.get("trained_on")
     threads = trained_on.get("threads") if isinstance(trained_on, dict) else None
@@ -34,6 +37,7 @@ def machine_of(run: CellRun, machine: Machine) -> Machine:
         devices=kept["devices"] if isinstance(kept.get("devices"), int) else machine.devices,
         threads=threads if isinstance(threads, int) and 0 < threads <= MOST_THREADS else machine.threads,
         deterministic=machine.deterministic or kept.get("deterministic") is True,
+        skip_broken=machine.skip_broken or any(row.get("skipped") for row in run.results),
     )
 
 
