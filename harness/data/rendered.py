@@ -38,6 +38,8 @@ SUMMARIES = {
     "rendered-plaza": "rendered people on a sunny square, two captions; ships with the package",
     "rendered-station": "rendered people in a station's light, one long caption; ships with the package",
     "rendered-campus": "rendered people under trees, low cameras, two captions; ships with the package",
+    "rendered-fine": "rendered people in one outfit, unlike in the colours of their shoes only; ships with the package",
+    "rendered-coarse": "rendered people unlike in the colours of their clothes only; ships with the package",
 }
 GENERIC = "rendered-generic"
 DRAW_GENERIC = (
@@ -163,6 +165,12 @@ def ground_truth(name: str, package: Path = PACKAGE) -> tuple[dict[str, Person],
     truth = json.loads((unpack(name, package) / ATTRIBUTES).read_text("utf-8"))
     persons = {str(key): person_from_record(record) for key, record in truth["persons"].items()}
     return persons, {key: view_from_record(record) for key, record in truth["views"].items()}
+
+
+def generator(name: str, package: Path = PACKAGE) -> dict[str, Any]:
+    """How the dataset was drawn: `domain`, `sizes`, `views`, `seed`, `plant`, and the versions that drew it."""
+    made: dict[str, Any] = json.loads((unpack(name, package) / GENERATOR).read_text("utf-8"))
+    return made
 
 
 def _layout(name: str, published: dict[Any, Any]) -> Layout:

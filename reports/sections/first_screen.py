@@ -99,7 +99,17 @@ def _decided(context: ReportContext) -> str:
 
 
 def what_would_decide(context: ReportContext) -> list[Block]:
-    """What more seeds would show where a comparison is undecided, what they cost, and the command."""
+    """What would decide the comparisons of R1 that are open, a line for each dataset."""
+    lines = undecided(context)
+    return [TemplateBlock("decide.html", {"lines": lines})] if lines else []
+
+
+def undecided(context: ReportContext) -> list[dict[str, str]]:
+    """For each dataset with an undecided comparison: what more seeds would show and cost, and the command.
+
+    Returns:
+        `{"text", "command"}`; the command is empty where no run of seeds would do.
+    """
     several = len(context.same_dataset) > 1
     lines = []
     for group in context.same_dataset:
@@ -112,7 +122,7 @@ def what_would_decide(context: ReportContext) -> list[Block]:
             text, command = _no_seeds_decide(group) if step is None else _decide_line(group, *step)
             where = f" on {group.evaluation.title}" if several else ""
             lines.append({"text": f"To decide the rest{where}: {text}", "command": command})
-    return [TemplateBlock("decide.html", {"lines": lines})] if lines else []
+    return lines
 
 
 def _next_seeds(group: ComparisonGroup) -> tuple[int, float, float] | None:

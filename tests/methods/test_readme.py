@@ -10,6 +10,7 @@ import torch
 from toy import IMAGE_SIZE, PERSONS, toy_backbone, toy_batch
 
 from harness import registry
+from methods.base import Method
 from methods.build import build_method
 from methods.settings import UITSettings
 
@@ -17,24 +18,55 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "methods" / "README.md").read_text("utf-8")
 
 
-def test_the_example_of_a_method_of_ones_own_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_methods", dict(registry.methods()))
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    plugin = tmp_path / "my_method.py"
-    plugin.write_text(example, "utf-8")
+def example(name: str, tmp_path: Path) -> Method:
+    """The method `name` of the example that registers it, built as the harness builds it."""
+    (source,) = [
+        text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if f'"{name}"' in text
+    ]
+    plugin = tmp_path / f"{name}.py"
+    plugin.write_text(source, "utf-8")
     registry.load_plugin(plugin)
-    entry = registry.method("max-hinge")
-    method = build_method(
+    entry = registry.method(name)
+    return build_method(
         entry, entry.resolve(), backbone=toy_backbone(), identities=PERSONS, image_size=IMAGE_SIZE, seed=0
     )
+
+
+def trained(method: Method, noise: dict[str, torch.Tensor]) -> list[float]:
+    """The loss at each of five steps on one batch."""
     optimiser = torch.optim.Adam(method.parameter_groups(1e-3, 0.0))
     totals = []
     for _ in range(5):
-        (loss,) = method(toy_batch(), {}).values()
+        (loss,) = method(toy_batch(), noise).values()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         totals.append(loss.item())
+    return totals
+
+
+@pytest.fixture(autouse=True)
+def methods_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_methods", dict(registry.methods()))
+
+
+def test_the_example_of_a_method_of_ones_own_trains(tmp_path: Path) -> None:
+    totals = trained(example("max-hinge", tmp_path), {})
+    assert totals[-1] < totals[0]
+
+
+def test_the_example_of_a_hook_weighs_the_pairs_that_agree_most(tmp_path: Path) -> None:
+    method, generator = example("trusted-pairs", tmp_path), torch.Generator().manual_seed(0)
+    batch = toy_batch()
+    size = len(batch.person_ids)
+    noise = method.draw_noise(size, generator, torch.device("cpu"))
+    with torch.no_grad():
+        examined = method.eval().examine(batch, noise)
+    weights = method.train().before_epoch(0, examined, generator)
+    dropped = examined["cosine"].argsort()[: int(0.2 * size)]
+    assert weights["weight"][dropped].sum() == 0
+    assert weights["weight"].sum() == size - len(dropped)
+    totals = trained(method, noise | weights)
     assert totals[-1] < totals[0]
 
 

@@ -1,8 +1,9 @@
 """Turns finished renderings into the archives of the package.
 
-    python -m harness.data.release.pack OUT/plaza OUT/station OUT/campus [--into FOLDER]
+    python -m harness.data.release.pack OUT/plaza OUT/station OUT/campus OUT/fine OUT/coarse [--into FOLDER]
 
-The same rendering gives the same archive, byte for byte.
+The same rendering gives the same archive, byte for byte. A planted population is named after the kind of its
+difference (`rendered-fine`), any other after its domain (`rendered-plaza`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def pack(folder: Path, into: Path) -> dict[str, Any]:
     records = read_records(folder)
     names = [record["file_path"] for record in records]
     pictures = [(name, (folder / IMAGE_FOLDER / name).read_bytes()) for name in names]
-    archive = into / f"rendered-{generator['domain']}.zip"
+    archive = into / f"rendered-{generator['plant'].partition(':')[0] or generator['domain']}.zip"
     with zipfile.ZipFile(archive, "w") as packed:
         _add(packed, ANNOTATION, _json([cuhk_record(record) for record in records]))
         _add(packed, ATTRIBUTES, _json(_truth(generator, records)))
