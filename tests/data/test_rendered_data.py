@@ -6,6 +6,7 @@ MakeHuman assets. Without them those tests are skipped, saying so.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -29,6 +30,7 @@ from harness.data.rendering.population import Sizes, population
 from harness.registry import datasets
 
 NAMES = ("rendered-plaza", "rendered-station", "rendered-campus")
+PLANTED = ("rendered-fine", "rendered-coarse")
 Truth = tuple[dict[str, Person], dict[str, View]]
 SPLITS = ("train", "val", "test")
 TELLTALE = {  # words said of one part only
@@ -126,17 +128,40 @@ def test_each_dataset_has_a_thousand_people_to_train_on_and_four_views_of_each(
         assert not dataset.problems
 
 
-def test_the_three_archives_are_the_manifests_and_together_under_28_megabytes() -> None:
+def test_the_archives_are_the_manifests_and_together_under_30_megabytes() -> None:
     entries = rendered.manifest()["datasets"]
-    assert tuple(entries) == NAMES
+    assert tuple(entries) == NAMES + PLANTED
     total = 0
     for entry in entries.values():
         data = (rendered.PACKAGE / entry["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == entry["sha256"]
         assert len(data) == entry["bytes"]
         total += len(data)
-    assert total < 28e6
-    assert sum(path.stat().st_size for path in rendered.PACKAGE.iterdir()) < 28e6
+    assert total < 30e6
+    assert sum(path.stat().st_size for path in rendered.PACKAGE.iterdir()) < 30e6
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("rendered-fine", lambda person: (person.shoes.colour, person.shoes.sole)),
+        ("rendered-coarse", lambda person: (person.upper.colour, person.lower.colour)),
+    ],
+)
+def test_people_of_a_planted_dataset_differ_in_one_stated_thing_only(name: str, told: Any) -> None:
+    dataset = rendered.load(name)
+    persons = list(rendered.ground_truth(name)[0].values())
+    assert [len(dataset.splits[split].persons) for split in SPLITS] == [250, 30, 100]
+    assert len({told(person) for person in persons}) == len(persons) == 380
+    first = persons[0]
+    as_first = [
+        dataclasses.replace(person, number=0, shoes=first.shoes, upper=first.upper, lower=first.lower)
+        for person in persons
+    ]
+    kept = dataclasses.replace(first, number=0)
+    assert all(person == kept for person in as_first)
+    shared = "upper" if name == "rendered-fine" else "shoes"
+    assert len({getattr(person, shared) for person in persons}) == 1
 
 
 def test_the_datasets_are_registered_as_embedded() -> None:

@@ -46,7 +46,7 @@ def write_plugin(folder: Path, body: str, name: str = "mine.py") -> Path:
 
 def test_the_methods_of_the_ablation_and_all_datasets_are_registered() -> None:
     assert set(VARIANTS) <= set(registry.methods())
-    rendered = {"rendered-plaza", "rendered-station", "rendered-campus"}
+    rendered = {"rendered-plaza", "rendered-station", "rendered-campus", "rendered-fine", "rendered-coarse"}
     assert rendered | {"cuhk-pedes", "icfg-pedes", "rstpreid"} <= set(registry.datasets())
 
 

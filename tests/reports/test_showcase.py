@@ -1,0 +1,99 @@
+"""The showcase: what its text says follows from the evidence beside it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.cli.verify_bundle import verify_bundle
+from harness.exchange.archives import unpack
+from harness.exchange.bundling import bundled_runs
+from reports import showcase
+from reports.assemble import build
+from reports.context import ReportContext
+
+SHOWCASE = Path(showcase.__file__).with_name("showcase")
+KEPT = [name for name in showcase.STUDIES if (SHOWCASE / name).is_dir()]
+CITED = re.compile(r"\(`([\w-]+)`: ([^)]+)\)")
+"""`(`study`: `one` beside `other` worse, …)`: the rows of `verdicts.csv` that a sentence rests on."""
+ROW = re.compile(r"`([\w-]+)` (better|worse|tied|cannot tell)(?: on ([\w-]+))?(?: in (mAP|R5|R10))?")
+
+
+def generated(path: Path) -> str:
+    return path.read_text("utf-8").partition(showcase.BEGIN)[2].partition(showcase.END)[0].strip()
+
+
+def written(path: Path) -> str:
+    """The part of a README that people wrote."""
+    before, _, rest = path.read_text("utf-8").partition(showcase.BEGIN)
+    return before + rest.partition(showcase.END)[2]
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportContext]:
+    """Every kept study, read from its evidence alone."""
+    made = {}
+    for name in KEPT:
+        folder = tmp_path_factory.mktemp(name)
+        assert unpack(SHOWCASE / name / showcase.EVIDENCE, folder) == []
+        context = build(bundled_runs(folder), folder / "report.html").context
+        assert context is not None
+        made[name] = context
+    return made
+
+
+def test_every_question_has_its_evidence_page_and_tables_below_20_megabytes() -> None:
+    assert KEPT
+    for name in KEPT:
+        assert {*showcase.KEPT, showcase.EVIDENCE} <= {path.name for path in (SHOWCASE / name).iterdir()}
+    assert sum(path.stat().st_size for path in SHOWCASE.rglob("*") if path.is_file()) < 20e6
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_every_number_and_verdict_follows_from_the_records(name: str) -> None:
+    check = verify_bundle(SHOWCASE / name / showcase.EVIDENCE)
+    assert check.differences == []
+    assert check.cells > 0
+    assert check.verdicts > 0
+
+
+def test_what_the_readmes_say_was_found_follows_from_the_evidence(contexts: dict[str, ReportContext]) -> None:
+    assert generated(SHOWCASE / "README.md") == showcase.findings(contexts)
+    assert generated(showcase.ROOT / "README.md") == showcase.headlines(contexts)
+
+
+def test_the_tables_beside_a_page_are_those_of_its_evidence(tmp_path: Path) -> None:
+    for name in KEPT:
+        unpack(SHOWCASE / name / showcase.EVIDENCE, tmp_path / name)
+        (run,) = bundled_runs(tmp_path / name)
+        for table in ("results.csv", "verdicts.csv"):
+            assert (run / table).read_bytes() == (SHOWCASE / name / table).read_bytes()
+
+
+def test_every_sentence_on_what_was_found_names_rows_that_say_so() -> None:
+    text = written(SHOWCASE / "README.md").partition("## What it means")[2].partition("\n## ")[0]
+    sentences = [line.removeprefix("* ") for line in text.strip().splitlines() if line.startswith("* ")]
+    assert sentences
+    for sentence in sentences:
+        cited = CITED.findall(sentence)
+        assert cited, f"nothing is cited for: {sentence}"
+        for study, rows in cited:
+            for one, verdict, dataset, metric in ROW.findall(rows):
+                assert verdicts(study, one, dataset, metric or "R1") == {verdict}, f"{study}: {one}: {sentence}"
+
+
+def verdicts(study: str, one: str, dataset: str, metric: str) -> set[str]:
+    """The verdicts for new people on a method in a study, searching images by captions."""
+    with (SHOWCASE / study / "verdicts.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    found = [
+        row
+        for row in rows
+        if (row["one"], row["metric"], row["scope"], row["direction"]) == (one, metric, "people", "t2i")
+        and row["target"] == (dataset or row["dataset"])
+    ]
+    assert found, f"{study}: no row of {one}"
+    return {row["verdict"] for row in found}
