@@ -27,7 +27,7 @@ def test_the_weights_are_at_most_ten_megabytes() -> None:
 
 @pytest.mark.parametrize("dataset", ["rendered-plaza", "rendered-station", "rendered-campus"])
 def test_zero_shot_knows_the_words_but_not_the_cameras(dataset: str, tmp_path: Path) -> None:
-    """R1 is between 5 and 50 times chance: something to start from, and much left to learn."""
+    """R1 is between 20 and 80 times chance: something to start from, and much left to learn."""
     file = tmp_path / "start.yaml"
     file.write_text(STUDY)
     cell = load_study(file).cell("clip-zero-shot", dataset, 0)
@@ -36,4 +36,4 @@ def test_zero_shot_knows_the_words_but_not_the_cameras(dataset: str, tmp_path: P
     found = scores(context.method(cell), test, precision="fp32", tie_order="index")
     chance = 100 * 4 / 1000  # every person has 4 of the 1,000 test images
     assert found["gallery"] == 1000
-    assert 5 * chance <= found["R1"] <= 50 * chance
+    assert 20 * chance <= found["R1"] <= 80 * chance
