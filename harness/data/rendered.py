@@ -38,7 +38,7 @@ SUMMARIES = {
     "rendered-plaza": "rendered people on a sunny square, two captions; ships with the package",
     "rendered-station": "rendered people in a station's light, one long caption; ships with the package",
     "rendered-campus": "rendered people under trees, low cameras, two captions; ships with the package",
-    "rendered-fine": "rendered people in one outfit, unlike in the colours of their shoes only; ships with the package",
+    "rendered-fine": "rendered people in one outfit, unlike in the shoes' colours only; ships with the package",
     "rendered-coarse": "rendered people unlike in the colours of their clothes only; ships with the package",
 }
 GENERIC = "rendered-generic"
@@ -168,7 +168,7 @@ def ground_truth(name: str, package: Path = PACKAGE) -> tuple[dict[str, Person],
 
 
 def generator(name: str, package: Path = PACKAGE) -> dict[str, Any]:
-    """How the dataset was drawn: `domain`, `sizes`, `views`, `seed`, `plant`, and the versions that drew it."""
+    """How the dataset was drawn: `domain`, `sizes`, `views`, `seed`, `plant`, and the drawing versions."""
     made: dict[str, Any] = json.loads((unpack(name, package) / GENERATOR).read_text("utf-8"))
     return made
 

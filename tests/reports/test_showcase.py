@@ -82,7 +82,8 @@ def test_every_sentence_on_what_was_found_names_rows_that_say_so() -> None:
         assert cited, f"nothing is cited for: {sentence}"
         for study, rows in cited:
             for one, verdict, dataset, metric in ROW.findall(rows):
-                assert verdicts(study, one, dataset, metric or "R1") == {verdict}, f"{study}: {one}: {sentence}"
+                found = verdicts(study, one, dataset, metric or "R1")
+                assert found == {verdict}, f"{study}: {one}: {sentence}"
 
 
 def verdicts(study: str, one: str, dataset: str, metric: str) -> set[str]:
