@@ -38,7 +38,7 @@ SUMMARIES = {
     "rendered-plaza": "rendered people on a sunny square, two captions; ships with the package",
     "rendered-station": "rendered people in a station's light, one long caption; ships with the package",
     "rendered-campus": "rendered people under trees, low cameras, two captions; ships with the package",
-    "rendered-fine": "rendered people in one outfit, unlike in the shoes' colours only; ships with the package",
+    "rendered-fine": "rendered people unlike in the colours of their shoes only; ships with the package",
     "rendered-coarse": "rendered people unlike in the colours of their clothes only; ships with the package",
 }
 GENERIC = "rendered-generic"
