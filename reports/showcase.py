@@ -28,6 +28,7 @@ from reports.statistics import Comparison
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES: Mapping[str, str] = {
+    "ablation": "ablation.yaml",
     "tir-or-mlm": "questions/tir-or-mlm.yaml",
     "text-augmentation": "questions/text-augmentation.yaml",
     "mining": "questions/mining.yaml",
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     for name in given.only:
         run = given.runs / name
-        _harness("run", str(ROOT / "studies" / STUDIES[name]), "--out", str(run))
+        others = [given.runs / other for other in STUDIES if other != name]
+        shared = [word for other in others if (other / "cells").is_dir() for word in ("--reuse", str(other))]
+        _harness("run", str(ROOT / "studies" / STUDIES[name]), "--out", str(run), *shared)
         keep(run, given.out / name)
     made = {name: build([given.runs / name]) for name in STUDIES if (given.runs / name / "cells").is_dir()}
     write(made, given.out, given.readme)

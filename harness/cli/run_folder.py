@@ -48,6 +48,14 @@ def _file_name(text: str) -> str:
     return f"{plain[:40]}~{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
+def runs_to_reuse(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders of other runs that `--reuse` names. Raises `StudyError` when one holds no cell."""
+    empty = [folder for folder in folders if not RunStore(folder).all_cells()]
+    if empty:
+        raise StudyError([f"--reuse {folder}: no run with cells lies there" for folder in empty])
+    return tuple(folders)
+
+
 def another_study(study: Study, out: Path, *, asked: bool) -> list[str]:
     """Why the folder of a run, which holds trained cells of a study with other settings, is refused.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +73,10 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress: the results and errors alone.")
     ] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUNS", help="Another run, whose finished cells are copied where identical."),
+    ] = None,
 ) -> None:
     """Train and evaluate what is left of a study; ends with the table and the report's path.
 
@@ -79,14 +84,14 @@ def run(
     """
     with refusals():
         from harness.cli.run import run_study
-        from harness.cli.run_folder import refuse_another_study
+        from harness.cli.run_folder import refuse_another_study, runs_to_reuse
         from harness.machine.display import shown
 
         machine.register()
         study = options.load()
         out = options.folder(study)
         refuse_another_study(study, out, asked=options.out is not None)
-        launch = machine.launch_options()
+        launch = replace(machine.launch_options(), reuse=runs_to_reuse(reuse or ()))
         with shown(quiet=quiet) as progress:
             if out.name != study.name and options.out is None:
                 progress.say(f"a changed study has a folder of its own: {out}")

@@ -30,6 +30,7 @@ from harness.store.cell_run import CellRun
 from harness.store.cell_status import Status
 from harness.store.look_history import record_plan
 from harness.store.results_table import write_results_table
+from harness.store.reuse import copy_finished
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 from harness.study.study import Study
@@ -61,6 +62,8 @@ class LaunchOptions:
     """Entries of `CUDA_VISIBLE_DEVICES` that workers share; empty on a CPU."""
     gpus_per_cell: float | None = None
     """GPUs that a cell asks of Ray or Slurm; None: one where this machine has one, else none."""
+    reuse: tuple[Path, ...] = ()
+    """Folders of other runs, whose finished cells of the same identity are copied."""
 
     @property
     def resources(self) -> Resources:
@@ -93,6 +96,10 @@ def run_cells(
 
     `results.csv` is kept up to date as cells end. Raises `Stopped` when asked to stop; the store resumes.
     """
+    for cell in cells:
+        found = copy_finished(store.path_of(cell, context.identity(cell)), options.reuse)
+        if found is not None:
+            context.progress.say(f"{found.name}: finished in {found.parent.parent}, copied")
     opened = [(cell, context.open_run(store, cell, **runtime_record(context))) for cell in cells]
     store.make_current(opened)
     left = [(cell, run) for cell, run in opened if not is_finished(run, cell, context)]
