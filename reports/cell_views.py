@@ -112,7 +112,7 @@ class CellView:
     reason: str = ""
     detail: str = ""
     trains: bool = True
-    """Whether the method trains; one that does not has no epochs and no luck with seeds."""
+    """Whether the method trains; one that does not has no epochs, and the same scores for every seed."""
     identity: str = ""
     population: str = ""
     """What the dataset was restricted to; empty unless the same dataset appears in several versions."""

@@ -45,7 +45,7 @@ Judgement = Literal[
 UNDECIDED = frozenset[Judgement]({"underpowered", "not run"})
 MOST_SEEDS = 1000
 """More seeds than this are not asked for."""
-ONE_SEED = "a single seed cannot separate method from luck"
+ONE_SEED = "a single seed does not show how much seeds differ"
 
 
 def needs_direction(size: float | None, margin: float) -> bool:
@@ -100,11 +100,11 @@ def _judge_size(
             "reproduced",
             f"shown to be more than {number(least, 2)}, the claimed {claimed} less the margin",
         )
-    luck = f"though one pair of single runs may show {claimed}"
+    but = f"though one pair of single runs may show {claimed}"
     if high < size - margin:
-        return "smaller than claimed", f"by more than the margin of {margin:g}, {luck}"
+        return "smaller than claimed", f"by more than the margin of {margin:g}, {but}"
     if low > size + margin:
-        return "larger than claimed", f"by more than the margin of {margin:g}, {luck}"
+        return "larger than claimed", f"by more than the margin of {margin:g}, {but}"
     return "underpowered", f"too wide to tell {claimed} ± {margin:g} from something else"
 
 

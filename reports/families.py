@@ -53,8 +53,7 @@ def sentences(groups: Sequence[ComparisonGroup]) -> list[str]:
     if primary.comparisons:
         lines.append(
             f"Primary: {plural(primary.comparisons, 'comparison')} of R1 with the reference, trained and "
-            f"tested on the same dataset, for new people, corrected together: {primary.verdicts} with a "
-            "verdict."
+            "tested on the same dataset, for new people, corrected together."
         )
     if rest.comparisons:
         lines.append(

@@ -155,7 +155,7 @@ def forest(
     limits_from: Sequence[tuple[float, float, float]] = (),
     words: bool = False,
 ) -> bool:
-    """Draw differences as points with intervals, the first on top; whether any lies outside the limits.
+    """Draw differences as points with intervals, the first on top; whether anything lies outside the limits.
 
     Args:
         axes: Where.
@@ -177,7 +177,7 @@ def forest(
         outside |= _forest_row(axes, row, value, verdict)
         if words:
             at: Any = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8.5}
-            axes.text(1.02, row, verdict, color=VERDICT_COLOURS.get(verdict, INK), **at)
+            axes.text(1.04, row, verdict, color=VERDICT_COLOURS.get(verdict, INK), **at)
     axes.set_yticks(range(len(labels)), [visible(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -196,17 +196,20 @@ def _limits(rows: Sequence[tuple[float, float, float]], margin: float) -> tuple[
 
 
 def _forest_row(axes: Axes, row: int, value: tuple[float, float, float], verdict: str) -> bool:
-    """Draw a row; whether it lies outside the axes' limits, as an arrow at their edge with its value."""
+    """Draw a row; whether any of it lies outside the axes' limits, shown by an arrow at their edge."""
     centre, low, high = value
     colour = VERDICT_COLOURS.get(verdict, PALETTE[0])
     left, right = axes.get_xlim()
     if axes.get_autoscalex_on() or left <= centre <= right:
         axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt", zorder=2)
         axes.plot([centre], [row], VERDICT_MARKERS.get(verdict, "o"), color=colour, ms=6, zorder=3)
-        for edge, marker, cut in ((left, "<", low < left), (right, ">", high > right)):
-            if cut and not axes.get_autoscalex_on():
-                axes.plot([edge], [row], marker, color=colour, ms=5, zorder=3, clip_on=False)
-        return False
+        if axes.get_autoscalex_on():
+            return False
+        inward = 0.015 * (right - left)
+        for edge, marker, cut in ((left + inward, "<", low < left), (right - inward, ">", high > right)):
+            if cut:
+                axes.plot([edge], [row], marker, color=colour, ms=5, zorder=3)
+        return low < left or high > right
     below = centre < left
     inward = 0.025 * (right - left)
     edge, step = (left + inward, 1) if below else (right - inward, -1)

@@ -99,8 +99,8 @@ def _shown(value: Any) -> Any:
 
 
 def _unbroken(text: str) -> str:
-    """A number that may break before its interval and nowhere else."""
-    return text.replace(" ", "\u00a0").replace("\u00a0[", " [")
+    """A number that may break before its interval, or before the runs behind it, and nowhere else."""
+    return text.replace(" ", "\u00a0").replace("\u00a0[", " [").replace("\u00a0(", " (")
 
 
 def _template_block(block: TemplateBlock) -> Markup:

@@ -323,7 +323,7 @@ def _obstacle(block: ScoreBlock, weights: Mapping[str, float], estimate: Estimat
     if not np.isfinite(estimate.value):
         return "no seed that all of its methods ran with"
     if estimate.seeds < 2:
-        return "a single seed cannot separate method from luck"
+        return "a single seed does not show how much seeds differ"
     if block.people < 2:
         return "a single person says nothing about people"
     if all(block.averages[name] in (0.0, 100.0) for name in named):
@@ -342,8 +342,8 @@ def judge(estimate: Estimate, p_holm: float, p_tost: float, *, alpha: float = AL
 
     *tied*: `p_tost`, corrected, rejects a difference beyond the margin, also when the difference is
     significant, for the margin is what was declared too small to matter. *better* and *worse*: significant
-    after Holm's correction. *cannot tell*: neither, and always with a single seed, which cannot separate
-    method from luck.
+    after Holm's correction. *cannot tell*: neither, and always with a single seed, which does not
+    show how much seeds differ.
     """
     if estimate.seeds < 2 or not np.isfinite(estimate.se):
         return "cannot tell"

@@ -1,4 +1,4 @@
-"""Does a gain survive tuning, and how much of a winner's lead is luck? Pure, on groups and search records."""
+"""Does a gain survive tuning, and how large is a winner's selection bias? Pure."""
 
 from __future__ import annotations
 

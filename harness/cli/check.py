@@ -308,7 +308,7 @@ def _earlier_groups(
 
 
 def _but_for_the_seed(parts: Mapping[str, Any]) -> str:
-    """What cells have in common whose scores differ by luck alone: of the code it does not ask."""
+    """What cells have in common whose scores differ by their seeds alone: of the code it does not ask."""
     named = {name: parts.get(name) for name in ("method", "dataset", "settings")}
     protocol = parts.get("protocol", {})
     return json.dumps([named, protocol.get("preset"), protocol.get("recipe", "shared")], sort_keys=True)

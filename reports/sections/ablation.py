@@ -47,16 +47,12 @@ def _section(context: ReportContext, group: ComparisonGroup) -> Section:
 
 
 def _setting(context: ReportContext, group: ComparisonGroup) -> str:
+    """What the tables hold; captions, people and images are counted on the first screen."""
     others = [name for name in group.methods if name in context.elsewhere]
     but = f" How the epoch of {listed(others)} was chosen is not known." if others else ""
     return (
-        f"Text to image: {plural(group.queries, 'caption')} of {plural(group.people, 'person', 'people')}, "
-        "each "
-        f"searched in {plural(group.gallery, 'image')} of the test split. The epoch is chosen on "
-        "validation; the "
-        "last epoch and the epoch chosen on the test split stand beside it, only to show what choosing on "
-        "the test "
-        f"split would add.{but}"
+        "Text to image: captions search the images of the test split. The last epoch and the epoch chosen on "
+        f"the test split stand last, only to show what choosing on the test split would add.{but}"
     )
 
 
@@ -112,7 +108,7 @@ def _notes(group: ComparisonGroup, metric: str) -> tuple[str, ...]:
     )
     notes = ["± is the standard deviation over seeds."]
     if group.against_reference:
-        notes.append(_tests_note(group, metric))
+        notes += _tests_notes(group, metric)
     if few and group.most_seeds >= FEW_SEEDS:
         notes.append(
             "Numbers marked with their seeds come from fewer than 3: their spread is a guess"
@@ -121,19 +117,20 @@ def _notes(group: ComparisonGroup, metric: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _tests_note(group: ComparisonGroup, metric: str) -> str:
+def _tests_notes(group: ComparisonGroup, metric: str) -> tuple[str, str]:
     """Which tests the verdicts rest on, what they are corrected for, and to which family they belong."""
     family = plural(group.family_size(metric), "comparison")
     of = " on all datasets" if len(group.family(metric)) > 1 else ""
-    kind = "Exploratory."
+    kind = f"{metric}: exploratory."
     if family_of(group, metric, "people") == "primary":
-        kind = "For new people this is the primary family; on this benchmark it is exploratory."
-    return (
+        kind = f"{metric}: the primary family for new people; exploratory on this benchmark."
+    tests = (
         "Verdicts for new people: t-test with seeds as blocks and people crossed with them, and a paired "
         "permutation test; on this benchmark: the t-test with runs alone. Holm over "
         f"{family}{of}; tied: two one-sided tests exclude more than ±{group.options.margin:g} points, Holm "
-        f"likewise. {kind}"
+        "likewise."
     )
+    return tests, kind
 
 
 def _row(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> tuple[TableCell, ...]:

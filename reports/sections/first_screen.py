@@ -38,9 +38,7 @@ def _plots(context: ReportContext) -> list[Block]:
     width = 4.1 if len(groups) < 3 else 3.5
     drawn = [forest_plot(context, group, metric, width) for group in groups for metric in metrics]
     margins = listed([f"±{margin:g}" for margin in dict.fromkeys(group.options.margin for group in groups)])
-    outside = (
-        " An arrow at the edge: outside the plot, with its value." if any(cut for _, cut in drawn) else ""
-    )
+    outside = " Arrows lead outside the plot." if any(cut for _, cut in drawn) else ""
     how = (
         f"Difference of every method to {listed(list(dict.fromkeys(group.reference for group in groups)))} "
         f"for new people, with its 95 % interval. Band: {margins} points, within which methods "
@@ -52,7 +50,7 @@ def _plots(context: ReportContext) -> list[Block]:
 def forest_plot(
     context: ReportContext, group: ComparisonGroup, metric: str, width: float
 ) -> tuple[Figure, bool]:
-    """Every method's difference to the reference with its verdict; whether any lies outside the plot."""
+    """Every method's difference to the reference with its verdict; whether anything lies outside the plot."""
     items = {method: item for (method, of), item in group.against_reference.items() if of == metric}
     values = [(item.value, item.low, item.high) for item in items.values()]
     near = [(item.value, item.low, item.high) for method, item in items.items() if _trains(group, method)]
@@ -65,11 +63,11 @@ def forest_plot(
             values,
             [item.verdict for item in items.values()],
             margin=group.options.margin,
-            xlabel=f"{metric}, points against {group.reference}",
+            xlabel=f"points against {group.reference}",
             limits_from=near or values,
             words=True,
         )
-        axes.set_title(title)
+        axes.set_title(f"{metric} on {title}")
         figure = context.figure_writer.finish(
             drawing,
             f"forest-{'' if metric == JUDGED_METRICS[0] else metric.lower() + '-'}{group.evaluation.key}",
@@ -98,6 +96,15 @@ def _decided(context: ReportContext) -> str:
     return f"R1: {decided} of {plural(len(verdicts), 'comparison')} decided for new people."
 
 
+def undecided(group: ComparisonGroup) -> bool:
+    """Whether a comparison of R1 with the reference has no verdict for new people."""
+    return any(
+        item.verdict == "cannot tell"
+        for (_, metric), item in group.against_reference.items()
+        if metric == "R1"
+    )
+
+
 def what_would_decide(context: ReportContext) -> list[Block]:
     """What would decide the comparisons of R1 that are open, a line for each dataset."""
     lines = undecided(context)
@@ -113,11 +120,7 @@ def undecided(context: ReportContext) -> list[dict[str, str]]:
     several = len(context.same_dataset) > 1
     lines = []
     for group in context.same_dataset:
-        if any(
-            item.verdict == "cannot tell"
-            for (_, metric), item in group.against_reference.items()
-            if metric == "R1"
-        ):
+        if undecided(group):
             step = _next_seeds(group)
             text, command = _no_seeds_decide(group) if step is None else _decide_line(group, *step)
             where = f" on {group.evaluation.title}" if several else ""

@@ -23,7 +23,7 @@ NAMED = 20
 
 WITHOUT_CHECKSUMS = (
     "left no checksums, since an older version finished them: whether their records are as they were written "
-    "cannot be seen, and `verify` evaluates their models again to tell."
+    "cannot be seen, and verify evaluates their models again to tell."
 )
 
 
@@ -103,9 +103,9 @@ def certificate(directory: Path) -> list[Block]:
         )
         stale = verified["results_sha256"] != results_sha256(RunStore(directory))
     except FileNotFoundError:
-        return [Prose(f"{directory.name} has not been verified: no cell of it was run again by `verify`.")]
+        return [Prose(f"{directory.name} has not been verified: no cell of it was run again by verify.")]
     except (OSError, ValueError, KeyError, TypeError, StoreError):
-        return [Prose(f"The certificate of {directory.name} is damaged; `verify` writes a new one.")]
+        return [Prose(f"The certificate of {directory.name} is damaged; verify writes a new one.")]
     if stale:
         text += " Results were added or changed since."
     return [Prose(text), *(Prose(f"Differs: {difference}") for difference in differences[:NAMED])]
@@ -132,9 +132,7 @@ def method_section(context: ReportContext) -> Section:
             Prose(
                 "A caption counts as found when the first image in the ranking shows the right person: R1, "
                 "also called Rank-1; "
-                "mAP is "
-                "the mean average precision. The epoch of every headline number of a method trained here "
-                "was chosen on the validation split."
+                "mAP is the mean average precision."
             ),
             Prose(
                 "Intervals are 95 %, those of claims 90 %, for new people and new runs. Methods and seeds "

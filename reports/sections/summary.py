@@ -207,7 +207,8 @@ def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
 
 def _certainty(context: ReportContext) -> list[str]:
     lines = []
-    sizes = [(group, size) for group in context.same_dataset if (size := detectable(group)) is not None]
+    settled = [group for group in context.same_dataset if not first_screen.undecided(group)]
+    sizes = [(group, size) for group in settled if (size := detectable(group)) is not None]
     lines += [
         sentence(
             size,
@@ -217,8 +218,8 @@ def _certainty(context: ReportContext) -> list[str]:
         )
         for group, size in sizes
     ]
-    if sizes:
-        lines.append("Smaller differences may be real and go unseen.")
+    if any(detectable(group) is not None for group in context.same_dataset):
+        lines.append("Smaller differences than this study can find may be real.")
     trained = [
         method for group in context.same_dataset for method in group.methods.values() if not method.untrained
     ]
@@ -227,19 +228,15 @@ def _certainty(context: ReportContext) -> list[str]:
         all_few = all(len(method.cells) < FEW_SEEDS for method in trained)
         who = "All" if all_few else "Some"
         lines.append(
-            f"{who} methods have fewer than {FEW_SEEDS} seeds, as few as {fewest}; that says little of luck"
-            + (", and a single one allows no verdict." if fewest == 1 else ".")
+            f"{who} methods have fewer than {FEW_SEEDS} seeds, as few as {fewest}: how much seeds differ is "
+            "hardly known" + (", and a single one allows no verdict." if fewest == 1 else ".")
         )
     lines += [line for line in (context.looks.sentence,) if line]
     lines += families.sentences(context.groups)
     lines.append(
-        "Intervals are 95 % (those of claims 90 %), over test people and seeds; verdicts are corrected for "
-        "the number of comparisons in their family. "
-        + (
-            f"Every epoch was chosen on validation, but for {listed(context.elsewhere)}, trained elsewhere."
-            if context.elsewhere
-            else "Every epoch was chosen on validation."
-        )
+        f"Every epoch was chosen on validation, but for {listed(context.elsewhere)}, trained elsewhere."
+        if context.elsewhere
+        else "Every epoch was chosen on validation."
     )
     return lines
 

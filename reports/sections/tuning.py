@@ -1,4 +1,4 @@
-"""The chapter on tuning: whether gains survive it, and how much of each winner's lead was luck."""
+"""The chapter on tuning: whether gains survive it, and how large the selection bias of each winner is."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _tables(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord])
     for metric in JUDGED_METRICS:
         made += [table for table in (_gains(group, arms, metric),) if table is not None]
         made.append(_against_recipe(group, arms, metric))
-    made += [_luck(group, arms, records), _budgets(group, records)]
+    made += [_selection_bias(group, arms, records), _budgets(group, records)]
     return [*made, *(table for table in (_repeats(group, arms, records),) if table is not None)]
 
 
@@ -114,7 +114,7 @@ def _against_recipe(group: ComparisonGroup, arms: Arms, metric: str) -> Table:
     return Table(f"tuned-{metric.lower()}-{group.evaluation.key}", title, columns, rows)
 
 
-def _luck(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -> Table:
+def _selection_bias(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -> Table:
     columns = (
         Column("Search", "left"),
         Column("Settings", help="Searched settings that the method has, of all that the study searches over"),
@@ -127,14 +127,17 @@ def _luck(group: ComparisonGroup, arms: Arms, records: Sequence[SearchRecord]) -
         ),
         Column("Lead in the search", help="Over the recipe's trial, in points"),
         Column("Lead on fresh seeds", help="Of the same settings over the recipe, on the same split"),
-        Column("Luck", help="The part of the lead that fresh seeds do not show"),
+        Column(
+            "Selection bias",
+            help="Optimism of the best trial: its lead in the search less that on fresh seeds",
+        ),
     )
-    rows = tuple(_luck_row(group, arms, record) for record in records)
-    title = f"What is noise in a trial's lead, {group.evaluation.title}"
-    return Table(f"tuning-luck-{group.evaluation.key}", title, columns, rows)
+    rows = tuple(_selection_bias_row(group, arms, record) for record in records)
+    title = f"Selection bias of the best trial, {group.evaluation.title}"
+    return Table(f"tuning-selection-{group.evaluation.key}", title, columns, rows)
 
 
-def _luck_row(group: ComparisonGroup, arms: Arms, record: SearchRecord) -> tuple[TableCell, ...]:
+def _selection_bias_row(group: ComparisonGroup, arms: Arms, record: SearchRecord) -> tuple[TableCell, ...]:
     has, lacks = len(record["space"]), record.get("settings_it_lacks", [])
     said = f"no {', '.join(lacks)}" if lacks else ""
     first = (
@@ -146,7 +149,7 @@ def _luck_row(group: ComparisonGroup, arms: Arms, record: SearchRecord) -> tuple
         return (*first, *[missing("no complete trial, or the size of its split is unknown")] * 6)
     fresh = fresh_lead(group, record["method"], record["trained_as"], record.get("metric", "R1"))
     known = noise.lead is not None and fresh is not None
-    luck = noise.lead - fresh if noise.lead is not None and fresh is not None else None
+    bias = noise.lead - fresh if noise.lead is not None and fresh is not None else None
     within = f"{noise.within_least} to {noise.within_most} of {noise.complete - 1}"
     return (
         *first,
@@ -155,7 +158,7 @@ def _luck_row(group: ComparisonGroup, arms: Arms, record: SearchRecord) -> tuple
         TableCell(within, noise.within_least),
         _points(noise.lead),
         _points(fresh),
-        _points(luck) if known else missing("one of the two leads is unknown"),
+        _points(bias) if known else missing("one of the two leads is unknown"),
     )
 
 

@@ -103,7 +103,7 @@ def test_the_standard_error_of_a_winner_is_that_of_its_hits_and_trials_within_it
     assert lead_noise(record("uit", validation={})) is None
 
 
-def test_luck_is_what_fresh_seeds_do_not_show_of_the_lead(tmp_path: Path) -> None:
+def test_the_selection_bias_is_what_fresh_seeds_do_not_show_of_the_lead(tmp_path: Path) -> None:
     group = group_of(tmp_path, {"uit": 60.0, "uit-tuned": 61.0})
     fresh = fresh_lead(group, "uit", "uit-tuned", "R1")
     best = {
@@ -123,7 +123,9 @@ def test_the_expected_best_of_a_budget_is_the_mean_over_all_ways_to_spend_it() -
         expected_best(scores, 6)
 
 
-def test_the_chapter_says_gains_luck_budgets_repeats_and_the_share_of_the_space(tmp_path: Path) -> None:
+def test_the_chapter_says_gains_selection_bias_budgets_repeats_and_the_share_of_the_space(
+    tmp_path: Path,
+) -> None:
     labels = ("uit", "uit-no-tir")
     r1 = {name: 60.0 for label in labels for name in (label, f"{label}-tuned-1", f"{label}-tuned-2")}
     stores.write(tmp_path, stores.Truth(r1=r1, people=60, seeds=2))
@@ -135,9 +137,11 @@ def test_the_chapter_says_gains_luck_budgets_repeats_and_the_share_of_the_space(
     section = chapter.section(context)
     assert section is not None
     tables = {block.key: block for block in section.blocks if isinstance(block, Table)}
-    kinds = ("gains-r1", "gains-map", "luck", "budget", "repeats")
+    kinds = ("gains-r1", "gains-map", "selection", "budget", "repeats")
     assert all(f"tuning-{kind}-rendered-plaza" in tables for kind in kinds)
-    shares = {row[0].text: (row[1].text, row[1].note) for row in tables["tuning-luck-rendered-plaza"].rows}
+    shares = {
+        row[0].text: (row[1].text, row[1].note) for row in tables["tuning-selection-rendered-plaza"].rows
+    }
     assert shares["uit-no-tir, search 2"] == ("1 of 2", "no mask_ratio")
     assert shares["uit"] == ("1 of 1", "")
     assert [row[1].text for row in tables["tuning-repeats-rendered-plaza"].rows] == ["2", "2"]
