@@ -8,7 +8,7 @@ BENCH ?= $(RUNS)/suite.json
 MINUTES ?= 30
 SEED ?= 1
 
-.PHONY: help install demo test lint format bench gpu smoke simulations battery screenshots clean
+.PHONY: help install demo test lint format bench gpu smoke simulations battery screenshots showcase clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ smoke: install   ## the smallest study (under a minute on two cores)
 
 screenshots: install  ## small pictures of the demo's page for reports/showcase (needs Chromium)
 	$(BIN)/python -m reports.screenshots $(RUNS)/demo --out reports/showcase
+
+showcase: install  ## the studies of reports/showcase with their evidence, resumable (a night on two cores)
+	$(BIN)/python -m reports.showcase --runs $(RUNS)/showcase
 
 simulations: install ## coverage, error rates and power of the statistics on simulated studies (half an hour)
 	PYTHONPATH=tests $(BIN)/python -m simulated_studies
