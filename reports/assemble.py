@@ -90,7 +90,7 @@ def build(
         check: judge the claims into the exit code; a margin or claim changed after a lock counts as well.
         allow_undecided: with `check`, accept claims that are undecided.
         now: the date on the page.
-        options: how methods are compared.
+        options: how methods are compared; default: within the margin that the study states.
         width: columns of the terminal.
         wide: print every column of the tables, however wide.
 
@@ -100,7 +100,7 @@ def build(
         ClaimsError: its claims cannot be read.
     """
     page = out or run_dirs[0] / "report.html"
-    context = _context(run_dirs, page, options or ComparisonOptions())
+    context = _context(run_dirs, page, options)
     title = " + ".join(dict.fromkeys(run.name for run in context.stored_runs.runs))
     _write_files(context, title, page, run_dirs, now or datetime.now())
     ruled = context.rulings
@@ -124,8 +124,9 @@ def _exit_code(context: ReportContext, allow_undecided: bool) -> ExitCode:
     return ledger.exit_code(judgements, allow_undecided=allow_undecided)
 
 
-def _context(run_dirs: Sequence[Path], page: Path, options: ComparisonOptions) -> ReportContext:
+def _context(run_dirs: Sequence[Path], page: Path, options: ComparisonOptions | None = None) -> ReportContext:
     stored_runs = read(run_dirs)
+    options = options or ComparisonOptions(margin=min(stored_runs.margins))
     for directory in run_dirs:
         with contextlib.suppress(OSError):  # a store on a read-only disk can still be reported on
             write_results_table(RunStore(directory))

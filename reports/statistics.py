@@ -42,6 +42,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from harness.machine.terms import TIED_WITHIN
 from reports.estimates import (
     ALPHA,
     FEW_SEEDS,
@@ -85,8 +86,7 @@ __all__ = [
 
 Verdict = Literal["better", "worse", "tied", "cannot tell"]
 
-MARGIN = 1.0
-"""Percentage points within which two methods count as tied."""
+MARGIN = TIED_WITHIN
 
 
 @dataclass(frozen=True)

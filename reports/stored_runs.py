@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.machine.errors import HarnessError, StoreError
-from harness.machine.terms import protocol_of
+from harness.machine.terms import TIED_WITHIN, protocol_of
 from harness.store import checksums
 from harness.store.cell_run import CellRun, evaluation_key
 from harness.store.cell_status import RECORDS, RESULTS
@@ -53,6 +53,11 @@ class StoredRuns:
         """Datasets trained on, in the order the studies list them."""
         listed = (str(name) for run in self.runs for name in run.study.get("datasets", ()))
         return _ordered(listed, (cell.dataset for cell in self.cells))
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """Within how many points each study calls methods tied; of several, a report takes the smallest."""
+        return tuple(float(run.study.get("tied_within", TIED_WITHIN)) for run in self.runs)
 
     @property
     def presets(self) -> tuple[str, ...]:

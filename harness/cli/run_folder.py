@@ -82,9 +82,10 @@ def refuse_another_study(study: Study, out: Path, *, asked: bool) -> None:
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Settings of two resolved studies that differ, for the methods that both have."""
-    for key in ("preset", "recipe", "subset", "select"):
-        if then.get(key) != now.get(key):
-            yield f"{key} was {then.get(key)}, is {now.get(key)}"
+    for key in ("preset", "recipe", "subset", "select", "tied_within"):
+        before = then.get(key, now.get(key) if key == "tied_within" else None)  # older runs do not state it
+        if before != now.get(key):
+            yield f"{key} was {before}, is {now.get(key)}"
     methods = {entry["name"]: entry for entry in then.get("methods", ()) if isinstance(entry, Mapping)}
     for entry in now["methods"]:
         before = methods.get(entry["name"], entry)

@@ -19,6 +19,9 @@ Metric = Literal["R1", "R5", "R10", "mAP", "mINP"]
 Selection = Literal["val", "last", "test"]
 """Which epoch's model: the best on validation, the last, or the best on the test split (as released)."""
 
+TIED_WITHIN = 1.0
+"""Points of a score within which two methods count as tied, unless a study states another number."""
+
 NOT_KNOWN = "unknown"
 """In the place of a selection, of results of another code base: how their epoch was chosen is not known."""
 

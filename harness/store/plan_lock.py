@@ -103,11 +103,12 @@ def departures(folder: Path, study: Mapping[str, Any]) -> tuple[list[str], list[
     broken = [] if lock.is_sound else [f"{LOCK} is not as it was written"]
     broken += list(_claim_changes(lock.claims, _claims_now(folder)))
     now = plain(study)
-    planned = dict(lock.study)
+    planned = {"tied_within": now.get("tied_within"), **lock.study}  # older plans do not state it
     if len(now.get("seeds") or ()) in (planned.get("looks") or ()):
         planned["seeds"] = now["seeds"]  # a later look that was planned
-    moved = _changes("", planned, now)
-    return broken, [text for text in moved if not text.startswith("claims ")]
+    moved = [text for text in _changes("", planned, now) if not text.startswith("claims ")]
+    graver = [text for text in moved if text.startswith("tied_within ")]
+    return broken + graver, [text for text in moved if text not in graver]
 
 
 def _claims_now(folder: Path) -> Any:

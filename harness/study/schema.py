@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from harness.machine.terms import Metric, Precision, SamplingRule, Selection, TieOrder
+from harness.machine.terms import TIED_WITHIN, Metric, Precision, SamplingRule, Selection, TieOrder
 from methods.settings import Preset as Preset
 
 Kept = Literal["val", "last", "test", "checkpoint"]
@@ -294,8 +294,10 @@ class StudyFile(StudySection):
     keep: tuple[Kept, ...] = ()
     """What a finished training run keeps on the disk beside the model of `select.split`; every score and
     record stays in any case. `checkpoint` is the state from which damaged models are restored."""
+    tied_within: float = Field(default=TIED_WITHIN, gt=0, le=100)
+    """Points of a score within which two methods count as tied."""
     claims: str | None = None
-    """A file of claims that the report judges."""
+    """A file of claims that the report judges, each within the margin that the file states."""
     timeout_minutes: Positive | None = None
     """After this long a training run is given up as failed (timeout)."""
 

@@ -232,6 +232,9 @@ def _certainty(context: ReportContext) -> list[str]:
             "hardly known" + (", and a single one allows no verdict." if fewest == 1 else ".")
         )
     lines += [line for line in (context.looks.sentence,) if line]
+    if len(margins := sorted(set(context.stored_runs.margins))) > 1:
+        stated = listed([f"±{margin:g}" for margin in margins])
+        lines.append(f"These studies call methods tied within {stated} points; here the smallest counts.")
     lines += families.sentences(context.groups)
     lines.append(
         f"Every epoch was chosen on validation, but for {listed(context.elsewhere)}, trained elsewhere."

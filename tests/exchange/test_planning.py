@@ -32,7 +32,7 @@ def locked(tmp_path: Path) -> Path:
     """A run whose claim holds, as it was locked."""
     run = tmp_path / "planted"
     stores.write(tmp_path / "source", stores.Truth(r1={"uit": 60, "weak": 45}, people=60))
-    study = yaml.safe_load((tmp_path / "source" / "study.yaml").read_text())
+    study = {**yaml.safe_load((tmp_path / "source" / "study.yaml").read_text()), "tied_within": 1.0}
     run.mkdir()
     write_lock(run, study, write_claims(tmp_path / "claims.yaml"), "2026-01-01T00:00:00+00:00", "")
     stores.write(run, stores.Truth(r1={"uit": 60, "weak": 45}, people=60))
@@ -68,6 +68,14 @@ def test_check_fails_on_a_margin_or_claim_changed_after_the_lock(
     page = (locked / "report.html").read_text("utf-8")
     assert said in page
     assert "departs from its plan" in page
+
+
+def test_check_fails_when_methods_are_called_tied_within_more_than_was_planned(locked: Path) -> None:
+    study = yaml.safe_load((locked / "study.yaml").read_text())
+    (locked / "study.yaml").write_text(yaml.safe_dump({**study, "tied_within": 3.0}, sort_keys=False))
+    done = invoke("report", locked, "--check")
+    assert done.exit_code == 4, done.output
+    assert "tied_within was 1.0, is 3.0" in " ".join(done.stdout.split())
 
 
 def test_a_lock_that_was_edited_is_noticed(locked: Path) -> None:

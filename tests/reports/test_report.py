@@ -12,8 +12,10 @@ from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import stores
+import yaml
 from stores import Truth
 
 import reports
@@ -463,3 +465,18 @@ def test_the_terminal_s_tables_fit_eighty_columns_and_narrower_ones_lose_no_numb
     wide = reports.build([study], tmp_path / "wide.html", options=QUICK, width=80, wide=True).table_text
     assert "Optimism" in wide
     assert "Optimism" not in made[80].split("Verdicts are")[0]
+
+
+@pytest.mark.parametrize(("stated", "verdict"), [(None, "cannot tell"), (1.0, "cannot tell"), (8.0, "tied")])
+def test_methods_are_tied_within_what_the_study_states(
+    tmp_path: Path, stated: float | None, verdict: str
+) -> None:
+    stores.write(tmp_path / "run", stores.Truth(r1={"uit": 60, "near": 59.5}, seeds=3, people=80))
+    file = tmp_path / "run" / "study.yaml"
+    study = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(study if stated is None else {**study, "tied_within": stated}))
+    reports.build([tmp_path / "run"])
+    rows = pd.read_csv(tmp_path / "run" / "verdicts.csv").query("metric == 'R1' and scope == 'people'")
+    assert rows["verdict"].tolist() == [verdict]
+    said = f"within ±{stated or 1.0:g}"
+    assert said in (tmp_path / "run" / "report.html").read_text("utf-8")
