@@ -478,5 +478,5 @@ def test_methods_are_tied_within_what_the_study_states(
     reports.build([tmp_path / "run"])
     rows = pd.read_csv(tmp_path / "run" / "verdicts.csv").query("metric == 'R1' and scope == 'people'")
     assert rows["verdict"].tolist() == [verdict]
-    said = f"within ±{stated or 1.0:g}"
+    said = f"Band: ±{stated or 1.0:g} points, within which methods count as tied"
     assert said in (tmp_path / "run" / "report.html").read_text("utf-8")
