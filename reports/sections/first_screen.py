@@ -96,7 +96,7 @@ def _decided(context: ReportContext) -> str:
     return f"R1: {decided} of {plural(len(verdicts), 'comparison')} decided for new people."
 
 
-def undecided(group: ComparisonGroup) -> bool:
+def is_undecided(group: ComparisonGroup) -> bool:
     """Whether a comparison of R1 with the reference has no verdict for new people."""
     return any(
         item.verdict == "cannot tell"
@@ -120,7 +120,7 @@ def undecided(context: ReportContext) -> list[dict[str, str]]:
     several = len(context.same_dataset) > 1
     lines = []
     for group in context.same_dataset:
-        if undecided(group):
+        if is_undecided(group):
             step = _next_seeds(group)
             text, command = _no_seeds_decide(group) if step is None else _decide_line(group, *step)
             where = f" on {group.evaluation.title}" if several else ""

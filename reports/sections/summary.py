@@ -207,7 +207,7 @@ def _group(items: Sequence[Comparison], verdict: str, title: str) -> str:
 
 def _certainty(context: ReportContext) -> list[str]:
     lines = []
-    settled = [group for group in context.same_dataset if not first_screen.undecided(group)]
+    settled = [group for group in context.same_dataset if not first_screen.is_undecided(group)]
     sizes = [(group, size) for group in settled if (size := detectable(group)) is not None]
     lines += [
         sentence(
