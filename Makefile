@@ -54,7 +54,7 @@ screenshots: install  ## small pictures of the demo's page for reports/showcase 
 	$(BIN)/python -m reports.screenshots $(RUNS)/demo --out reports/showcase
 
 showcase: install  ## the studies of reports/showcase with their evidence, resumable (a night on two cores)
-	$(BIN)/python -m reports.showcase --runs $(RUNS)/showcase
+	$(BIN)/python -m harness.exchange.showcase --runs $(RUNS)/showcase
 
 simulations: install ## coverage, error rates and power of the statistics on simulated studies (half an hour)
 	PYTHONPATH=tests $(BIN)/python -m simulated_studies

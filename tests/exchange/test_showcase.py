@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from harness.cli.verify_bundle import verify_bundle
+from harness.exchange import showcase
 from harness.exchange.archives import unpack
 from harness.exchange.bundling import bundled_runs
-from reports import showcase
 from reports.assemble import build
 from reports.context import ReportContext
 
-SHOWCASE = Path(showcase.__file__).with_name("showcase")
+SHOWCASE = showcase.ROOT / "reports" / "showcase"
 KEPT = [name for name in showcase.STUDIES if (SHOWCASE / name).is_dir()]
 CITED = re.compile(r"\(`([\w-]+)`: ([^)]+)\)")
 """`(`study`: `one` beside `other` worse, …)`: the rows of `verdicts.csv` that a sentence rests on."""
