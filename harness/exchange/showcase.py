@@ -29,15 +29,15 @@ from reports.statistics import Comparison
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES: Mapping[str, str] = {
     "ablation": "ablation.yaml",
-    "tir-or-mlm": "questions/tir-or-mlm.yaml",
-    "text-augmentation": "questions/text-augmentation.yaml",
-    "mining": "questions/mining.yaml",
     "fine-detail": "questions/fine-detail.yaml",
+    "tir-or-mlm": "questions/tir-or-mlm.yaml",
     "factorial": "factorial.yaml",
-    "mask-ratio": "questions/mask-ratio.yaml",
+    "text-augmentation": "questions/text-augmentation.yaml",
     "field": "field.yaml",
-    "transfer": "transfer.yaml",
+    "mining": "questions/mining.yaml",
+    "mask-ratio": "questions/mask-ratio.yaml",
     "caption-noise": "caption-noise.yaml",
+    "transfer": "transfer.yaml",
     "tuned-ablation": "questions/tuned-ablation.yaml",
 }
 """By the name of its folder, the study's file below `studies/`; in the order in which they run."""
