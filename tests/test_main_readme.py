@@ -16,6 +16,7 @@ PAGES = sorted(
     [
         *ROOT.glob("*.md"),
         *(ROOT / name / "README.md" for name in ("harness", "methods", "studies", "reports", "tests")),
+        ROOT / "reports" / "showcase" / "README.md",
     ]
 )
 MOST_LINES = 120
