@@ -107,8 +107,8 @@ def test_a_recipe_that_cannot_be_is_refused_at_its_line(tmp_path: Path) -> None:
 def test_studies_on_rendered_people_that_train_alike_say_so_by_the_recipes_name() -> None:
     recipes = {"demo": "rendered", "mask-ratio": "rendered", "search": "rendered", "field": "rendered"}
     recipes |= dict.fromkeys(("ablation", "factorial", "transfer"), "rendered-long")
-    for name, recipe in recipes.items():
+    for name, shared in recipes.items():
         found = load_study(shipped_studies()[name])
-        assert found.recipe == recipe
+        assert found.recipe == shared
         assert found.plan("uit").train.pretrained == "rendered"
         assert found.plan("uit").train.adam_eps == 1e-8
