@@ -42,6 +42,6 @@ def test_before_any_training_the_division_distrusts_moved_captions_more_often_th
     torch.set_num_threads(1)
     trust = values_before_epoch(inputs, data.batches, 0)
     shares = pair_statistics(trust, data.moved)["trust"]
-    # The pretrained tiny encoder tells few pairs apart: 68 % of the moved are found, 44 % of the others lost.
-    assert 1 - shares["moved"] > 0.6
-    assert shares["in_place"] > shares["moved"] + 0.15
+    # The pretrained tiny encoder tells few pairs apart: 52 % of the moved are found, 21 % of the others lost.
+    assert 1 - shares["moved"] > 0.45
+    assert shares["in_place"] > shares["moved"] + 0.25
