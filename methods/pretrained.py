@@ -11,9 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import open_clip
 from huggingface_hub import constants, try_to_load_from_cache
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
 from harness.registry import HarnessError, offline
 from methods.backbones import BackboneConfig
@@ -21,6 +19,8 @@ from methods.backbones import BackboneConfig
 TIMEOUT_SECONDS = 5.0
 """How long a server of weights may take to answer."""
 SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
+WITHOUT_TAG = ("none", "rendered")
+"""Weights that open_clip does not list: it takes seconds to import, and is not asked for them."""
 HUB_FILES = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -39,7 +39,7 @@ def find_weights(name: str, pretrained: str) -> Path:
     """
     if pretrained == "rendered":
         file = SHIPPED_WEIGHTS / f"{name}-rendered.safetensors"
-    elif pretrained in (tags := open_clip.list_pretrained_tags_by_model(name)):
+    elif pretrained in (tags := _tags_of(name)):
         return _find_tag(name, pretrained)
     else:
         file = Path(pretrained).expanduser()
@@ -53,21 +53,36 @@ def find_weights(name: str, pretrained: str) -> Path:
     )
 
 
+def _tags_of(name: str) -> list[str]:
+    """The tags that open_clip lists for a backbone."""
+    import open_clip
+
+    return list(open_clip.list_pretrained_tags_by_model(name))
+
+
+def _source_of(name: str, tag: str) -> Mapping[str, Any]:
+    """Where open_clip has a tag's weights from, and how they were trained."""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    source: Mapping[str, Any] = get_pretrained_cfg(name, tag)
+    return source
+
+
 def adapt_to_weights(config: BackboneConfig, pretrained: str) -> BackboneConfig:
     """`config` as the weights `pretrained` were trained: activation, and normalisation of pixels.
 
     open_clip names some weights under backbones of another activation, and only warns. Weights without a tag
     (`rendered`, `none`, a file) keep what the backbone's name says.
     """
-    if pretrained not in open_clip.list_pretrained_tags_by_model(config.name):
+    if pretrained in WITHOUT_TAG or pretrained not in _tags_of(config.name):
         return config
-    tag: Mapping[str, Any] = get_pretrained_cfg(config.name, pretrained)
+    tag = _source_of(config.name, pretrained)
     raw = {**config.raw, "quick_gelu": bool(tag.get("quick_gelu", False))}
     return replace(config, raw=raw, mean=tuple(tag["mean"]), std=tuple(tag["std"]))
 
 
 def _find_tag(name: str, tag: str) -> Path:
-    source: Mapping[str, Any] = get_pretrained_cfg(name, tag)
+    source = _source_of(name, tag)
     for file in _cached(source):
         return file
     reason = "HARNESS_OFFLINE is set"
@@ -77,6 +92,8 @@ def _find_tag(name: str, tag: str) -> Path:
         if silence:
             reason = f"{server} was not reached: {silence}; HARNESS_OFFLINE=1 avoids the wait"
         else:
+            from open_clip.pretrained import download_pretrained
+
             try:
                 return Path(download_pretrained(source))
             except Exception as error:  # whatever the network did, the user needs the same advice
