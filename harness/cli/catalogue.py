@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import harness
+import methods
 from harness import registry
 from harness.launch.disk import GIGABYTE
 from harness.machine.paths import RUNS
@@ -18,6 +21,9 @@ FULL_SIZE = ("ViT-B-16-quickgelu", (384, 128))
 MEMORY_BATCH = 128
 
 
+MEMORY_CODE = ("speed/rehearsal.py", "machine/memory.py")
+"""Files of this package that estimate memory."""
+PACKAGE = Path(harness.__file__).parent
 MEMORY_METHOD = "weights, Adam's averages, and what a forward pass on fake tensors keeps; eager"
 
 
@@ -49,15 +55,26 @@ def _methods(cost: bool) -> list[dict[str, Any]]:
         for entry in registry.methods().values()
     ]
     if cost:
-        from methods.cost import cost_table
-
-        backbone, image_size = FULL_SIZE
         names = [entry.name for entry in registry.methods().values() if entry.plugin is None]
-        costs = {row.pop("method"): row for row in cost_table(names, backbone, image_size)}
-        for name, row in costs.items():
-            row["training_memory_gb"] = _training_memory(name)
+        costs = {name: _cost(name) for name in names}
         entries = [{**entry, **costs.get(str(entry["name"]), {})} for entry in entries]
     return entries
+
+
+def _cost(name: str) -> dict[str, Any]:
+    """Parameters, compute and memory of a method at full size; counted once per version of the code."""
+    from harness.launch.count_cache import cached_count
+
+    def counted() -> dict[str, Any]:
+        from methods.cost import cost
+
+        row = cost(name, *FULL_SIZE)
+        del row["method"]
+        return {**row, "training_memory_gb": _training_memory(name)}
+
+    code = [Path(methods.__file__).with_name("cost.py"), *(PACKAGE / below for below in MEMORY_CODE)]
+    row: dict[str, Any] = cached_count(counted, ["cost", name, *FULL_SIZE, MEMORY_BATCH], code=code)
+    return row
 
 
 def _training_memory(name: str) -> float | None:

@@ -159,7 +159,8 @@ def _weights_problem(backbone: str, pretrained: str, image_size: tuple[int, int]
 
 
 def _device_problems(cells: list[Cell], context: Context, options: LaunchOptions) -> Iterator[str]:
-    if options.launcher == "local" or not options.gpus_per_cell:  # else the device is another machine's
+    remote = options.launcher != "local" and options.gpus_per_cell  # the device is another machine's
+    if not remote and not _surely_on_cpu(cells, context, options):
         try:
             context.fabric(cells[0])
         except (ValueError, RuntimeError) as error:
@@ -171,6 +172,13 @@ def _device_problems(cells: list[Cell], context: Context, options: LaunchOptions
             yield str(error)
     if (options.workers or 1) > 1 and context.machine.devices > 1:
         yield "--devices trains each cell on several devices; --workers trains several cells: choose one"
+
+
+def _surely_on_cpu(cells: list[Cell], context: Context, options: LaunchOptions) -> bool:
+    """Whether the device cannot be amiss, nor needs a warning: then Fabric need not be imported."""
+    machine = context.machine
+    on_cpu = machine.device == "cpu" or (machine.device == "auto" and not options.accelerators)
+    return on_cpu and machine.devices == 1 and all(cell.train.precision != "released" for cell in cells)
 
 
 def _folder_problems(out: Path) -> Iterator[str]:

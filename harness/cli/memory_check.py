@@ -16,13 +16,14 @@ SMALL_MODEL = 20e6
 def estimated_memory(cells: Sequence[Cell], notes: list[str]) -> dict[str, float]:
     """GB of a step of each method that trains and is not small; `notes` gets why a method's is not known."""
     from harness.launch.disk import weights_of
-    from harness.speed.rehearsal import memory_gb
 
     gigabytes = {}
     for method, cell in {cell.method: cell for cell in cells if cell.trains}.items():
         try:
             if weights_of(cell) < SMALL_MODEL:
                 continue
+            from harness.speed.rehearsal import memory_gb
+
             gigabytes[method] = memory_gb(registry.method(cell.base), cell.train, cell.overrides)
         except Exception as error:  # a plugin's method may do anything
             notes.append(f"{method}: the memory of its step is not known: {described(error)}")

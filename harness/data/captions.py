@@ -11,6 +11,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from harness.data.decoding import ProgressCallback
-from harness.machine.files import atomic_file, put_aside
+from harness.machine.files import atomic_file, atomic_write, put_aside
 from methods import text_pruning, tokenizer
 from methods.text_pruning import Tagger, is_content, prune
 from methods.tokenizer import Tokenizer
@@ -99,12 +100,34 @@ def captions_cut(captions: Sequence[str], encode: Tokenizer) -> int:
     return sum(len(caption) > most and len(encode.encode(caption)) > most for caption in captions)
 
 
+def captions_cut_cached(
+    captions: Sequence[str], vocab_size: int, context_length: int, cache_dir: Path
+) -> int:
+    """`captions_cut` for a tokenizer of these sizes, computed at first use and then read from `cache_dir`.
+
+    The tokenizer's package takes seconds to import, which a run that has nothing left to do need not spend.
+    The file's name is a hash of captions, sizes and code, as in `caption_tokens`.
+    """
+    path = cache_dir / "captions" / f"{_hash(captions, [vocab_size, context_length, 'cut'])}.cut"
+    try:
+        return int(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        pass  # not cached yet, or damaged: counted below
+    cut = captions_cut(captions, Tokenizer(vocab_size, context_length))
+    with suppress(OSError):  # a full disk costs time, not the answer
+        atomic_write(path, f"{cut}\n")
+    return cut
+
+
 def _key(captions: Sequence[str], encode: Tokenizer, tagger: Tagger) -> str:
+    return _hash(captions, [encode.vocab_size, encode.context_length, tagger.name, tagger.version])
+
+
+def _hash(captions: Sequence[str], about: Sequence[object]) -> str:
     digest = hashlib.sha256()
     for module in (sys.modules[__name__], tokenizer, text_pruning):
         digest.update(Path(inspect.getfile(module)).read_bytes())
-    about = [encode.vocab_size, encode.context_length, tagger.name, tagger.version, len(captions)]
-    digest.update(json.dumps(about).encode())
+    digest.update(json.dumps([*about, len(captions)]).encode())
     for caption in captions:
         digest.update(json.dumps(caption).encode())
     return digest.hexdigest()[:32]

@@ -237,14 +237,15 @@ class Context:
 
     def data_provenance(self, name: str, spec: InputSpec, split: str = "test") -> dict[str, Any]:
         """What the loader knows of a split, for beside its results; with the captions that are cut."""
-        from harness.data.captions import captions_cut, cleaned
-        from methods.tokenizer import Tokenizer
+        from harness.data.captions import captions_cut_cached, cleaned
 
         key = (name, split, spec.subset, spec.vocab_size, spec.context_length, spec.caption_cleaning)
         if key not in self._captions_cut:
             captions: Sequence[str] = self.dataset(name, spec.subset).splits[split].captions
             captions = [cleaned(caption) for caption in captions] if spec.caption_cleaning else captions
-            self._captions_cut[key] = captions_cut(captions, Tokenizer(spec.vocab_size, spec.context_length))
+            self._captions_cut[key] = captions_cut_cached(
+                captions, spec.vocab_size, spec.context_length, paths.cache_dir()
+            )
         return {**self.dataset(name, spec.subset).provenance(), "captions_cut": self._captions_cut[key]}
 
     def training_data(self, cell: Cell, device: Any) -> TrainingData:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import methods
+from harness import registry
+from harness.launch.count_cache import cached_count
 from harness.study.cell import Cell
 from harness.study.study import Study
 
@@ -66,11 +69,17 @@ def _sized(cells: Sequence[Cell]) -> list[tuple[Cell, int]]:
 
 def weights_of(cell: Cell) -> int:
     """How many weights the cell's model has."""
-    from methods.cost import build_on_meta
-
     train = cell.train
     sizes = train.backbone, train.image_size, dict(cell.overrides), train.text_length
-    return sum(weight.numel() for weight in build_on_meta(cell.base, *sizes).parameters())
+
+    def counted() -> int:
+        from methods.cost import build_on_meta
+
+        return sum(weight.numel() for weight in build_on_meta(cell.base, *sizes).parameters())
+
+    cost = Path(methods.__file__).with_name("cost.py")
+    plugin = registry.method(cell.base).plugin
+    return int(cached_count(counted, ["weights", cell.base, *sizes], plugin=plugin, code=[cost]))
 
 
 def _kind(cell: Cell) -> tuple[Any, ...]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.launch.context import Context, InputSpec
+from harness.launch.fingerprints import code_fingerprint
 from harness.machine.errors import DataError, StoreError
 from harness.machine.seeds import seed_for
 from harness.store.cell_run import CellRun
 from harness.store.pictures import (
     RestorationPicture,
     chosen_queries,
+    has_pruned,
     has_restorations,
     write_gallery,
     write_pruned,
@@ -64,19 +66,22 @@ def _galleries(done: Runs, store: RunStore, context: Context) -> None:
 
 
 def _pruned_captions(done: Runs, store: RunStore, context: Context) -> None:
-    from methods.text_pruning import prune
-
+    code = code_fingerprint()["methods"]
     for dataset, subset, data in {
         (cell.dataset, cell.subset, context.data_fingerprint(cell.dataset, cell))
         for cell, _ in done
         if cell.trains and cell.method_settings.get("text_pruning")
     }:
+        tagger = f"{context.tagger.name} {context.tagger.version}"
+        if has_pruned(store.directory, dataset, data, tagger, code):
+            continue
+        from methods.text_pruning import prune
+
         captions = context.dataset(dataset, subset).splits["train"].captions
         rng = np.random.default_rng(seed_for("pruned captions", dataset))
         drawn = rng.choice(len(captions), min(PRUNED_CAPTIONS, len(captions)), replace=False)
         pairs = {captions[index]: prune(captions[index], context.tagger) for index in sorted(drawn)}
-        tagger = f"{context.tagger.name} {context.tagger.version}"
-        write_pruned(store.directory, dataset, data, tagger, pairs)
+        write_pruned(store.directory, dataset, data, tagger, pairs, code)
 
 
 def _restoring(done: Runs) -> Iterator[tuple[Cell, CellRun]]:

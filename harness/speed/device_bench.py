@@ -47,7 +47,7 @@ def bench_device(wanted: DeviceBench, say: Callable[[str], None]) -> dict[str, s
     """
     end = time.monotonic() + 60 * wanted.minutes
     with _Worker() as worker:
-        here = worker.run(_where, wanted.machine, 120.0)
+        here = worker.run(_where, wanted.machine, end - time.monotonic())
         states = {}
         for name in PARTS:
             path = wanted.out / f"device-{name}.json"

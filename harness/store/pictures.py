@@ -230,7 +230,9 @@ def read_restorations(cell: Path) -> list[dict[str, Any]]:
 # -- what pruning left ----------------------------------------------------------------------------
 
 
-def write_pruned(directory: Path, dataset: str, data: str, tagger: str, pairs: Mapping[str, str]) -> None:
+def write_pruned(
+    directory: Path, dataset: str, data: str, tagger: str, pairs: Mapping[str, str], code: str = ""
+) -> None:
     """Keep captions of a dataset with what pruning leaves of them.
 
     Args:
@@ -239,10 +241,21 @@ def write_pruned(directory: Path, dataset: str, data: str, tagger: str, pairs: M
         data: Its fingerprint.
         tagger: Name and version of what tagged the captions.
         pairs: The pruned caption by caption.
+        code: Fingerprint of the code that pruned them.
     """
     examples = [{"caption": caption, "pruned": pruned} for caption, pruned in pairs.items()]
-    values = {"data": data, "tagger": tagger, "examples": examples}
+    values = {"data": data, "tagger": tagger, "code": code, "examples": examples}
     atomic_json(_path(directory, dataset, data, "pruned.json"), values)
+
+
+def has_pruned(directory: Path, dataset: str, data: str, tagger: str, code: str) -> bool:
+    """Whether pruned captions are kept that this tagger and this code left of these data."""
+    try:
+        values = json.loads(_path(directory, dataset, data, "pruned.json").read_text("utf-8"))
+        asked = {"data": data, "tagger": tagger, "code": code}
+        return asked.items() <= values.items() and read_pruned(directory, dataset, data) is not None
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def read_pruned(directory: Path, dataset: str, data: str) -> tuple[str, list[tuple[str, str]]] | None:

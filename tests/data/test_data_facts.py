@@ -14,7 +14,8 @@ import pytest
 from factories import write_cuhk, write_rstp
 from PIL import Image
 
-from harness.data.captions import captions_cut
+from harness.data import captions as captions_module
+from harness.data.captions import captions_cut, captions_cut_cached
 from harness.data.checks import check_dataset
 from harness.data.datasets import load_dataset
 from harness.data.decoding import BrokenImageError, decode
@@ -222,3 +223,14 @@ def test_what_the_loader_says_of_its_data_is_data(tmp_path: Path) -> None:
     assert any("only 2 identities" in note for note in provenance["notes"])
     assert any("also in test" in problem for problem in provenance["problems"])
     assert provenance["skipped"] == 0
+
+
+def test_cut_captions_are_counted_once_for_captions_and_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = ["red " * 80, "a red coat"]
+    assert captions_cut_cached(long, CLIP_VOCABULARY, 77, tmp_path) == 1
+    monkeypatch.setattr(captions_module, "captions_cut", lambda *_: 7)
+    assert captions_cut_cached(long, CLIP_VOCABULARY, 77, tmp_path) == 1
+    assert captions_cut_cached(long, CLIP_VOCABULARY, 99, tmp_path) == 7
+    assert captions_cut_cached(long[:1], CLIP_VOCABULARY, 77, tmp_path) == 7

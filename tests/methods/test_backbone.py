@@ -21,6 +21,8 @@ from methods.weight_files import read_state
 
 TINY = (96, 32)
 
+DOWNLOAD = "open_clip.pretrained.download_pretrained"
+
 
 def test_features_are_those_of_open_clip() -> None:
     backbone, batch = toy_backbone(), toy_batch()
@@ -149,7 +151,7 @@ def test_offline_names_the_file_and_where_to_put_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HARNESS_OFFLINE", "1")
     monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr("open_clip.pretrained.download_pretrained", lambda _: pytest.fail("the network was tried"))
+    monkeypatch.setattr(DOWNLOAD, lambda _: pytest.fail("the network was tried"))
     with pytest.raises(WeightsNotFoundError) as refused:
         load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
     assert "ViT-B-16.pt" in str(refused.value)
@@ -164,7 +166,7 @@ def test_a_failed_download_gives_the_same_advice(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setattr(pretrained, "why_unreachable", lambda _: "")
-    monkeypatch.setattr("open_clip.pretrained.download_pretrained", fail)
+    monkeypatch.setattr(DOWNLOAD, fail)
     with pytest.raises(WeightsNotFoundError, match=r"no route to host.*put the file at"):
         load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
 
@@ -189,7 +191,7 @@ def test_a_network_that_is_not_reached_is_tried_once_and_said_with_the_way_round
     monkeypatch.setattr(pretrained.constants, "ENDPOINT", nobody)
     monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr("open_clip.pretrained.download_pretrained", lambda _: pytest.fail("tried again and again"))
+    monkeypatch.setattr(DOWNLOAD, lambda _: pytest.fail("tried again and again"))
     with pytest.raises(WeightsNotFoundError, match="put the file at") as refused:
         load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
     assert f"{nobody} was not reached: " in str(refused.value)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from methods import text_pruning
-from methods.text_pruning import NLTKTagger, TextBlobTagger, is_content, nltk_data_present, prune, tagger
+from methods.text_pruning import (
+    NLTKTagger,
+    TextBlobTagger,
+    is_content,
+    nltk_data_present,
+    nltk_folders,
+    prune,
+    tagger,
+)
 
 
 class FixedTagger:
@@ -66,6 +77,13 @@ def test_nltk_without_its_data_is_refused_with_the_command_that_fetches_it(
 def test_an_unknown_tagger_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown tagger 'spacy'"):
         tagger("spacy")  # type: ignore[arg-type]
+
+
+def test_the_folders_of_nltks_data_are_those_that_nltk_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NLTK_DATA", f"/somewhere{os.pathsep}/else")
+    program = "import nltk; print(*nltk.data.path, sep='\\n')"
+    named = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [str(folder) for folder in nltk_folders()] == named.stdout.split()
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_what_is_not_reached_in_time_is_left_for_the_next_call(
 ) -> None:
     parts(monkeypatch, {"first": sound, "second": sound})
     monkeypatch.setattr(device_bench, "START_SECONDS", 1e9)
-    clock = iter([0.0, 0.0, 0.0, 0.0, 1e6])
+    clock = iter([0.0, 0.0, 0.0, 0.0, 0.0, 1e6])
     monkeypatch.setattr(device_bench.time, "monotonic", lambda: next(clock))
     assert bench_device(wanted(tmp_path), lambda line: None) == {"first": "done", "second": "left"}
 

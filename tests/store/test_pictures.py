@@ -11,7 +11,7 @@ from stores import Truth
 
 import reports
 from harness.data.dataset import Split
-from harness.store.pictures import FOLDER, read_gallery, read_pruned, write_gallery, write_pruned
+from harness.store.pictures import FOLDER, has_pruned, read_gallery, read_pruned, write_gallery, write_pruned
 from harness.store.runs import RunStore
 from reports.comparison import ComparisonOptions
 
@@ -122,3 +122,15 @@ def test_a_page_says_what_captions_are_worth_for_restoring_an_image(store: RunSt
     page = built(store)
     assert "0.200 with its own caption, 0.400 with somebody else’s and 0.300 with no caption" in page
     assert "restores it better than somebody else’s in 1 of 1" in page
+
+
+def test_pruned_captions_are_kept_until_data_tagger_or_code_change(tmp_path: Path) -> None:
+    def kept(data: str = DATA, tagger: str = "pattern 1", code: str = "c") -> bool:
+        return has_pruned(tmp_path, TARGET, data, tagger, code)
+
+    assert not kept()
+    write_pruned(tmp_path, TARGET, DATA, "pattern 1", {"a red coat": "red coat"}, "c")
+    assert kept()
+    assert not kept(data="other")
+    assert not kept(tagger="pattern 2")
+    assert not kept(code="d")
