@@ -20,7 +20,7 @@ from harness.data.checks import check_dataset
 from harness.data.datasets import load_dataset
 from harness.data.decoding import BrokenImageError, decode
 from harness.machine.errors import DataError
-from methods.tokenizer import Tokenizer
+from methods.tokenizer import CLIP_VOCABULARY, Tokenizer
 
 
 def problems_of(name: str, root: Path) -> str:
