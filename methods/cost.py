@@ -39,6 +39,7 @@ def build_on_meta(
     image_size: tuple[int, int],
     overrides: dict[str, Any] | None = None,
     text_length: int | None = None,
+    identities: int = TRAINING_PERSONS,
 ) -> DualEncoder:
     """The method `name` with its sizes but no numbers in it: nothing is computed or stored."""
     entry = find_method(name)
@@ -48,7 +49,7 @@ def build_on_meta(
             entry,
             entry.resolve(overrides),
             backbone=Backbone(config, image_size),
-            identities=TRAINING_PERSONS,
+            identities=identities,
             image_size=image_size,
             seed=0,
         )

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from harness.cli.memory_check import estimated_memory
 from harness.cli.time_check import TimeEstimate
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
-from harness.launch.disk import GIGABYTE, finished_bytes, run_bytes
+from harness.launch.disk import GIGABYTE, Loader, finished_bytes, run_bytes
 from harness.launch.launchers import open_launcher
 from harness.launch.units import LauncherError
 from harness.machine.errors import HarnessError, StoreError
@@ -128,7 +129,7 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
         result.detectable = detectable_differences(study, known)
         result.claims = claim_outlooks(study, known)
         result.states = _states(result.cells, context, out)
-        result.problems += _disk_problems(result, out)
+        result.problems += _disk_problems(result, partial(context.dataset, subset=study.file.subset), out)
         result.memory = estimated_memory(result.cells, result.notes)
     return result
 
@@ -205,11 +206,11 @@ def _search_problems(study: Study, context: Context, out: Path) -> list[str]:
     return search_problems(study, context, out)
 
 
-def _disk_problems(result: CheckResult, out: Path) -> Iterator[str]:
+def _disk_problems(result: CheckResult, load: Loader, out: Path) -> Iterator[str]:
     """Whether the output folder's disk holds what is left to train; the sums go into `found.disk`."""
     left = [cell for cell in result.cells if result.states.get(cell.key) != "done"]
     try:
-        result.disk = {"finished": finished_bytes(result.cells), "needed": run_bytes(left)}
+        result.disk = {"finished": finished_bytes(result.cells, load), "needed": run_bytes(left, load)}
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
         # A plugin's method that cannot be built without memory: its size shows when it is trained.
         result.notes.append(f"disk: how much a run takes is not known ({type(error).__name__}: {error})")

@@ -20,7 +20,7 @@ def estimated_memory(cells: Sequence[Cell], notes: list[str]) -> dict[str, float
     gigabytes = {}
     for method, cell in {cell.method: cell for cell in cells if cell.trains}.items():
         try:
-            if weights_of(cell) < SMALL_MODEL:
+            if weights_of(cell, 1) < SMALL_MODEL:
                 continue
             from harness.speed.rehearsal import memory_gb
 

@@ -116,8 +116,8 @@ def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode
         print(f"{error}; nothing finished is lost: the next run writes it anew", file=sys.stderr)
         return ExitCode.ERROR
     print(made.table_text)
-    data = ", ".join(str(store.directory / name) for name in ("results.csv", "verdicts.csv"))
-    print(f"report: {made.path}\ndata:   {data}")
+    data = [store.directory / name for name in ("results.csv", "verdicts.csv")]
+    print(f"report: {made.path}", *(f"data:   {path}" for path in data), sep="\n")
     unfinished = cells.failed(runs)
     for run in unfinished:
         status = run.status

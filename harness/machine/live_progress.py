@@ -108,7 +108,7 @@ class LiveProgress(Progress):
         self.end(self)
         self._count.ended()
         if self._table is None:
-            self.say(f"{name}: {outcome}")
+            self.say(f"{short_name(name)}: {outcome}")
 
     def show(self, table: RenderableType | None) -> None:
         """Draw the table now; what the last one said stays on the terminal when there is no next."""

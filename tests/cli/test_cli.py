@@ -20,6 +20,7 @@ from study_files import SMALL, write_study
 from typer.testing import CliRunner, Result
 
 from harness.cli.verbs import app
+from harness.store.disk_use import bytes_of
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = Path(__file__).parents[1] / "light_method.py"
@@ -149,6 +150,12 @@ def test_a_run_leaves_the_pictures_its_report_shows(finished: Path) -> None:
     pruned = json.loads(kept.read_text())["examples"]
     assert all(len(example["pruned"]) < len(example["caption"]) for example in pruned)
     assert (finished / "report.html").read_text().count("data:image/webp;base64,") >= 4 * 6
+
+
+def test_a_run_takes_the_disk_that_check_says_within_ten_percent(finished: Path) -> None:
+    done = invoke("check", finished / "study.yaml", "--out", finished, "--device", "cpu", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["disk"]["finished"] == pytest.approx(bytes_of(finished), rel=0.1)
 
 
 def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:

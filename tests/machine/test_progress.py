@@ -112,6 +112,21 @@ def test_no_line_of_the_display_is_longer_than_the_terminal_and_the_numbers_stay
         progress.close()
 
 
+def test_the_last_line_of_a_finished_cell_fits_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    progress = LiveProgress()
+    progress.end_cell(
+        "rendered-plaza.uit-no-tir.12.ce0557f6d78d", "done, chosen on val: epoch 12, val R1 73.4"
+    )
+    progress.close()
+    assert (
+        "rendered-plaza.uit-no-tir.12: done, chosen on val: epoch 12, val R1 73.4\n" in capfd.readouterr().err
+    )
+
+
 def test_time_left_is_known_from_the_first_steps_on() -> None:
     forecast = Forecast(cells=10)
     assert forecast.left(0.0) is None

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import methods
 from harness.cli.verbs import app
 from harness.data import rendered
+from harness.launch import disk
 from harness.machine.errors import DataError
 from harness.store.runs import RunStore
 from harness.study.study import load_study
@@ -99,19 +100,23 @@ def test_a_study_s_need_of_disk_is_counted_by_hand(tmp_path: Path) -> None:
     cache, runs = study_disk(load_study(path), tmp_path)
     assert cache == 24 * 3 * 96 * 32
     from methods.clip import load_backbone
-    from methods.cost import TRAINING_PERSONS
 
     weights = sum(p.numel() for p in load_backbone("tiny", "none", (96, 32), seed=0).parameters())
-    assert runs == 2 * 4 * weights
+    # Of 12 captions and 6 images there are records of three selections; then the page of the run.
+    records = 3 * (disk.QUERY * (12 + 6) + 2 * disk.RECORD_FILE)
+    assert runs == 2 * (4 * weights + records) + disk.PAGE
     changes = {"methods": ["baseline"], "datasets": ["cuhk-pedes"], "seeds": 2}
     everything = ["val", "last", "test", "checkpoint"]
     trained = write_study(tmp_path, **changes, keep=everything)
-    weights += TRAINING_PERSONS * (96 + 1)
-    assert study_disk(load_study(trained), tmp_path) == (cache, 4 * (2 * 6 + 4) * weights)
+    weights += 6 * (96 + 1)  # six people to tell apart
+    assert study_disk(load_study(trained), tmp_path) == (
+        cache,
+        4 * (2 * 6 + 4) * weights + 2 * records + disk.PAGE,
+    )
     # By default two models stay, and one cell after the other needs nine copies more while it trains.
     assert study_disk(load_study(write_study(tmp_path, **changes)), tmp_path) == (
         cache,
-        4 * (2 + 9) * weights,
+        4 * (2 + 9) * weights + 2 * records + disk.PAGE,
     )
 
 
