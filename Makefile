@@ -8,7 +8,7 @@ BENCH ?= $(RUNS)/suite.json
 MINUTES ?= 30
 SEED ?= 1
 
-.PHONY: help install demo test lint format bench gpu smoke simulations battery screenshots showcase clean
+.PHONY: help install demo test lint format bench growth gpu smoke simulations battery screenshots showcase clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ bench: install   ## benchmarks into BENCH, and what moved since the committed on
 	@mkdir -p $(dir $(BENCH))
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=$(BENCH)
 	$(BIN)/python -m harness bench compare $(BENCH)
+
+growth: install  ## time and memory as data, cells and trials grow, into reports/benchmarks; goes on where it stopped
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m growth_curves
 
 gpu: install     ## all that is worth knowing of this GPU, in at most nine minutes; goes on where it stopped
 	$(BIN)/python -m harness bench device

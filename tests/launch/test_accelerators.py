@@ -246,6 +246,26 @@ def test_float32_is_computed_in_float32_also_by_cudnn(monkeypatch: pytest.Monkey
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
+def test_a_device_named_by_its_number_is_the_one_that_unnamed_work_goes_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    fabric = SimpleNamespace(device=torch.device("cuda", 1))
+    asked: list[list[int]] = []
+
+    def made(*, devices: list[int], **_: object) -> SimpleNamespace:
+        asked.append(devices)
+        return fabric
+
+    monkeypatch.setattr("harness.machine.devices.Fabric", made)
+    assert make_fabric("fp32", device="cuda:1") is fabric
+    assert asked == [[1]]
+    assert chosen == [torch.device("cuda", 1)]
+
+
 def test_deterministic_kernels_are_not_chosen_by_timing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._inductor import config
 
