@@ -265,13 +265,13 @@ def draw(stored: Mapping[str, Any], path: Path) -> None:
 
     from reports.figures import FigureWriter
 
-    with FigureWriter().axes(len(CURVES), 2, (8.0, 2.1 * len(CURVES))) as (drawing, grid):
-        for row, (name, (grows, function, _)) in zip(grid, CURVES.items(), strict=True):
-            points = stored["growth"].get(name, {})
-            sizes = sorted(map(int, points))
-            power = exponent(points)
-            told = "" if power is None else f"; last two: size to the power {power:.2f}"
-            row[0].set_title((function.__doc__ or "").split("\n")[0] + told, loc="left", fontsize=7)
+    curves = {name: points for name, points in stored["growth"].items() if points}
+    with FigureWriter().axes(len(curves), 2, (8.0, 2.1 * len(curves))) as (drawing, grid):
+        for row, (name, points) in zip(grid, curves.items(), strict=True):
+            grows, function, _ = CURVES[name]
+            sizes, power = sorted(map(int, points)), exponent(points)
+            steep = "" if power is None else f"; last two: size to the power {power:.2f}"
+            row[0].set_title((function.__doc__ or "").split("\n")[0] + steep, loc="left", fontsize=7)
             for axes, quantity, unit in zip(row, ("seconds", "megabytes"), ("CPU s", "MB more"), strict=True):
                 values = [max(points[str(size)][quantity], 1e-3) for size in sizes]
                 axes.plot(sizes, values, marker="o")
