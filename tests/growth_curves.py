@@ -272,7 +272,9 @@ def draw(stored: Mapping[str, Any], path: Path) -> None:
             sizes, power = sorted(map(int, points)), exponent(points)
             steep = "" if power is None else f"; last two: size to the power {power:.2f}"
             row[0].set_title((function.__doc__ or "").split("\n")[0] + steep, loc="left", fontsize=7)
-            for axes, quantity, unit in zip(row, ("seconds", "megabytes"), ("CPU s", "MB more"), strict=True):
+            for axes, quantity, unit in zip(
+                row, ("seconds", "megabytes"), ("CPU s", "MB above the peak before"), strict=True
+            ):
                 values = [max(points[str(size)][quantity], 1e-3) for size in sizes]
                 axes.plot(sizes, values, marker="o")
                 axes.set(xscale="log", yscale="log", xlabel=grows, ylabel=unit)
