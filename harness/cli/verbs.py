@@ -277,7 +277,9 @@ def verify(
     Of a bundle (.zip) every number, verdict and claim is computed again from its records; nothing is run.
     """
     if runs and any(path.suffix == ".zip" for path in runs):
-        _verify_bundles(runs, options.as_json)
+        from harness.cli.verify_bundle import verify_bundles
+
+        raise typer.Exit(verify_bundles(runs, options.as_json))
     with refusals():
         from harness.cli.report import run_folders
         from harness.machine.display import shown
@@ -301,24 +303,6 @@ def verify(
     )
     print_lines([each.not_written for each in certificates if each.not_written])
     raise typer.Exit(ExitCode.DIFFERS if any(each.differences for each in certificates) else ExitCode.DONE)
-
-
-def _verify_bundles(paths: list[Path], as_json: bool) -> None:
-    """Verify bundles and end the program. They must be alone: runs are verified by running them."""
-    with refusals():
-        from harness.cli.verify_bundle import render, verify_bundle
-        from harness.machine.errors import StudyError
-
-        if others := [path for path in paths if path.suffix != ".zip"]:
-            raise StudyError([f"{path}: a run; verify it apart from bundles" for path in others])
-        checked = [verify_bundle(path) for path in paths]
-
-    def shown() -> None:
-        for check in checked:
-            render(check)
-
-    answer({str(check.path): check.plain() for check in checked}, as_json, shown)
-    raise typer.Exit(ExitCode.DIFFERS if any(check.differences for check in checked) else ExitCode.DONE)
 
 
 @app.command()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.cli.answers import answer, refusals
 from harness.exchange.archives import unpack
 from harness.exchange.bundling import bundled_runs
+from harness.machine.errors import ExitCode, StudyError
 from harness.store.runs import RunStore
 from harness.trust.audit import audit, edited_table
 
@@ -120,3 +122,18 @@ def render(check: BundleCheck) -> None:
     for text in check.differences:
         print(f"  differs: {text}")
     print(f"  {'differs' if check.differences else 'reproduced'}")
+
+
+def verify_bundles(paths: Sequence[Path], as_json: bool) -> ExitCode:
+    """Verify bundles and print what was found. They must be alone: runs are verified by running them."""
+    with refusals():
+        if others := [path for path in paths if path.suffix != ".zip"]:
+            raise StudyError([f"{path}: a run; verify it apart from bundles" for path in others])
+        checked = [verify_bundle(path) for path in paths]
+
+    def shown() -> None:
+        for check in checked:
+            render(check)
+
+    answer({str(check.path): check.plain() for check in checked}, as_json, shown)
+    return ExitCode.DIFFERS if any(check.differences for check in checked) else ExitCode.DONE

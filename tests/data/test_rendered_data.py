@@ -142,17 +142,17 @@ def test_the_archives_are_the_manifests_and_together_under_30_megabytes() -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "planted"),
     [
         ("rendered-fine", lambda person: (person.shoes.colour, person.shoes.sole)),
         ("rendered-coarse", lambda person: (person.upper.colour, person.lower.colour)),
     ],
 )
-def test_people_of_a_planted_dataset_differ_in_one_stated_thing_only(name: str, told: Any) -> None:
+def test_people_of_a_planted_dataset_differ_in_one_stated_thing_only(name: str, planted: Any) -> None:
     dataset = rendered.load(name)
     persons = list(rendered.ground_truth(name)[0].values())
     assert [len(dataset.splits[split].persons) for split in SPLITS] == [250, 30, 100]
-    assert len({told(person) for person in persons}) == len(persons) == 380
+    assert len({planted(person) for person in persons}) == len(persons) == 380
     first = persons[0]
     as_first = [
         dataclasses.replace(person, number=0, shoes=first.shoes, upper=first.upper, lower=first.lower)
