@@ -302,7 +302,14 @@ def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
         state["positional_embedding"] = resize_text_positions(state["positional_embedding"], length)
         backbone.load_state_dict(state, strict=True)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise ValueError(f"these weights do not fit {backbone.config.name}: {error}") from error
+        raise ValueError(f"these weights do not fit {backbone.config.name}: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """The first of torch's lines about weights that do not fit, and how many there are."""
+    lines = [line.strip() for line in str(error).splitlines() if not line.startswith("Error(s) in")]
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    return f"{lines[0][:300]}{more}"
 
 
 def encoder_weights(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

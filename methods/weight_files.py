@@ -17,8 +17,8 @@ from torch import Tensor
 
 WRAPPINGS = ("model", "state_dict", "model_state_dict", "net", "network", "module")
 """Keys under which training programs keep the weights."""
-PREFIXES = ("module.", "_orig_mod.")
-"""What `DataParallel`, DDP and `torch.compile` put before every name, in any order and number."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+"""What `DataParallel`, DDP, `torch.compile` and Lightning put before every name, in any order and number."""
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 """Entries of OpenAI's archives that are settings, not weights."""
 HEAD_BYTES = 512
@@ -27,18 +27,18 @@ HEAD_BYTES = 512
 def read_state(file: Path) -> dict[str, Tensor]:
     """Weights by name from a safetensors, PyTorch or TorchScript file, whatever its suffix says.
 
-    Looks inside the usual wrappings (`WRAPPINGS`), drops what wrappers put before names (`PREFIXES`), and
-    lets plain settings (a `Namespace`, NumPy numbers) lie beside the weights.
+    Looks inside the usual wrappings (`WRAPPINGS`) and any other where only one thing can be meant, drops what
+    wrappers put before names (`PREFIXES`), and lets plain settings (a `Namespace`, NumPy numbers) lie beside
+    the weights.
 
     Raises:
-        ValueError: the file is something else, damaged, holds Python objects, no weights, or weights that are
-            NaN or infinite; says which.
+        ValueError: the file is something else, damaged, holds Python objects, no weights, several sets of
+            them, or weights that are NaN or infinite; says which.
     """
-    content = _content(file)
-    content = _unwrapped(content)
+    content = _unwrapped(file, _content(file))
     if not isinstance(content, Mapping):
         raise ValueError(f"{file}: holds a {type(content).__name__} where weights by name were expected")
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(name): _dense(value) for name, value in content.items() if isinstance(value, Tensor)}
     state = {name: value for name, value in _plain_names(tensors).items() if name not in NOT_WEIGHTS}
     if not state:
         raise ValueError(f"{file}: holds no weights")
@@ -79,6 +79,10 @@ def _no_weights(head: bytes) -> str:
         return "it is a pointer of Git LFS; `git lfs pull` fetches the file it stands for"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "it is a web page; the download asked for a confirmation or a login"
+    if head.startswith(b"\x1f\x8b"):
+        return "it is compressed by gzip; unpack it first"
+    if start.startswith((b"{", b"[")) and not _is_safetensors(head):
+        return "it is a JSON text, such as a server's answer"
     return ""
 
 
@@ -106,13 +110,39 @@ def _plain_settings() -> list[Any]:
     return [argparse.Namespace, np.dtype, np.ndarray, *dtypes, *named]
 
 
-def _unwrapped(content: Any) -> Any:
+def _unwrapped(file: Path, content: Any) -> Any:
+    """The mapping of names to weights inside a file's content; ValueError where several could be meant."""
     while isinstance(content, Mapping):
-        inner = next((content[key] for key in WRAPPINGS if isinstance(content.get(key), Mapping)), None)
-        if inner is None or not inner:
+        inside = {key: _names_inside(value) for key, value in content.items() if _names_inside(value)}
+        known = [key for key in WRAPPINGS if key in inside]
+        if not inside or (not known and any(isinstance(value, Tensor) for value in content.values())):
             return content
-        content = inner
+        chosen = known[0] if known else next(iter(inside))
+        rivals = [key for key in inside if key != chosen and (not known or inside[key] == inside[chosen])]
+        if rivals:
+            named = ", ".join(map(repr, [chosen, *rivals]))
+            raise ValueError(
+                f"{file}: holds several sets of weights, {named}; which one is meant is not known: save that "
+                "one to a file of its own"
+            )
+        content = content[chosen]
     return content
+
+
+def _names_inside(value: Any) -> frozenset[str]:
+    """Names of the tensors in a mapping by texts, however deep; an optimiser's state goes by numbers."""
+    if not isinstance(value, Mapping):
+        return frozenset()
+    named = {key: inner for key, inner in value.items() if isinstance(key, str)}
+    here = {key for key, inner in named.items() if isinstance(inner, Tensor)}
+    return frozenset(here).union(*map(_names_inside, named.values()))
+
+
+def _dense(value: Tensor) -> Tensor:
+    """A tensor with every value in its place, whatever layout it was saved in."""
+    if value.is_quantized:
+        return value.dequantize()
+    return value if value.layout == torch.strided else value.to_dense()
 
 
 def _plain_names(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -124,7 +154,10 @@ def _plain_names(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _require_finite(file: Path, state: Mapping[str, Tensor]) -> None:
-    bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    floats = {name: value for name, value in state.items() if value.is_floating_point()}
+    # Of numbers in eight bits torch does not say whether they are finite.
+    wide = ((name, value.float() if value.element_size() == 1 else value) for name, value in floats.items())
+    bad = [name for name, value in wide if not value.isfinite().all()]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise ValueError(f"{file}: {bad[0]}{more}: weights that are NaN or infinite; training had diverged")

@@ -127,7 +127,7 @@ def _view(run: Run, stored: CellRun) -> CellView | None:
     """A cell as the store describes it; None when its description is damaged (the plan still lists it)."""
     try:
         described, status = stored.description, stored.status
-        wrong = _altered(stored) if stored.was_finished else ""
+        wrong = _altered(stored) if stored.was_finished or stored.edited else ""
         asked = described["cell"]
         return CellView(
             run=run,
@@ -157,6 +157,8 @@ def _altered(stored: CellRun) -> str:
     Records that a report reads are hashed (2,000 cells with 6,000 queries each: 4 seconds), the others, from
     which nothing is computed, are held against their size and time.
     """
+    if stored.edited:
+        return f"{stored.edited}; the next run evaluates the models again"
     seen = {**stored.altered(RESULTS), **stored.altered(RECORDS), **_gone(stored)}
     wrong = {**seen, **stored.altered(READ, thorough=True)}
     if not wrong:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import posixpath
 import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ EXAMPLES = 3
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What moves a terminal's cursor or reverses its text: no name of a person or a file needs it."""
-_WHOLE_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"\+?0*(\d+)(?:\.0*)?", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
@@ -215,8 +216,8 @@ class _RowReader:
             kind = "an identity with a forbidden character"
             self.refused.add(kind, f"record {index} has {_shown(value)}")
             return None
-        number = _WHOLE_NUMBER.fullmatch(spelling)
-        person = number[1] if number else spelling
+        number = _WHOLE_NUMBER.fullmatch(unicodedata.normalize("NFKC", spelling))
+        person = number[1] if number else unicodedata.normalize("NFC", spelling)
         before = self.spellings.setdefault(person, spelling)
         if before != spelling:
             kind = "an identity written in two ways was taken as one person"

@@ -94,8 +94,8 @@ def _present(annotated: Dataset, entry: DatasetEntry, data_root: Path | None, sk
     empty = [name for name, split in splits.items() if not split.image_paths]
     if empty:
         raise DataError([*missing.lines(entry.how_to_get), f"{annotated.name}: no image is left in {empty}"])
-    counted = f"{missing.count:,} image{'s' if missing.count > 1 else ''}"
-    note = f"{annotated.name}: skipped {counted} that could not be found or had no content"
+    counted = "1 image that is" if missing.count == 1 else f"{missing.count:,} images that are"
+    note = f"{annotated.name}: skipped {counted} missing, empty or unreadable"
     return replace(
         annotated,
         splits=splits,

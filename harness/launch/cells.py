@@ -79,7 +79,7 @@ class LaunchOptions:
         """The machine as a unit of work sees it: a worker has one accelerator, whose number there is 0."""
         in_process = self.launcher == "local" and self.resources.slots == 1
         asked = self.machine.device
-        if in_process and not process_has_fault():
+        if in_process:  # also after a fault: `InProcess` sees to it that the number stays
             return self.machine
         if self.gpus_per_cell and self.launcher != "local":
             return replace(self.machine, device="cuda")

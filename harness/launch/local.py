@@ -30,7 +30,8 @@ Watch = Callable[[int, Event], None]
 class InProcess(Executor):
     """Runs each unit at once in this process: nothing to start, nothing to pickle.
 
-    After a fault that left the accelerator unusable here, units run in a worker instead.
+    After a fault that left the accelerator unusable here, units run in a worker instead, which sees the
+    devices that this process sees: what was planned before the fault names its device by the same number.
     """
 
     slots = 1
@@ -43,7 +44,8 @@ class InProcess(Executor):
         """Run `fn` now; the future is done when this returns."""
         if process_has_fault():
             if self._worker is None:
-                self._worker = LocalWorkers(replace(self._resources, workers=1), self._watch)
+                alone = replace(self._resources, workers=1, devices=())
+                self._worker = LocalWorkers(alone, self._watch)
             return self._worker.submit(fn, *args, **kwargs)
         future: Future[T] = Future()
         try:

@@ -14,15 +14,9 @@ from harness.machine.errors import NewerFormatError, Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
 from harness.machine.terms import SELECTIONS, Selection
 from harness.store import checkpoint_files, checksums, weights
-from harness.store.cell_status import (
-    HISTORY,
-    RECORDS,
-    RESULTS,
-    State,
-    Status,
-    is_sound,
-)
+from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, is_sound
 from harness.store.checksums import Checksums
+from harness.store.seals import broken_seal, change_sealed, write_sealed
 from harness.study.cell import Cell, fingerprint
 
 if TYPE_CHECKING:
@@ -31,7 +25,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of the cells that this version writes, and the newest that it reads."""
-
 
 EvaluationKey = tuple[str, str, str]
 """Target, selection, direction."""
@@ -106,8 +99,10 @@ class CellRun:
     def checked_identity(self) -> str:
         """The identity, made anew from the description.
 
-        Raises `StoreError` where `cell.json` contradicts itself, or the folder it lies in.
+        Raises `StoreError` where `cell.json` was edited, or contradicts itself or the folder it lies in.
         """
+        if problem := broken_seal(self.directory / "cell.json"):
+            raise StoreError(problem)
         cell, parts = self.cell, self.parts
         try:
             identity, asked = fingerprint(parts), fingerprint(cell.parts_beside(parts))
@@ -121,9 +116,12 @@ class CellRun:
 
     def describe(self, **recorded: Any) -> None:
         """Add to what is recorded beside the identity: host, command, device, versions."""
-        description = self.description
-        description["recorded"] = {**self.recorded, **recorded}
-        atomic_json(self.directory / "cell.json", description)
+        change_sealed(self.directory / "cell.json", recorded={**self.recorded, **recorded})
+
+    @property
+    def edited(self) -> str:
+        """Which of the files that say what the cell is and how it stands was edited by hand; else empty."""
+        return broken_seal(self.directory / "cell.json") or broken_seal(self.directory / "status.json")
 
     # -- how it stands ----------------------------------------------------------------------------
 
@@ -131,18 +129,21 @@ class CellRun:
     def status(self) -> Status:
         """How the cell stands; one that was cut off while running counts as queued and resumes.
 
-        So does a finished one whose scores or records are not the ones that were written: they
-        are evaluated again.
+        So does a finished one whose description, scores or records are not the ones that were written:
+        it is evaluated again.
         """
         status = self._written_status()
         if status.state == "running" and not files.is_locked(self.directory / "lock"):
             detail = f"cut off after {status.epoch} whole epochs; resumes"
             return Status("queued", "", detail, status.epoch, status.seconds)
-        if status.state == "done" and (wrong := {**self.altered(RESULTS), **self.altered(RECORDS)}):
-            name, what = next(iter(wrong.items()))
-            detail = f"{name} {what}; its models are evaluated again"
+        if status.state == "done" and (problem := self.edited or self._altered_scores()):
+            detail = f"{problem}; its models are evaluated again"
             return Status("queued", "", detail, status.epoch, status.seconds)
         return status
+
+    def _altered_scores(self) -> str:
+        wrong = {**self.altered(RESULTS), **self.altered(RECORDS)}
+        return next((f"{name} {what}" for name, what in wrong.items()), "")
 
     @property
     def was_finished(self) -> bool:
@@ -176,7 +177,7 @@ class CellRun:
         before = self._written_status()
         kept = {"epoch": before.epoch, "seconds": before.seconds, **more}
         status = Status(state=state, reason=reason, detail=detail[:2000], **kept)
-        atomic_json(self.directory / "status.json", asdict(status))
+        write_sealed(self.directory / "status.json", asdict(status))
 
     def finish(self, kept: Sequence[Selection] = SELECTIONS, *, checkpoint: bool = True) -> None:
         """The cell is done: keep the checksums of what it left, and delete the models that are not `kept`.

@@ -29,6 +29,7 @@ from harness.machine.errors import StoreError
 from harness.machine.files import atomic_json, atomic_write, read_json
 from harness.store.cell_run import FORMAT, CellRun
 from harness.store.run_files import listed_methods, reference_of
+from harness.store.seals import write_sealed
 from harness.study.cell import Cell, fingerprint
 from harness.study.study import Study
 
@@ -95,7 +96,7 @@ class RunStore:
             if os.path.lexists(run.directory / "cell.json"):
                 run.set_aside(run.directory / "cell.json", f"damaged ({reason}), written again")
             described = {"format": FORMAT, "identity": identity, "parts": parts, "cell": cell.to_dict()}
-            atomic_json(run.directory / "cell.json", {**described, "recorded": recorded})
+            write_sealed(run.directory / "cell.json", {**described, "recorded": recorded})
             if not (run.directory / "status.json").exists():
                 run.set_status("queued")
         return run

@@ -22,7 +22,7 @@ def audit(run: CellRun, *, models: bool = True) -> Iterator[str]:
     altered = run.altered(thorough=True)
     yield from (f"{name} {what}" for name, what in altered.items() if models or not _is_model(name))
     yield from (text for text in _lacking(run) if models or not _is_model(text))
-    yield from _misnamed(run)
+    yield from _misdescribed(run)
     for row in run.results:
         key = evaluation_key(row)
         try:
@@ -51,12 +51,15 @@ def _lacking(run: CellRun) -> Iterator[str]:
                 yield f"{name} has no checksum"
 
 
-def _misnamed(run: CellRun) -> Iterator[str]:
-    """Whether `cell.json` describes the cell whose folder it lies in."""
+def _misdescribed(run: CellRun) -> Iterator[str]:
+    """Whether `cell.json` describes the cell whose folder it lies in, and was not edited, nor the status."""
     try:
         run.checked_identity()
     except StoreError as error:
         yield str(error)
+    else:
+        if run.edited:
+            yield run.edited
 
 
 def edited_table(store: RunStore) -> Iterator[str]:

@@ -31,6 +31,9 @@ LEAST_SPREAD = 0.5
 """Points of a score: standard deviation between runs, where a store's own seeds show less."""
 CLEAR = 3.0
 """Standard errors of a difference that count as a difference."""
+_SCORED = ("epoch", *METRICS)
+_WHAT_WAS_SEARCHED = ("queries", "gallery", "excluded", "fingerprint", "skipped")
+"""Values of a row of results that rounding does not move."""
 TIMES = {"seconds", "data_seconds", "evaluation_seconds", "pairs_per_second", "peak_memory"}
 
 
@@ -155,8 +158,9 @@ def cells_closely(
         if evaluation not in results:
             yield f"{named(evaluation)}: was evaluated then and is not now"
             continue
-        if expected.exact:
-            yield from _rows(row, results[evaluation])
+        yield from _values(
+            row, results[evaluation], (*_WHAT_WAS_SEARCHED, *(_SCORED if expected.exact else ()))
+        )
         try:
             yield from records(
                 then.records(*evaluation), now.records(*evaluation), named(evaluation), expected
@@ -165,8 +169,8 @@ def cells_closely(
             yield f"{named(evaluation)}: {error}"
 
 
-def _rows(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("epoch", *METRICS, "queries", "gallery", "excluded"):
+def _values(then: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    for name in names:
         before, after = then.get(name), now.get(name)
         if before != after and not (before != before and after != after):
             yield f"{named(evaluation_key(then))}: {name} was {before}, is {after}"
@@ -237,6 +241,7 @@ def scores_loosely(store: RunStore, then: CellRun, now: CellRun, cell: Cell) -> 
         if evaluation not in results:
             yield f"{named(evaluation)}: was evaluated then and is not now"
             continue
+        yield from _values(row, results[evaluation], _WHAT_WAS_SEARCHED)
         for score in METRICS:
             allowed = CLEAR * math.sqrt(2) * spread(store, cell, evaluation, score)
             before, after = float(row[score]), float(results[evaluation][score])

@@ -90,8 +90,9 @@ def _decomposition(context: ReportContext, group: ComparisonGroup) -> Table:
     )
     rows = tuple(_uncertainty(context, group, method) for method in group.methods)
     title = f"Where the uncertainty comes from on {group.evaluation.title}"
-    note = "Points of R1. 0.00 from seeds: they differ by no more than noise on single people explains."
-    table = Table(f"variance-{group.evaluation.key}", title, columns, rows, (note,))
+    nothing = any(from_seeds.plain.startswith("0.00") for _, _, _, from_seeds, *_ in rows)
+    more = " 0.00 from seeds: they differ by no more than noise on single people explains." if nothing else ""
+    table = Table(f"variance-{group.evaluation.key}", title, columns, rows, (f"Points of R1.{more}",))
     return flags_as_note(table, group.most_seeds)
 
 

@@ -43,7 +43,7 @@ def test_a_model_is_evaluated_exported_and_asked_without_broken_images_where_tha
         done = CliRunner().invoke(app, [*verb, *common, "--skip-broken"])
         assert done.exit_code == 0, done.output
         if verb[0] == "evaluate":
-            assert "skipped 1 image that could not be found or had no content" in done.stdout
+            assert "skipped 1 image that is missing, empty or unreadable" in done.stdout
             assert "2 images missing or unreadable, left out" in done.stdout
 
 

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,22 @@ def problems_of(name: str, root: Path) -> str:
     return "\n".join(caught.value.lines)
 
 
-def test_ids_that_are_equal_as_numbers_are_one_person_and_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "spelling", ["{:04d}".format, "{}.0".format, "+{}".format, lambda id: chr(ord("０") + id)]
+)
+def test_ids_that_are_equal_as_numbers_are_one_person_and_said(
+    tmp_path: Path, spelling: Callable[[int], str]
+) -> None:
     def spelled(records: list[dict[str, Any]]) -> None:
         for number, record in enumerate(records):
-            record["id"] = f"{record['id']:04d}" if number % 2 else record["id"]
+            record["id"] = spelling(record["id"]) if number % 2 and record["id"] < 10 else record["id"]
 
     write_cuhk(tmp_path / "plain")
     write_cuhk(tmp_path / "spelled", edit=spelled)
     dataset = load_dataset("cuhk-pedes", tmp_path / "spelled")
     assert dataset.splits["train"].persons == ("1", "2", "3", "4", "5", "6")
     assert dataset.fingerprint == load_dataset("cuhk-pedes", tmp_path / "plain").fingerprint
-    assert any("'1' and '0001' (record 1)" in problem for problem in dataset.problems)
+    assert any(f"'1' and '{spelling(1)}' (record 1)" in problem for problem in dataset.problems)
     assert not any("two ways" in line for line in load_dataset("cuhk-pedes", tmp_path / "plain").problems)
 
 

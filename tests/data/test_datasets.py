@@ -219,7 +219,7 @@ def test_skipped_images_are_counted_and_take_their_captions_along(tmp_path: Path
     assert all(
         f"person {train.persons[p]}." in c for c, p in zip(train.captions, train.caption_person, strict=True)
     )
-    assert any("skipped 2 images that could not be found or had no content" in note for note in dataset.notes)
+    assert any("skipped 2 images that are missing, empty or unreadable" in note for note in dataset.notes)
 
 
 def test_an_empty_caption_is_left_out_and_its_image_stays(tmp_path: Path) -> None:

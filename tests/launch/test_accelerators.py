@@ -122,6 +122,24 @@ def test_after_an_accelerator_fault_the_next_unit_runs_in_another_process() -> N
     launcher.shutdown()
 
 
+def visible_devices() -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_a_device_keeps_its_number_for_cells_and_trials_that_run_elsewhere_after_a_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    options = LaunchOptions(Machine(device="cuda:1"), accelerators=("5",))
+    planned = options.worker_machine  # as a search plans its trials, once
+    launcher = InProcess(options.resources)
+    with pytest.raises(torch.AcceleratorError):
+        launcher.submit(stumble_on_the_device).result()
+    assert (planned.device, options.worker_machine.device) == ("cuda:1", "cuda:1")
+    assert launcher.submit(visible_devices).result() == "4,5"
+    launcher.shutdown()
+
+
 def test_a_worker_with_an_accelerator_fault_answers_and_is_replaced() -> None:
     workers = LocalWorkers(Resources(workers=1))
     first = workers.submit(process_id).result()

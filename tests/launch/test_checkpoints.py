@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import stat
 from collections.abc import Callable
@@ -57,6 +58,10 @@ WRAPPINGS: dict[str, Callable[[State], Any]] = {
     "module._orig_mod.": lambda state: {"model": prefixed("module._orig_mod.", state)},
     "numpy scalar": lambda state: {"model": state, "best": np.float64(0.73), "n": np.int64(3)},
     "namespace": lambda state: {"model": state, "args": argparse.Namespace(lr=1e-5, size=(256, 128))},
+    "ema": lambda state: {"ema": state, "epoch": 3},
+    "state.model": lambda state: {"state": {"model": state}, "optimizer": {"state": {0: {"exp": state}}}},
+    "model. of Lightning": lambda state: {"state_dict": prefixed("model.", state)},
+    "sparse": lambda state: {"model": {k: v.to_sparse() if v.ndim == 2 else v for k, v in state.items()}},
     "half": lambda state: {"model": {name: value.half() for name, value in state.items()}},
 }
 
@@ -70,6 +75,24 @@ def test_a_checkpoint_is_read_in_every_wrapping_that_people_have(wrapping: str, 
     assert model.origin.startswith("released IRRA checkpoint")
     expected = state["base_model.visual.proj"]
     assert torch.allclose(model.backbone.visual.proj, expected, atol=0 if wrapping != "half" else 1e-3)
+
+
+@pytest.mark.parametrize(("first", "second"), [("model", "ema"), ("student", "teacher")])
+def test_of_two_sets_of_weights_none_is_chosen_silently(first: str, second: str, tmp_path: Path) -> None:
+    torch.save({first: clip_state(), second: clip_state(), "epoch": 3}, tmp_path / "two.pth")
+    with pytest.raises(CheckpointError, match=f"several sets of weights, '{first}', '{second}'"):
+        open_model(tmp_path / "two.pth")
+
+
+def test_weights_in_eight_bits_are_read_and_their_nans_seen(tmp_path: Path) -> None:
+    state, file = clip_state(), tmp_path / "fp8.pth"
+    small = {k: v.to(torch.float8_e4m3fn) if v.ndim == 2 else v for k, v in state.items()}
+    torch.save({"model": small}, file)
+    assert read_state(file).keys() == state.keys()
+    state["base_model.visual.proj"][0, 0] = torch.nan
+    torch.save({k: v.to(torch.float8_e4m3fn) if v.ndim == 2 else v for k, v in state.items()}, file)
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
+        open_model(file)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +115,14 @@ PAGE = b"<!DOCTYPE html><html><head><title>Virus scan warning</title>"
 
 
 @pytest.mark.parametrize(
-    ("content", "what"), [(LFS, "pointer of Git LFS"), (PAGE, "web page"), (b"", "empty")]
+    ("content", "what"),
+    [
+        (LFS, "pointer of Git LFS"),
+        (PAGE, "web page"),
+        (b"", "empty"),
+        (b'{"message": "Not Found"}', "JSON text"),
+        (gzip.compress(b"weights"), "compressed by gzip"),
+    ],
 )
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
 def test_what_lies_in_the_place_of_weights_is_named(

@@ -131,8 +131,9 @@ def test_an_openai_archive_is_read_as_weights(tmp_path: Path) -> None:
 def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "toy.safetensors"
     save_file(dict(toy_backbone().state_dict()), file)
-    with pytest.raises(ValueError, match="do not fit tiny"):
+    with pytest.raises(ValueError, match=r"do not fit tiny: .*\(and \d+ more\)$") as refused:
         load_backbone("tiny", str(file), TINY, seed=0)
+    assert "\n" not in str(refused.value)
 
 
 def test_code_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
@@ -156,6 +157,17 @@ def test_offline_names_the_file_and_where_to_put_it(monkeypatch: pytest.MonkeyPa
         load_backbone("ViT-B-16-quickgelu", "openai", (384, 128), seed=0)
     assert "ViT-B-16.pt" in str(refused.value)
     assert str(tmp_path / ".cache" / "clip" / "ViT-B-16.pt") in str(refused.value)
+
+
+def test_no_place_is_advised_for_a_tag_of_the_hub_where_nothing_would_look(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HARNESS_OFFLINE", "1")
+    monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    with pytest.raises(WeightsNotFoundError, match="name its path under `pretrained:`") as refused:
+        load_backbone("ViT-B-32", "datacomp_xl_s13b_b90k", (224, 224), seed=0)
+    assert "put the file" not in str(refused.value)
 
 
 def test_a_failed_download_gives_the_same_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

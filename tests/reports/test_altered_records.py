@@ -55,7 +55,7 @@ def drop_checksums(run: CellRun) -> None:
     """As an older version finished it."""
     path = run.directory / "status.json"
     status = json.loads(path.read_text())
-    del status["checksums"]
+    del status["checksums"], status["seal"]
     path.write_text(json.dumps(status))
 
 

@@ -23,6 +23,7 @@ from harness.machine import files
 from harness.store import results_table
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
+from harness.store.seals import SEAL
 from harness.study.cell import Cell
 from harness.trust import run_comparison
 from harness.trust.certificate import Certificate
@@ -252,6 +253,7 @@ def without_checksums(run: CellRun, *names: str) -> None:
         status["checksums"] = {name: kept for name, kept in status["checksums"].items() if name not in names}
     else:
         del status["checksums"]
+    status.pop(SEAL, None)  # as an older version left it
     path.write_text(json.dumps(status))
 
 
