@@ -101,9 +101,9 @@ class CellRun:
 
         Raises `StoreError` where `cell.json` was edited, or contradicts itself or the folder it lies in.
         """
+        cell, parts = self.cell, self.parts  # first, for a later version's is left as it is
         if problem := broken_seal(self.directory / "cell.json"):
             raise StoreError(problem)
-        cell, parts = self.cell, self.parts
         try:
             identity, asked = fingerprint(parts), fingerprint(cell.parts_beside(parts))
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -210,7 +210,7 @@ NAMED = {
     edit_gallery: "results.json is not as it was",
     edit_weight: "model-val.safetensors is not as it was",
     edit_rank: "records/cuhk-pedes.val.t2i.parquet is not as it was",
-    edit_setting: "cell.json: ",
+    edit_setting: "cell.json is not as it was written",
 }
 
 
