@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,13 @@ def answer(value: Any, as_json: bool, render: Callable[[], None]) -> None:
         print(json.dumps(value, indent=1, ensure_ascii=False))
     else:
         render()
+
+
+def replace_unknown_letters() -> None:
+    """Let a terminal that lacks a letter, such as the minus sign, show a question mark instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def print_lines(lines: Iterator[str] | Sequence[str]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.answers import answer, print_lines, refusals
+from harness.cli.answers import answer, print_lines, refusals, replace_unknown_letters
 from harness.cli.bench import bench_app
 from harness.cli.command import StrictTyper
 from harness.cli.data import data_app
@@ -376,10 +374,7 @@ def export(
 
 def main() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that knows no minus sign shows a question mark, and the study goes on.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    replace_unknown_letters()
     if foreign := paths.foreign_packages():
         print_lines(foreign)
         raise SystemExit(ExitCode.BAD_INPUT)
