@@ -12,8 +12,7 @@ from harness.cli.verify_bundle import verify_bundle
 from harness.exchange import showcase
 from harness.exchange.archives import unpack
 from harness.exchange.bundling import bundled_runs
-from reports.assemble import build
-from reports.context import ReportContext
+from reports.assemble import ReportResult
 
 SHOWCASE = showcase.ROOT / "reports" / "showcase"
 KEPT = [name for name in showcase.STUDIES if (SHOWCASE / name).is_dir()]
@@ -33,16 +32,15 @@ def written(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportContext]:
-    """Every kept study, read from its evidence alone."""
-    made = {}
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReportResult]:
+    """The report of every kept study, from its evidence alone."""
+    results = {}
     for name in KEPT:
         folder = tmp_path_factory.mktemp(name)
         assert unpack(SHOWCASE / name / showcase.EVIDENCE, folder) == []
-        context = build(bundled_runs(folder), folder / "report.html").context
-        assert context is not None
-        made[name] = context
-    return made
+        (run,) = bundled_runs(folder)
+        results[name] = showcase.read_run(run, folder / "again" / "report.html")
+    return results
 
 
 def test_every_question_has_its_evidence_page_and_tables_below_20_megabytes() -> None:
@@ -60,9 +58,9 @@ def test_every_number_and_verdict_follows_from_the_records(name: str) -> None:
     assert check.verdicts > 0
 
 
-def test_what_the_readmes_say_was_found_follows_from_the_evidence(contexts: dict[str, ReportContext]) -> None:
-    assert generated(SHOWCASE / "README.md") == showcase.findings(contexts)
-    assert generated(showcase.ROOT / "README.md") == showcase.headlines(contexts)
+def test_what_the_readmes_say_was_found_follows_from_the_evidence(made: dict[str, ReportResult]) -> None:
+    assert generated(SHOWCASE / "README.md") == showcase.findings(made)
+    assert generated(showcase.ROOT / "README.md") == showcase.headlines(made)
 
 
 def test_the_tables_beside_a_page_are_those_of_its_evidence(tmp_path: Path) -> None:
