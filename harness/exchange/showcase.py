@@ -106,7 +106,8 @@ def headlines(made: Mapping[str, ReportResult]) -> str:
         f"{plural(len(contexts), 'study', 'studies')} on rendered people are decided "
         f"([reports/showcase](reports/showcase/README.md)). `python -m harness run {first}` ends with:"
     )
-    table = made[first].table_text.partition("\n\n")[0]
+    shown = 2 + len(contexts[first].stored_runs.methods)  # title, header, a line a method
+    table = "\n".join(made[first].table_text.splitlines()[:shown])
     return f"{textwrap.fill(text, LINE, break_long_words=False)}\n\n```text\n{table}\n```"
 
 
