@@ -17,6 +17,8 @@ from harness.machine.files import atomic_file
 
 MANIFEST = "manifest.json"
 """By path in the archive the SHA-256 of every other file."""
+REPEATED = ".parquet"
+"""Ends the names of files that are stored once where their bytes are equal."""
 MOST_BYTES = 8 * 2**30
 """Of all unpacked files together; more is no bundle."""
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -26,15 +28,32 @@ class BundleError(HarnessError):
     """An archive that is no sound bundle: a line for every reason. Nothing of it is unpacked."""
 
 
+def stored_once(contents: Mapping[str, Path | bytes]) -> dict[str, Path | bytes]:
+    """The contents that an archive stores: of tables of records with equal bytes the first alone.
+
+    Where the same epoch was the last and the best, its records are the same for every selection.
+    """
+    first: dict[str, str] = {}
+    repeated = {
+        name
+        for name, value in sorted(contents.items())
+        if name.endswith(REPEATED) and first.setdefault(_sha256(value), name) != name
+    }
+    return {name: value for name, value in contents.items() if name not in repeated}
+
+
 def write_archive(path: Path, contents: Mapping[str, Path | bytes]) -> None:
-    """Write an archive of files and texts by their path in it, with a manifest of their checksums."""
+    """Write an archive of files and texts by their path in it, with a manifest of their checksums.
+
+    What `stored_once` leaves out stands in the manifest alone, and is restored when the archive is unpacked.
+    """
     digests = {name: _sha256(value) for name, value in contents.items()}
     manifest = json.dumps(digests, indent=1, sort_keys=True).encode()
     with (
         atomic_file(path) as file,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
     ):
-        for name, value in sorted({**contents, MANIFEST: manifest}.items()):
+        for name, value in sorted({**stored_once(contents), MANIFEST: manifest}.items()):
             # The same date for all, so that the same contents make the same archive.
             entry = zipfile.ZipInfo(name, _DATE)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
@@ -63,6 +82,7 @@ def unpack(path: Path, folder: Path) -> list[str]:
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BundleError(f"{path}: damaged, or no archive: {error}") from error
     manifest = _manifest(path, contents)
+    contents |= _repeated(path, contents, manifest)
     for name, value in contents.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +134,18 @@ def _manifest(path: Path, contents: Mapping[str, bytes]) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise BundleError(f"{path}: {MANIFEST}: must be a mapping of paths to checksums")
     return manifest
+
+
+def _repeated(path: Path, contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """What the manifest names and the archive stores under another name."""
+    by_digest = {_sha256(value): value for name, value in contents.items() if name.endswith(REPEATED)}
+    absent = [name for name in manifest if name not in contents and str(manifest[name]) in by_digest]
+    if leaving := [name for name in absent if _leaves(name)]:
+        raise BundleError([f"{path}: {name!r} leaves the folder" for name in leaving])
+    found = {name: by_digest[str(manifest[name])] for name in absent}
+    if (size := sum(map(len, (*contents.values(), *found.values())))) > MOST_BYTES:
+        raise BundleError(f"{path}: unpacked it would be {size / 2**30:.0f} GiB")
+    return found
 
 
 def _altered(contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.exchange.archives import write_archive
+from harness.exchange.archives import stored_once, write_archive
 from harness.exchange.checklists import answered, checklists
 from harness.exchange.ro_crate import METADATA, crate
 from harness.machine.errors import StudyError
@@ -26,7 +26,8 @@ Made by `python -m harness bundle`. Check it without torch, and see it as a page
     python -m harness report {name}
 
 `verify` computes every number, verdict and claim again from the per-query records. `ro-crate-metadata.json`
-describes the files, `manifest.json` has their checksums, `neurips-checklist.md` and `reforms.md` answer two
+describes the files, `manifest.json` has their checksums (of records with equal bytes one is stored, and the
+others are restored by `verify` and `report`), `neurips-checklist.md` and `reforms.md` answer two
 checklists as far as the files do, and say "not known" otherwise.
 """
 
@@ -66,7 +67,7 @@ def write_bundle(runs: Sequence[Path], out: Path | None = None, *, weights: bool
         contents |= {f"{name}/{file.relative_to(run).as_posix()}": file for file in _files(run, weights)}
     contents["README.md"] = _README.format(name=path.name).encode()
     contents |= {file: answered(checklists()[name], contents).encode() for file, name in CHECKLISTS.items()}
-    described = json.dumps(crate(names, contents), indent=1, ensure_ascii=False)
+    described = json.dumps(crate(names, stored_once(contents)), indent=1, ensure_ascii=False)
     write_archive(path, {**contents, METADATA: described.encode()})
     return Bundle(path, path.stat().st_size, len(contents) + 2)
 

@@ -18,7 +18,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from harness.cli.verbs import app
-from harness.exchange.archives import MANIFEST, write_archive
+from harness.exchange.archives import MANIFEST, BundleError, unpack, write_archive
 
 CLAIM = {"id": "better", "better": "uit", "than": "weak", "dataset": "rendered-plaza"}
 
@@ -166,6 +166,37 @@ def test_an_archive_that_leaves_its_folder_is_refused_whole(bundle: Path, tmp_pa
         assert "leaves the folder" in done.stderr
     assert {path.name for path in tmp_path.rglob("*")} == {"below", "forged.zip"}
     assert not (tmp_path / "out.txt").exists()
+
+
+def repeating(folder: Path, elsewhere: str = "run/b.parquet") -> Path:
+    """An archive with two equal tables of records and two equal texts."""
+    path = folder / "twice.zip"
+    write_archive(
+        path, {"run/a.parquet": b"same", elsewhere: b"same", "run/c.md": b"same", "run/d.md": b"same"}
+    )
+    return path
+
+
+def test_records_with_equal_bytes_are_stored_once_and_restored(tmp_path: Path) -> None:
+    path = repeating(tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        assert sorted(archive.namelist()) == [MANIFEST, "run/a.parquet", "run/c.md", "run/d.md"]
+    assert unpack(path, tmp_path / "out") == []
+    assert (tmp_path / "out" / "run" / "b.parquet").read_bytes() == b"same"
+
+
+def test_a_manifest_that_restores_a_file_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    path = repeating(tmp_path, "../z.parquet")
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files.setdefault("run/a.parquet", files.pop("../z.parquet", b"same"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    with pytest.raises(BundleError, match="leaves the folder"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "z.parquet").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_link_in_an_archive_is_refused(tmp_path: Path) -> None:
