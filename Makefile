@@ -53,8 +53,8 @@ gpu: install     ## all that is worth knowing of this GPU, in at most nine minut
 smoke: install   ## the smallest study (under a minute on two cores)
 	$(BIN)/python -m harness run studies/smoke.yaml --out $(RUNS)/smoke
 
-screenshots: install  ## pictures and output of the demo into reports/showcase and the README (needs Chromium)
-	$(BIN)/python -m reports.screenshots $(RUNS)/demo --out reports/showcase --readme README.md
+screenshots: install  ## small pictures of the ablation's page for the README (needs Chromium)
+	$(BIN)/python -m reports.screenshots $(RUNS)/showcase/ablation --out reports/showcase --readme README.md
 
 showcase: install  ## the studies of reports/showcase with their evidence, resumable (a night on two cores)
 	$(BIN)/python -m harness.exchange.showcase --runs $(RUNS)/showcase

@@ -1,6 +1,6 @@
 """What a README shows of a run: the page's first screen, a retrieval sheet, and what the terminal printed.
 
-Run: python -m reports.screenshots runs/demo --out reports/showcase --readme README.md
+Run: python -m reports.screenshots runs/showcase/ablation --out reports/showcase --readme README.md
 Needs Chromium (Debian: apt-get install chromium).
 """
 
@@ -37,7 +37,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write `first-screen.webp`, `retrieval.webp` and `demo.md`, which shows both, and link them."""
+    """Write `first-screen.webp`, `retrieval.webp` and `RUN.md`, which shows both, and link them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run folder with its report.html")
     parser.add_argument("--out", type=Path, default=Path("reports/showcase"))
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("Chromium is not installed" if browser is None else f"{page}: make it with `report`")
     given.out.mkdir(parents=True, exist_ok=True)
     printed = build([given.run], width=COLUMNS).table_text
-    (given.out / "demo.md").write_text(shown_run(given.run.name, printed), "utf-8")
+    (given.out / f"{given.run.name}.md").write_text(shown_run(given.run.name, printed), "utf-8")
     text = page.read_text("utf-8")
     sheets = text.replace("</head>", SHEETS_ALONE, 1)
     for name, shown in (("first-screen", text), ("retrieval", sheets)):
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{path}: {path.stat().st_size:,} bytes")
     if given.readme:
         folder = given.out.resolve().relative_to(given.readme.resolve().parent).as_posix()
-        given.readme.write_text(linked(given.readme.read_text("utf-8"), folder), "utf-8")
+        given.readme.write_text(linked(given.readme.read_text("utf-8"), folder, given.run.name), "utf-8")
 
 
 def shown_run(name: str, printed: str) -> str:
@@ -68,7 +68,7 @@ def shown_run(name: str, printed: str) -> str:
     return f"{head}\n\n```text\n{printed.rstrip()}\n```\n\n{READING}\n\n{pictures}\n"
 
 
-def linked(readme: str, folder: str) -> str:
+def linked(readme: str, folder: str, name: str) -> str:
     """The README with the first screen, and a link to the rest, between its marks.
 
     Raises:
@@ -78,8 +78,8 @@ def linked(readme: str, folder: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the README lacks the lines {BEGIN} and {END}")
-    screen = f"![The first screen of the demo's page]({folder}/first-screen.webp)"
-    rest = f"[Its terminal output, a retrieval sheet, and how to read them]({folder}/demo.md)"
+    screen = f"![The first screen of the page of the study `{name}`]({folder}/first-screen.webp)"
+    rest = f"[Its terminal output, a retrieval sheet, and how to read them]({folder}/{name}.md)"
     return f"{before}{BEGIN}\n{screen}\n{rest}\n{END}{after}"
 
 

@@ -1,4 +1,4 @@
-"""What the README shows of the demo is written by a script, from the stored run."""
+"""What the README shows of a run is written by a script, from the stored run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_main_readme_has_the_marks_between_which_the_script_writes() -> None:
-    text = linked((ROOT / "README.md").read_text("utf-8"), "reports/showcase")
+    text = linked((ROOT / "README.md").read_text("utf-8"), "reports/showcase", "ablation")
     assert "(reports/showcase/first-screen.webp)" in text
-    assert linked(text, "reports/showcase") == text
+    assert linked(text, "reports/showcase", "ablation") == text
     with pytest.raises(ValueError, match="lacks the lines"):
-        linked("no marks", "reports/showcase")
+        linked("no marks", "reports/showcase", "ablation")
 
 
 def test_the_shown_output_stands_whole_above_how_to_read_it() -> None:
@@ -42,6 +42,6 @@ def test_pictures_output_and_links_come_from_the_stored_run(tmp_path: Path) -> N
     main([str(run), "--out", str(out), "--readme", str(readme)])
     for name in ("first-screen", "retrieval"):
         assert Image.open(out / f"{name}.webp").width == 960
-    assert "baseline" in (out / "demo.md").read_text("utf-8")
-    links = re.findall(r"\]\(([^)]+)\)", readme.read_text() + (out / "demo.md").read_text("utf-8"))
+    assert "baseline" in (out / "run.md").read_text("utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", readme.read_text() + (out / "run.md").read_text("utf-8"))
     assert all((tmp_path / link).exists() or (out / link).exists() for link in links)
