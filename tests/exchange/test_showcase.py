@@ -16,8 +16,8 @@ from reports.assemble import ReportResult
 
 SHOWCASE = showcase.ROOT / "reports" / "showcase"
 KEPT = [name for name in showcase.STUDIES if (SHOWCASE / name).is_dir()]
-CITED = re.compile(r"\(`([\w-]+)`: ([^)]+)\)")
-"""`(`study`: `one` beside `other` worse, …)`: the rows of `verdicts.csv` that a sentence rests on."""
+CITED = re.compile(r"\((`[\w-]+`: [^)]+)\)")
+"""`(`study`: `one` worse, `two` tied in mAP; `other study`: …)`: rows of `verdicts.csv` behind a sentence."""
 ROW = re.compile(r"`([\w-]+)` (better|worse|tied|cannot tell)(?: on ([\w-]+))?(?: in (mAP|R5|R10))?")
 
 
@@ -75,14 +75,16 @@ def test_the_tables_beside_a_page_are_those_of_its_evidence(tmp_path: Path) -> N
 
 def test_every_sentence_on_what_was_found_names_rows_that_say_so() -> None:
     text = written(SHOWCASE / "README.md").partition("## What it means")[2].partition("\n## ")[0]
-    sentences = [line.removeprefix("* ") for line in text.strip().splitlines() if line.startswith("* ")]
+    sentences = [" ".join(part.split()) for part in text.split("\n* ")[1:]]
     assert sentences
     for sentence in sentences:
-        cited = CITED.findall(sentence)
-        assert cited, f"nothing is cited for: {sentence}"
-        for study, rows in cited:
-            for one, verdict, dataset, metric in ROW.findall(rows):
-                found = verdicts(study, one, dataset, metric or "R1")
+        (cited,) = CITED.findall(sentence)
+        for rows in cited.split("; "):
+            study, _, listed = rows.partition(": ")
+            named = ROW.findall(listed)
+            assert len(named) == listed.count("`") // 2
+            for one, verdict, dataset, metric in named:
+                found = verdicts(study.strip("`"), one, dataset, metric or "R1")
                 assert found == {verdict}, f"{study}: {one}: {sentence}"
 
 
