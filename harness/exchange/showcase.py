@@ -4,7 +4,7 @@ Run: make showcase      (resumable; `python -m harness.exchange.showcase --only 
 
 `reports/showcase/NAME/` holds what is kept of a study: its page, `results.csv`, `verdicts.csv`, and
 `evidence.zip`, from which `python -m harness verify` recomputes every number. What the README files say of
-the results is written here, from the stored runs.
+the results is written here, from the evidence that is kept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.exchange.archives import unpack
+from harness.exchange.bundling import bundled_runs
 from harness.machine.files import atomic_write
 from harness.store.cell_run import evaluation_key
 from harness.store.runs import RunStore
@@ -67,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shared = [word for other in others if (other / "cells").is_dir() for word in ("--reuse", str(other))]
         _harness("run", str(ROOT / "studies" / STUDIES[name]), "--out", str(run), *shared)
         keep(run, given.out / name)
-    made = {name: read_run(given.runs / name) for name in STUDIES if (given.runs / name / "cells").is_dir()}
-    write(made, given.out, given.readme)
+    with tempfile.TemporaryDirectory() as aside:
+        write(read_kept(given.out, Path(aside)), given.out, given.readme)
 
 
 def keep(run: Path, folder: Path) -> None:
@@ -115,9 +117,15 @@ def write(made: Mapping[str, ReportResult], out: Path, readme: Path) -> None:
     replace_generated(readme, headlines(made))
 
 
-def read_run(run: Path, page: Path | None = None) -> ReportResult:
-    """The report of a run, as wide as a line of a README."""
-    return build([run], page, width=WIDTH)
+def read_kept(out: Path, aside: Path) -> dict[str, ReportResult]:
+    """The report of every study that is kept below `out`, from its evidence alone, unpacked into `aside`."""
+    made = {}
+    for name in STUDIES:
+        if (out / name / EVIDENCE).is_file():
+            unpack(out / name / EVIDENCE, aside / name)
+            (run,) = bundled_runs(aside / name)
+            made[name] = build([run], aside / name / "again" / PAGE, width=WIDTH)
+    return made
 
 
 def findings(made: Mapping[str, ReportResult]) -> str:
