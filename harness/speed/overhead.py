@@ -22,6 +22,7 @@ from harness.data.loader import Indices
 from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
 from harness.launch.cell import release_memory
 from harness.launch.context import Context, InputSpec
+from harness.launch.disk import BYTES, weights_of
 from harness.machine import environment
 from harness.machine.devices import autocast, to_precision
 from harness.machine.files import atomic_json
@@ -38,11 +39,15 @@ from harness.study.schema import Overhead
 from harness.study.study import Study
 from harness.train.loop import Trainer, TrainingOptions
 from methods.base import Method
-from methods.cost import parameters, pass_gflop
+from methods.cost import TRAINING_PERSONS, parameters, pass_gflop
 
 LEG = 5
 """Steps in a row of one method before it is the next one's turn."""
 PARTS = ("data", "forward", "backward", "optimiser")
+IN_STEP = 4
+"""Copies of its weights that a method holds in training: weights, gradients, the optimiser's two averages."""
+TOGETHER = 2e9
+"""Bytes that all methods of a study may so hold to take turns together; of more, two at a time are held."""
 
 log = logging.getLogger(__name__)
 
@@ -255,8 +260,8 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class _PairMeasurements:
-    """What was measured of two methods in turns.
+class _Measurements:
+    """What was measured of methods in turns.
 
     Per method and quantity: times by block (seconds), or one exact number.
     """
@@ -271,33 +276,43 @@ class _PairMeasurements:
 def measure(cells: Sequence[Cell], overhead: Overhead, context: Context) -> list[dict[str, Any]]:
     """Measure every cell's method against the named ones; rows for `reports.sections.overhead`.
 
-    Two methods at a time: all of a study's at once, with their optimisers, do not fit on a GPU.
+    Small methods take turns all together, so that each is measured once. Of large ones two at a time are on
+    the device, and a method is measured once for every one that it is compared with.
     """
     by_method = {cell.method: cell for cell in cells}
+    pairs = [(cell, by_method[name]) for name in overhead.against for cell in cells if cell.method != name]
+    trained = [cell for cell in cells if cell.trains]
+    together = _measure_in_turns(cells, trained, overhead, context) if _fit_together(cells) else None
     rows: list[dict[str, Any]] = []
-    for against in overhead.against:
-        for cell in cells:
-            if cell.method != against:
-                measured = _measure_pair(cell, by_method[against], overhead, context)
-                rows += _entries(cell.method, against, measured)
-                rows.append(_same_features(cell.method, against, measured.features, measured.device))
-                release_memory()
+    for cell, reference in pairs:
+        compared = [one for one in (cell, reference) if cell.trains and one.trains]
+        measured = together or _measure_in_turns((cell, reference), compared, overhead, context)
+        rows += _entries(cell.method, reference.method, measured)
+        rows.append(_same_features(cell.method, reference.method, measured.features, measured.device))
+        release_memory()
     return rows
 
 
-def _measure_pair(cell: Cell, reference: Cell, overhead: Overhead, context: Context) -> _PairMeasurements:
-    pair = (cell, reference)
-    name = device_name(context.fabric(cell).device)
-    measured = _PairMeasurements(
-        {one.method: {} for one in pair}, {one.method: {} for one in pair}, {}, {}, name
+def _fit_together(cells: Sequence[Cell]) -> bool:
+    """Whether weights, gradients and optimiser's averages of all the methods are small together."""
+    return sum(IN_STEP * BYTES * weights_of(cell, TRAINING_PERSONS) for cell in cells) <= TOGETHER
+
+
+def _measure_in_turns(
+    cells: Sequence[Cell], trained: Sequence[Cell], overhead: Overhead, context: Context
+) -> _Measurements:
+    """Inference of all `cells`, and steps of those that are to be `trained`."""
+    name = device_name(context.fabric(cells[0]).device)
+    measured = _Measurements(
+        {one.method: {} for one in cells}, {one.method: {} for one in cells}, {}, {}, name
     )
-    encoders = {one.method: Encoders(one, context) for one in pair}
+    encoders = {one.method: Encoders(one, context) for one in cells}
     measured.features.update({label: encoder.features() for label, encoder in encoders.items()})
-    _time(encoders, ("run",), overhead, context, measured.times, f"inference of {cell.method}")
+    _time(encoders, ("run",), overhead, context, measured.times, f"inference of {_named(cells)}")
     del encoders
-    if cell.trains:
-        _train([one for one in pair if one.trains], overhead, context, measured)
-    for one in pair:
+    if trained:
+        _train(trained, overhead, context, measured)
+    for one in cells:
         at = (one.train.backbone, one.train.image_size, one.overrides)
         measured.counts[one.method]["inference compute per pair"] = pass_gflop(
             one.base, *at, pairs=1, text_length=one.train.text_length
@@ -305,12 +320,17 @@ def _measure_pair(cell: Cell, reference: Cell, overhead: Overhead, context: Cont
     return measured
 
 
-def _train(cells: Sequence[Cell], overhead: Overhead, context: Context, measured: _PairMeasurements) -> None:
+def _named(cells: Sequence[Cell]) -> str:
+    """What the line of progress calls the methods."""
+    return cells[0].method if len(cells) <= 2 else f"{len(cells)} methods"
+
+
+def _train(cells: Sequence[Cell], overhead: Overhead, context: Context, measured: _Measurements) -> None:
     """Steps of methods that train, in turns."""
     candidates = {cell.method: Candidate(cell, context) for cell in cells}
     if len({one.compiled for one in candidates.values()}) > 1:  # compiling failed for one: none is
         candidates = {cell.method: Candidate(cell, context, compiled="off") for cell in cells}
-    title = f"training of {cells[0].method}"
+    title = f"training of {_named(cells)}"
     _time(candidates, ("run", "run_in_parts"), overhead, context, measured.times, title)
     for label, one in candidates.items():
         measured.counts[label].update(one.costs())
@@ -343,7 +363,7 @@ def _time(
                 times[label][quantity] = [seconds[quantity] for seconds in per_block]
 
 
-def _entries(method: str, against: str, measured: _PairMeasurements) -> Iterator[dict[str, Any]]:
+def _entries(method: str, against: str, measured: _Measurements) -> Iterator[dict[str, Any]]:
     common = {"method": method, "against": against, "device": measured.device}
     for quantity, seconds in measured.times[method].items():
         mean, reference = _mean(seconds), measured.times[against].get(quantity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import factories
 import pytest
@@ -234,3 +235,32 @@ def test_the_step_that_is_measured_is_the_one_that_trains(tmp_path: Path, contex
     for name, weight in parts.method.state_dict().items():
         assert torch.equal(weight, trained[name]), name
     assert not torch.equal(next(one.method.parameters()), first)
+
+
+@pytest.mark.slow
+def test_methods_too_large_to_take_turns_together_are_compared_two_at_a_time_with_the_same_rows(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = study(tmp_path, "overhead.against=[baseline, uit]")
+    cells, asked = plan.cells(), plan.file.overhead
+    assert asked is not None
+    built = []
+    plain = overhead.Candidate.__init__
+
+    def counted(self: overhead.Candidate, cell: Any, *rest: Any, **options: Any) -> None:
+        built.append(cell.method)
+        plain(self, cell, *rest, **options)
+
+    monkeypatch.setattr(overhead.Candidate, "__init__", counted)
+    together = overhead.measure(cells, asked, context)
+    assert built == ["uit", "baseline"]
+    built.clear()
+    monkeypatch.setattr(overhead, "TOGETHER", 0)
+    in_pairs = overhead.measure(cells, asked, context)
+    assert built == ["uit", "baseline", "baseline", "uit"], "one that does not train needs no step of the other"
+
+    def rows(entries: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+        return {(one["method"], one["against"], one["quantity"]) for one in entries}
+
+    assert rows(together) >= rows(in_pairs)
+    assert {row for row in rows(together) - rows(in_pairs) if row[0] != "clip-zero-shot"} == set()
