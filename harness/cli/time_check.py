@@ -18,6 +18,7 @@ from harness.machine.forecast import about
 from harness.machine.paths import RUNS
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
+from harness.study.schema import Overhead
 
 UNLIKE = frozenset({"epochs", "lr", "warmup_epochs", "warmup_factor", "weight_decay"})
 """Settings that change no step's duration."""
@@ -50,6 +51,8 @@ class TimeEstimate:
     """Bytes of the device, of a CPU those of the machine."""
     peak_memory: float | None = None
     """Bytes of one cell, where it was measured."""
+    overhead_seconds: float = 0.0
+    """Of `seconds`, what measuring the methods' overhead takes: in one process, after the cells."""
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -58,7 +61,8 @@ class TimeEstimate:
     def sentences(self) -> Iterator[str]:
         """Time and memory in words."""
         at_once = f", {self.workers} cells at once" if self.workers > 1 else ""
-        yield f"time of what is left: about {about(self.seconds)}{at_once} ({self.origin})"
+        after = f", with {about(self.overhead_seconds)} for the overhead" if self.overhead_seconds else ""
+        yield f"time of what is left: about {about(self.seconds)}{at_once}{after} ({self.origin})"
         whole = f"; the device has {self.device_memory / GIGABYTE:.1f} GB"
         if self.peak_memory is not None:
             yield f"memory: {self.peak_memory / GIGABYTE:.1f} GB a cell, measured here{whole}"
@@ -67,9 +71,13 @@ class TimeEstimate:
 
 
 def expected_time(
-    cells: Sequence[Cell], context: Context, options: LaunchOptions, out: Path
+    cells: Sequence[Cell],
+    context: Context,
+    options: LaunchOptions,
+    out: Path,
+    overhead: Overhead | None = None,
 ) -> TimeEstimate | None:
-    """Time of the cells that train; None where there are none.
+    """Time of the cells that train, and of measuring their `overhead`; None where no cell trains.
 
     A cell of a method whose steps were measured on this device takes that long a pair; the others take their
     FLOPs at the rate that measured ones reached here, or else at a share of a matrix product's.
@@ -83,16 +91,32 @@ def expected_time(
     reached = [gflop[key] * pace.pairs_per_second for key, pace in paces.items() if key in gflop]
     rate, how = (median(reached), "") if reached else _assumed_rate(context, trained[0])
     seconds, known = 0.0, [paces[_key(cell)] for cell in trained if _key(cell) in paces]
+    step_seconds: dict[str, float] = {}
     for cell in trained:
         pairs = len(context.dataset(cell.dataset, cell.subset).splits["train"].captions)
         pace = paces.get(_key(cell)) or Pace(rate / gflop[_key(cell)], _typical_evaluation(known), 0.0)
+        step_seconds[cell.method] = cell.train.batch_size / pace.pairs_per_second
         seconds += cell.train.epochs * (pairs / pace.pairs_per_second + pace.evaluation_seconds)
     workers = min(options.resources.slots, len(trained))
+    measuring = _overhead_seconds(cells, step_seconds, overhead)
     peak = max((pace.peak_memory for pace in known), default=None)
     origin = _origin(len(known), len(trained), how)
     return TimeEstimate(
-        seconds / workers, workers, len(known), len(trained), origin, _device_bytes(device), peak
-    )
+        seconds / workers + measuring, workers, len(known), len(trained), origin, _device_bytes(device),
+        peak, measuring,
+    )  # fmt: skip
+
+
+def _overhead_seconds(
+    cells: Sequence[Cell], step_seconds: Mapping[str, float], overhead: Overhead | None
+) -> float:
+    """Seconds of the training steps that are measured, by each method's seconds a step."""
+    if overhead is None:
+        return 0.0
+    from harness.speed.overhead import steps_planned
+
+    one_each = list({cell.method: cell for cell in cells}.values())
+    return sum(steps * step_seconds[name] for name, steps in steps_planned(one_each, overhead).items())
 
 
 def _device_bytes(device: Any) -> int:

@@ -108,6 +108,7 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
         from harness.cli.time_check import expected_time
         from harness.launch.context import Context
         from harness.machine.display import shown
+        from harness.store.run_files import OVERHEAD
 
         machine.register()
         study = options.load()
@@ -119,7 +120,8 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
             result.problems += another_study(study, out, asked=options.out is not None)
             if not result.problems:
                 left = [cell for cell in result.cells if result.states.get(cell.key) != "done"]
-                result.time = expected_time(left, context, launch, out)
+                measured = None if (out / OVERHEAD).exists() else study.overhead
+                result.time = expected_time(left, context, launch, out, measured)
     answer(result.plain(study), as_json, lambda: render(result, study))
     print_lines(result.problems)
     raise typer.Exit(ExitCode.BAD_INPUT if result.problems else ExitCode.DONE)

@@ -19,8 +19,8 @@ from harness.machine import environment
 from harness.machine.memory import held_bytes, peak_bytes
 from harness.machine.terms import Compiling, Precision
 from harness.speed import timing
+from harness.speed.candidates import PARTS, Candidate, device_name
 from harness.speed.device_table import device_table
-from harness.speed.overhead import PARTS, Candidate, device_name
 from harness.speed.reference_step import ReferenceStep, on_device, plain_loader
 from harness.study.cell import Cell
 from harness.study.schema import Select, TrainSettings

@@ -103,7 +103,7 @@ def _part(asked: tuple[str, Machine, PartSizes]) -> Any:
 def _where(machine: Machine) -> dict[str, Any]:
     """The device and what runs on it, found in the worker: the parent opens no device."""
     from harness.machine.devices import make_fabric
-    from harness.speed.overhead import device_name
+    from harness.speed.candidates import device_name
 
     versions = environment.describe()
     return {

@@ -131,7 +131,7 @@ def _candidate(
     import torch
 
     from harness.launch.context import Context
-    from harness.speed.overhead import Candidate
+    from harness.speed.candidates import Candidate
 
     context = Context(machine)
     if resident is not None:

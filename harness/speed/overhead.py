@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,32 +18,22 @@ from typing import Any
 
 import torch
 
-from harness.data.loader import Indices
-from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE
 from harness.launch.cell import release_memory
-from harness.launch.context import Context, InputSpec
+from harness.launch.context import Context
 from harness.launch.disk import BYTES, weights_of
-from harness.machine import environment
-from harness.machine.devices import autocast, to_precision
 from harness.machine.files import atomic_json
-from harness.machine.memory import held_bytes, peak_bytes
-from harness.machine.seeds import seed_for
-from harness.machine.terms import Compiling
 from harness.speed import timing
-from harness.store.cell_run import CellRun
+from harness.speed.candidates import Candidate, Encoders, device_name
 from harness.store.run_files import OVERHEAD
 from harness.store.runs import RunStore
 from harness.study.arms import Tuned
 from harness.study.cell import Cell, fingerprint
 from harness.study.schema import Overhead
 from harness.study.study import Study
-from harness.train.loop import Trainer, TrainingOptions
-from methods.base import Method
-from methods.cost import TRAINING_PERSONS, parameters, pass_gflop
+from methods.cost import TRAINING_PERSONS, pass_gflop
 
 LEG = 5
 """Steps in a row of one method before it is the next one's turn."""
-PARTS = ("data", "forward", "backward", "optimiser")
 IN_STEP = 4
 """Copies of its weights that a method holds in training: weights, gradients, the optimiser's two averages."""
 TOGETHER = 2e9
@@ -98,157 +88,6 @@ def _is_current(path: Path, identity: str) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
-
-def device_name(device: torch.device) -> str:
-    """What a reader calls the device."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    described = environment.describe()
-    return f"{described['processor']} ({torch.get_num_threads()} threads)"
-
-
-# -- one method, ready to step --------------------------------------------------------------------
-
-
-class Candidate:
-    """A method in training, one step at a time: the trainer's own step, with nothing stored.
-
-    Args:
-        cell: the method with its settings, on its dataset.
-        context: loads the data; methods of one cell's dataset and seed share it.
-        compiled: whether the step is compiled; `auto`: on a GPU, as in a run long enough for a table.
-    """
-
-    def __init__(self, cell: Cell, context: Context, *, compiled: Compiling = "auto") -> None:
-        fabric = context.fabric(cell)
-        self.cell, self.device = cell, fabric.device
-        data = context.training_data(cell, fabric.device)
-        self._size = cell.train.batch_size
-        if compiled == "auto":
-            compiled = "on" if fabric.device.type == "cuda" else "off"
-        with tempfile.TemporaryDirectory() as nothing_stored:
-            self.trainer = Trainer(
-                context.method(cell),
-                data,
-                cell.train,
-                CellRun(Path(nothing_stored)),
-                seed_for(cell.seed, cell.dataset, cell.base, "training"),
-                fabric,
-                TrainingOptions(compile=compiled),
-            )
-        self.trainer.start_epoch(0)
-        self.batches = _full_batches(data.batches.epoch(0), self._size)
-        self.method: Method = self.trainer.method
-        self.steps = 0
-
-    @property
-    def pairs(self) -> int:
-        """Pairs of a step."""
-        return len(self.batches[0])
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the step runs compiled."""
-        return self.trainer.compiled
-
-    def upcoming(self, steps: int) -> Iterator[Indices]:
-        """The next batches (indices `[pairs]`), announced as training announces them."""
-        numbers = range(self.steps, self.steps + steps)
-        batches = [self.batches[number % len(self.batches)] for number in numbers]
-        self.trainer.data.train.schedule(batches)
-        for indices in batches:
-            yield indices
-            self.steps += 1
-
-    def run(self, steps: int) -> dict[str, float]:
-        """Seconds of a step, as training takes it: nothing waits for the device but the end."""
-        start = timing.clock(self.device)
-        for indices in self.upcoming(steps):
-            self._step(indices)
-        return {"training step": (timing.clock(self.device) - start) / steps}
-
-    def _step(self, indices: Indices, after_part: Callable[[str], None] | None = None) -> None:
-        batch, noise = self.trainer.inputs(indices, 0, self.steps)
-        if after_part is not None:
-            after_part("data")
-        losses = self.trainer.training_step(batch, noise, after_part=after_part)
-        self.trainer.epoch_stats.add(losses, len(indices))
-
-    def run_in_parts(self, steps: int) -> dict[str, float]:
-        """Seconds of each part of a step, waiting for the device after each; with that, slower in all."""
-        seconds = dict.fromkeys(PARTS, 0.0)
-        begun = timing.clock(self.device)
-
-        def after_part(part: str) -> None:
-            nonlocal begun
-            now = timing.clock(self.device)
-            seconds[part] += (now - begun) / steps
-            begun = now
-
-        for indices in self.upcoming(steps):
-            begun = timing.clock(self.device)
-            self._step(indices, after_part)
-        return seconds
-
-    def costs(self) -> dict[str, float]:
-        """What is counted and not timed, by quantity."""
-        # Gradients of the last step would be counted as held before, and not as this step's.
-        self.trainer.optimiser.zero_grad(set_to_none=True)
-        memory = peak_bytes(lambda: self.run(1), self.device)
-        used = sum(weight.numel() for weight in self.method.parameters() if weight.grad is not None)
-        self.trainer.optimiser.zero_grad(set_to_none=True)
-        train, cell = self.cell.train, self.cell
-        at = (train.backbone, train.image_size, cell.overrides)
-        return {
-            "peak memory": (memory + held_bytes(self.method, self.trainer.adam)) / 1e9,
-            "parameters built": parameters(self.method) / 1e6,
-            "parameters used": used / 1e6,
-            "compute per pair": pass_gflop(
-                cell.base, *at, pairs=self.pairs, backward=True, text_length=train.text_length
-            ),
-        }
-
-
-def _full_batches(batches: Sequence[Indices], size: int) -> list[Indices]:
-    """Batches of full size; of a dataset that has none, the largest there is."""
-    full = [indices for indices in batches if len(indices) == size]
-    return full or [max(batches, key=len)]
-
-
-class Encoders:
-    """A method at inference, at the batch sizes of evaluation."""
-
-    def __init__(self, cell: Cell, context: Context) -> None:
-        fabric = context.fabric(cell)
-        self.cell, self.device = cell, fabric.device
-        self.method = context.method(cell).to(fabric.device).eval()
-        to_precision(self.method, cell.train.precision)
-        data = context.split(cell.dataset, InputSpec.of(cell), "test", fabric.device)
-        self._images = next(iter(data.image_chunks(IMAGES_AT_ONCE)))
-        self._captions = next(iter(data.caption_chunks(CAPTIONS_AT_ONCE)))
-
-    def features(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features of the first images and captions of the test split, each `[batch, width]`."""
-        with torch.inference_mode(), autocast(self.device, self.cell.train.precision):
-            return self.method.encode_image(self._images), self.method.encode_text(self._captions)
-
-    def run(self, times: int) -> dict[str, float]:
-        """Seconds to encode one batch of images, and one of captions."""
-        seconds = {}
-        work: dict[str, Callable[[], object]] = {
-            "image encoding": lambda: self.method.encode_image(self._images),
-            "text encoding": lambda: self.method.encode_text(self._captions),
-        }
-        with torch.inference_mode(), autocast(self.device, self.cell.train.precision):
-            for quantity, encode in work.items():
-                start = timing.clock(self.device)
-                for _ in range(times):
-                    encode()
-                seconds[quantity] = (timing.clock(self.device) - start) / times
-        return seconds
-
-
-# -- from candidates to measurements --------------------------------------------------------------
 
 _UNITS = {
     "peak memory": "GB",
@@ -320,6 +159,17 @@ def _measure_in_turns(
     return measured
 
 
+def steps_planned(cells: Sequence[Cell], overhead: Overhead) -> Counter[str]:
+    """Training steps that `measure` takes of each method, by its name."""
+    trained = Counter(cell.method for cell in cells if cell.trains)
+    if not _fit_together(cells):
+        compared = [{cell.method, name} for name in overhead.against for cell in cells if cell.method != name]
+        names = [name for pair in compared for name in pair if name in trained]
+        trained = Counter(names)
+    steps = 2 * (overhead.warmup + _blocks(overhead) * 2 * _leg(overhead))  # whole, and in parts
+    return Counter({name: count * steps for name, count in trained.items()})
+
+
 def _named(cells: Sequence[Cell]) -> str:
     """What the line of progress calls the methods."""
     return cells[0].method if len(cells) <= 2 else f"{len(cells)} methods"
@@ -348,8 +198,7 @@ def _time(
     title: str,
 ) -> None:
     """Let candidates take turns at each of their `ways` to run, after warming up."""
-    leg = max(1, min(LEG, overhead.steps // 2))
-    blocks = overhead.repeats * max(1, overhead.steps // (2 * leg))
+    leg, blocks = _leg(overhead), _blocks(overhead)
     for way in ways:
         runs = {label: getattr(one, way) for label, one in candidates.items()}
         for run in runs.values():
@@ -361,6 +210,16 @@ def _time(
         for label, per_block in per_label.items():
             for quantity in per_block[0]:
                 times[label][quantity] = [seconds[quantity] for seconds in per_block]
+
+
+def _leg(overhead: Overhead) -> int:
+    """Steps in a row of a method."""
+    return max(1, min(LEG, overhead.steps // 2))
+
+
+def _blocks(overhead: Overhead) -> int:
+    """Blocks of turns; in each every method has two legs, forth and back."""
+    return overhead.repeats * max(1, overhead.steps // (2 * _leg(overhead)))
 
 
 def _entries(method: str, against: str, measured: _Measurements) -> Iterator[dict[str, Any]]:

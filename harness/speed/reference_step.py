@@ -109,7 +109,7 @@ def leave_to_open_clip(method: Method) -> None:
 
 
 class ReferenceStep:
-    """The reference step of a cell; `run` is timed beside `harness.speed.overhead.Candidate.run`."""
+    """The reference step of a cell; `run` is timed beside `harness.speed.candidates.Candidate.run`."""
 
     def __init__(self, cell: Cell, context: Context, batches: Sequence[Indices], workers: int) -> None:
         self.device = context.fabric(cell).device

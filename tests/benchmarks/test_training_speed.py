@@ -25,7 +25,7 @@ from harness.machine import memory
 from harness.machine.environment import Machine
 from harness.speed import timing
 from harness.speed.bench import StepBench
-from harness.speed.overhead import Candidate
+from harness.speed.candidates import Candidate
 from harness.speed.reference_step import ReferenceStep, on_device, plain_loader
 from harness.study.cell import Cell
 from harness.study.study import load_study

@@ -11,6 +11,7 @@ from harness.cli.time_check import Pace, expected_time
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.machine.environment import Machine
+from harness.study.schema import Overhead
 from harness.study.shipped import shipped_studies
 from harness.study.study import load_study
 
@@ -58,3 +59,20 @@ def test_without_any_measured_speed_it_says_that_it_guesses_from_flops(
     assert made.seconds > 0
     assert made.origin.startswith("from FLOPs, at 30 % of the")
     assert "not measured here yet" in " ".join(made.sentences())
+
+
+def test_the_time_of_a_study_holds_that_of_measuring_its_overhead(
+    parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, context, options = parts
+    paces = {time_check._key(cell): Pace(16.0, 3.0, 1e9) for cell in cells}
+    monkeypatch.setattr(time_check, "_paces", lambda folders, device: paces)
+    made = expected_time(
+        cells, context, options, tmp_path, Overhead(against=["baseline"], steps=10, repeats=3, warmup=2)
+    )
+    assert made is not None
+    # Each of two methods: 2 steps before, 3 blocks of 2 · 5, timed whole and in parts; one after another.
+    step = cells[0].train.batch_size / 16
+    assert made.overhead_seconds == pytest.approx(2 * 2 * (2 + 3 * 2 * 5) * step)
+    assert made.seconds == pytest.approx(2 * (64 / 16 + 3) + made.overhead_seconds)
+    assert "for the overhead" in next(made.sentences())

@@ -12,7 +12,7 @@ from harness import registry
 from harness.launch.context import Context
 from harness.machine.environment import Machine
 from harness.speed.bench import StepBench
-from harness.speed.overhead import Candidate
+from harness.speed.candidates import Candidate
 from harness.speed.rehearsal import DEVICE, NotForDeviceError, Rehearsal
 from harness.study.schema import TrainSettings
 

@@ -17,7 +17,7 @@ from harness.machine.devices import to_precision
 from harness.machine.environment import Machine
 from harness.registry import UnknownNameError
 from harness.speed import bench
-from harness.speed.overhead import Candidate
+from harness.speed.candidates import Candidate
 from harness.speed.reference_step import ReferencePairs, ReferenceStep, on_device, plain_loader
 from methods.attention import Attention
 from methods.backbones import OPENAI_MEAN

@@ -16,7 +16,7 @@ from torch import nn
 from harness.launch.context import Context
 from harness.machine.environment import Machine
 from harness.machine.memory import held_bytes, keep_freed_memory, peak_bytes
-from harness.speed import overhead, timing
+from harness.speed import candidates, overhead, timing
 from harness.store.runs import RunStore
 from harness.study.study import Study, load_study
 from reports.sections.overhead import measurements
@@ -225,11 +225,11 @@ def test_a_measurement_that_fails_is_written_down_with_its_reason_and_tried_agai
 @pytest.mark.slow
 def test_the_step_that_is_measured_is_the_one_that_trains(tmp_path: Path, context: Context) -> None:
     cell = study(tmp_path).cells()[0]
-    one, parts = overhead.Candidate(cell, context), overhead.Candidate(cell, context)
+    one, parts = candidates.Candidate(cell, context), candidates.Candidate(cell, context)
     first = next(one.method.parameters()).detach().clone()
     one.run(2)
     seconds = parts.run_in_parts(2)
-    assert set(seconds) == set(overhead.PARTS)
+    assert set(seconds) == set(candidates.PARTS)
     assert all(map(math.isfinite, seconds.values()))
     trained = one.method.state_dict()
     for name, weight in parts.method.state_dict().items():
@@ -245,19 +245,21 @@ def test_methods_too_large_to_take_turns_together_are_compared_two_at_a_time_wit
     cells, asked = plan.cells(), plan.file.overhead
     assert asked is not None
     built = []
-    plain = overhead.Candidate.__init__
+    plain = candidates.Candidate.__init__
 
-    def counted(self: overhead.Candidate, cell: Any, *rest: Any, **options: Any) -> None:
+    def counted(self: candidates.Candidate, cell: Any, *rest: Any, **options: Any) -> None:
         built.append(cell.method)
         plain(self, cell, *rest, **options)
 
-    monkeypatch.setattr(overhead.Candidate, "__init__", counted)
+    monkeypatch.setattr(candidates.Candidate, "__init__", counted)
     together = overhead.measure(cells, asked, context)
     assert built == ["uit", "baseline"]
     built.clear()
     monkeypatch.setattr(overhead, "TOGETHER", 0)
     in_pairs = overhead.measure(cells, asked, context)
-    assert built == ["uit", "baseline", "baseline", "uit"], "one that does not train needs no step of the other"
+    assert built == ["uit", "baseline", "baseline", "uit"], (
+        "one that does not train needs no step of the other"
+    )
 
     def rows(entries: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
         return {(one["method"], one["against"], one["quantity"]) for one in entries}
