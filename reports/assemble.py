@@ -19,6 +19,7 @@ from reports.context import ReportContext
 from reports.document import Section, Table
 from reports.figures import FigureWriter
 from reports.look_record import record_looks
+from reports.own_files import remove_outdated
 from reports.published import published as published_numbers
 from reports.sections import (
     ablation,
@@ -158,8 +159,9 @@ def _write_files(
         ),
     )
     everything = [table for section in sections for table in section.tables]
-    _write_tables(beside / "tables", everything)
+    written = _write_tables(beside / "tables", everything)
     atomic_write(beside / "report.md", _markdown(title, context, everything))
+    remove_outdated(beside, [*written, *context.figure_writer.written])
 
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -226,11 +228,15 @@ def _remarks(context: ReportContext) -> list[str]:
     return [remark for remark in remarks if remark]
 
 
-def _write_tables(folder: Path, everything: Sequence[Table]) -> None:
+def _write_tables(folder: Path, everything: Sequence[Table]) -> list[Path]:
+    """Write each table in three formats; the files."""
+    formats = {"csv": tables.comma_separated, "md": tables.markdown, "tex": tables.latex}
+    written = []
     for table in everything:
-        atomic_write(folder / f"{table.key}.csv", tables.comma_separated(table))
-        atomic_write(folder / f"{table.key}.md", tables.markdown(table))
-        atomic_write(folder / f"{table.key}.tex", tables.latex(table))
+        for ending, formatted in formats.items():
+            written.append(folder / f"{table.key}.{ending}")
+            atomic_write(written[-1], formatted(table))
+    return written
 
 
 def _markdown(title: str, context: ReportContext, everything: Sequence[Table]) -> str:

@@ -15,7 +15,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ class FigureWriter:
     """Where figures are drawn. `folder` receives PNG and PDF; None keeps them on the page only."""
 
     folder: Path | None = None
+    written: list[Path] = field(default_factory=list, compare=False)
+    """The files that were written so far."""
 
     @contextmanager
     def axes(
@@ -109,6 +111,7 @@ class FigureWriter:
             drawing.set_dpi(_STYLE["savefig.dpi"])
             canvas = FigureCanvasAgg(drawing)
             canvas.print_png(self.folder / f"{key}.png", metadata={"Software": None})
+            self.written.extend(self.folder / f"{key}.{ending}" for ending in ("pdf", "png"))
         return Figure(key, _for_page(buffer.getvalue(), key, alt), alt, caption)
 
 
