@@ -99,11 +99,7 @@ def is_finished(
     run: CellRun, cell: Cell, context: Context, selections: Sequence[Selection] = SELECTIONS
 ) -> bool:
     """Whether a cell is done, as it was when it finished, with results on the targets as they are now."""
-    return (
-        run.status.state == "done"
-        and not run.altered()
-        and not missing_evaluations(run, cell, context, selections)
-    )
+    return run.is_intact and not missing_evaluations(run, cell, context, selections)
 
 
 def _set_aside_altered(run: CellRun) -> bool:

@@ -15,8 +15,8 @@ from harness.machine.files import atomic_file, atomic_json, atomic_write, read_j
 from harness.machine.terms import SELECTIONS, Selection
 from harness.store import checkpoint_files, checksums, weights
 from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, is_sound
-from harness.store.checksums import Checksums
-from harness.store.seals import broken_seal, change_sealed, write_sealed
+from harness.store.checksums import ALTERED, Checksums
+from harness.store.seals import broken_seal, change_sealed, is_broken, write_sealed
 from harness.study.cell import Cell, fingerprint
 
 if TYPE_CHECKING:
@@ -69,8 +69,11 @@ class CellRun:
     @property
     def cell(self) -> Cell:
         """The cell as its study asked for it. Raises `StoreError` when its description is damaged."""
+        return self._cell_of(self.description)
+
+    def _cell_of(self, description: Mapping[str, Any]) -> Cell:
         try:
-            return Cell.from_dict(self.description["cell"])
+            return Cell.from_dict(description["cell"])
         except (KeyError, ValueError) as error:
             raise StoreError(f"{self.directory / 'cell.json'}: {error}") from error
 
@@ -85,7 +88,10 @@ class CellRun:
     @property
     def parts(self) -> dict[str, Any]:
         """What the identity is made of. Raises `StoreError` when the description does not say."""
-        parts = self.description.get("parts")
+        return self._parts_of(self.description)
+
+    def _parts_of(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        parts = description.get("parts")
         if not isinstance(parts, dict):
             raise StoreError(f"{self.directory / 'cell.json'}: says nothing about the cell's identity")
         return parts
@@ -101,14 +107,16 @@ class CellRun:
 
         Raises `StoreError` where `cell.json` was edited, or contradicts itself or the folder it lies in.
         """
-        cell, parts = self.cell, self.parts  # first, for a later version's is left as it is
-        if problem := broken_seal(self.directory / "cell.json"):
-            raise StoreError(problem)
+        description = self.description
+        # First, for a later version's is left as it is.
+        cell, parts = self._cell_of(description), self._parts_of(description)
+        if is_broken(description):
+            raise StoreError(f"cell.json {ALTERED}")
         try:
             identity, asked = fingerprint(parts), fingerprint(cell.parts_beside(parts))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(f"cell.json: damaged: {type(error).__name__}: {error}") from error
-        if identity != self.description.get("identity") or self.name != cell.directory_name(identity):
+        if identity != description.get("identity") or self.name != cell.directory_name(identity):
             raise StoreError("cell.json: what the identity is made of does not give the identity")
         if asked != identity:
             raise StoreError("cell.json: the cell that was asked for is not the one of the identity")
@@ -144,6 +152,11 @@ class CellRun:
     def _altered_scores(self) -> str:
         wrong = {**self.altered(RESULTS), **self.altered(RECORDS)}
         return next((f"{name} {what}" for name, what in wrong.items()), "")
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the cell is done and none of its files was changed since."""
+        return self.was_finished and not self.edited and not self.altered()
 
     @property
     def was_finished(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +47,28 @@ def altered(folder: Path, kept: Checksums, *, thorough: bool) -> dict[str, str]:
     Unless `thorough`, one of the same size and time is taken for the same. Of another time, earlier or later
     (it was copied; a clock was wrong), it is read.
     """
-    wrongs = {name: _what_is_wrong(folder / name, checksum, thorough) for name, checksum in kept.items()}
+    # Paths as text: a store of thousands of cells has tens of thousands of files, and asks often.
+    wrongs = {
+        name: _what_is_wrong(os.path.join(folder, name), checksum, thorough)
+        for name, checksum in kept.items()
+    }
     return {name: wrong for name, wrong in wrongs.items() if wrong}
 
 
 @lru_cache(maxsize=100_000)
-def _sha256_of(inode: int, size: int, written: int, path: Path) -> str:
+def _sha256_of(inode: int, size: int, written: int, path: str) -> str:
     """Read once in a process: every file of a store that was copied without its times is asked for often."""
-    return sha256(path)
+    return sha256(Path(path))
 
 
-def _what_is_wrong(path: Path, kept: Mapping[str, Any], thorough: bool) -> str:
+def _what_is_wrong(path: str, kept: Mapping[str, Any], thorough: bool) -> str:
     try:
-        status = path.stat()
-        untouched = not thorough and status.st_mtime_ns == kept.get(_TIME)
-        read = sha256 if thorough else partial(_sha256_of, status.st_ino, status.st_size, status.st_mtime_ns)
-        same = status.st_size == kept["bytes"] and (untouched or read(path) == kept["sha256"])
+        status = os.stat(path)
+        same = status.st_size == kept["bytes"]
+        if same and (thorough or status.st_mtime_ns != kept.get(_TIME)):
+            version = (status.st_ino, status.st_size, status.st_mtime_ns)
+            found = sha256(Path(path)) if thorough else _sha256_of(*version, path)
+            same = found == kept["sha256"]
     except FileNotFoundError:
         return "is gone"
     except OSError as error:

@@ -42,6 +42,11 @@ class RunStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._opened: dict[str, CellRun] = {}
+
+    def _run(self, path: Path) -> CellRun:
+        """The cell in a folder, always the same object: it reads its status again only when that changed."""
+        return self._opened.setdefault(path.name, CellRun(path))
 
     def cells(self) -> list[CellRun]:
         """The latest requested cell per method, dataset and seed, by name."""
@@ -53,7 +58,7 @@ class RunStore:
         folder = self.directory / "cells"
         if not folder.is_dir():
             return []
-        return [CellRun(path) for path in sorted(folder.iterdir()) if (path / "cell.json").is_file()]
+        return [self._run(path) for path in sorted(folder.iterdir()) if (path / "cell.json").is_file()]
 
     def _current(self) -> dict[str, str]:
         try:
@@ -91,7 +96,7 @@ class RunStore:
             recorded: What a new description keeps beside the identity.
         """
         identity = fingerprint(parts)
-        run = CellRun(self.path_of(cell, identity))
+        run = self._run(self.path_of(cell, identity))
         if reason := _unfit(run, identity):
             if os.path.lexists(run.directory / "cell.json"):
                 run.set_aside(run.directory / "cell.json", f"damaged ({reason}), written again")

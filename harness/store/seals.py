@@ -11,13 +11,15 @@ from typing import Any
 
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_json, read_json
+from harness.store.checksums import ALTERED
 
 SEAL = "seal"
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     """Replace `path` by these values and the seal that belongs to them."""
-    atomic_json(path, {**values, SEAL: _seal_of(values)})
+    # As they will be read again: keys are texts there, and tuples lists.
+    atomic_json(path, {**values, SEAL: _seal_of(json.loads(json.dumps(values)))})
 
 
 def change_sealed(path: Path, **changes: Any) -> None:
@@ -44,7 +46,7 @@ def broken_seal(path: Path) -> str:
     except OSError:
         return ""
     broken = _is_broken_file(status.st_ino, status.st_size, status.st_mtime_ns, path)
-    return f"{path.name} is not as it was written" if broken else ""
+    return f"{path.name} {ALTERED}" if broken else ""
 
 
 @lru_cache(maxsize=100_000)
@@ -62,6 +64,6 @@ def is_broken(values: Any) -> bool:
 
 
 def _seal_of(values: Mapping[str, Any]) -> str:
-    # As it will be read again: keys are texts there, and tuples lists.
-    others = json.loads(json.dumps({name: value for name, value in values.items() if name != SEAL}))
+    """The seal of an object as JSON gives it."""
+    others = {name: value for name, value in values.items() if name != SEAL}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
