@@ -14,9 +14,8 @@ from typing import Any
 
 from harness.machine.errors import HarnessError
 from harness.machine.files import atomic_file
+from harness.store.bundled import MANIFEST as MANIFEST
 
-MANIFEST = "manifest.json"
-"""By path in the archive the SHA-256 of every other file."""
 REPEATED = ".parquet"
 """Ends the names of files that are stored once where their bytes are equal."""
 MOST_BYTES = 8 * 2**30

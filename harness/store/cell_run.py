@@ -13,7 +13,7 @@ from harness.machine import files
 from harness.machine.errors import NewerFormatError, Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
 from harness.machine.terms import SELECTIONS, Selection
-from harness.store import checkpoint_files, checksums, weights
+from harness.store import bundled, checkpoint_files, checksums, weights
 from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, is_sound
 from harness.store.checksums import ALTERED, Checksums
 from harness.store.seals import broken_seal, change_sealed, is_broken, write_sealed
@@ -271,7 +271,9 @@ class CellRun:
     def notes_beside(self, damaged: Sequence[str]) -> list[str]:
         """`notes`, where the `damaged` lines of the history are known already."""
         written = [str(line.get("note")) for line in files.read_lines(self.directory / "notes.jsonl").records]
-        now = [f"{name} {what}; the next run makes it again" for name, what in self.altered().items()]
+        altered = self.altered()
+        gone = bundled.left_out(self.directory, altered)
+        now = [f"{name} {altered[name]}; the next run makes it again" for name in altered if name not in gone]
         return [*written, *damaged, *now]
 
     # -- training ---------------------------------------------------------------------------------
@@ -336,10 +338,7 @@ class CellRun:
         return self.directory / f"model-{selection}.safetensors"
 
     def save_model(self, selection: str, state: Mapping[str, torch.Tensor], epoch: int) -> None:
-        """Keep a model's weights by name for a selection.
-
-        A hard link when another selection has this epoch.
-        """
+        """Keep a model's weights by name for a selection; a hard link when another has this epoch."""
         others = [self.model_path(other) for other in SELECTIONS if other != selection]
         weights.save(self.model_path(selection), state, epoch, others)
 

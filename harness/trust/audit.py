@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator
 
 from harness.machine.errors import StoreError
+from harness.store.bundled import left_out
 from harness.store.cell_run import CellRun, evaluation_key
 from harness.store.cell_status import HISTORY, RESULTS
 from harness.store.results_table import RESULT_COLUMNS, results_rows
@@ -16,12 +17,13 @@ from harness.trust import run_comparison
 def audit(run: CellRun, *, models: bool = True) -> Iterator[str]:
     """What of a finished cell is not as it was written, or contradicts itself.
 
-    Its files are compared with their checksums, its identity with its parts, its scores with its records;
-    without `models`, of a cell whose models were left out, only the others.
+    Its files are compared with their checksums, its identity with its parts, its scores with its records.
+    The models that its bundle left out are compared with nothing; without `models`, which need torch, the
+    epochs of the others are not read.
     """
-    altered = run.altered(thorough=True)
-    yield from (f"{name} {what}" for name, what in altered.items() if models or not _is_model(name))
-    yield from (text for text in _lacking(run) if models or not _is_model(text))
+    gone = models_left_out(run)
+    yield from (f"{name} {what}" for name, what in run.altered(thorough=True).items() if name not in gone)
+    yield from _lacking(run, gone)
     yield from _misdescribed(run)
     for row in run.results:
         key = evaluation_key(row)
@@ -29,22 +31,23 @@ def audit(run: CellRun, *, models: bool = True) -> Iterator[str]:
             yield from run_comparison.contradictions(run.records(*key), row)
         except StoreError as error:
             yield f"{run_comparison.named(key)}: its per-query records cannot be read: {error}"
-        kept = models and key[1] in run.kept_models
+        kept = models and key[1] in run.kept_models and run.model_path(key[1]).exists()
         if kept and row.get("epoch") != run.model_epoch(key[1]):
             yield f"{run_comparison.named(key)}: epoch {row.get('epoch')} is not the one of its model"
 
 
-def _is_model(name: str) -> bool:
-    return name.startswith("model-")
+def models_left_out(run: CellRun) -> frozenset[str]:
+    """The files of models that a cell kept and its bundle left out; empty of a cell in no bundle."""
+    return left_out(run.directory, [run.model_path(selection).name for selection in run.kept_models])
 
 
-def _lacking(run: CellRun) -> Iterator[str]:
+def _lacking(run: CellRun, gone: frozenset[str]) -> Iterator[str]:
     """Files that every finished cell has, which are gone together with their checksums, or lack theirs."""
     trained = any(row.get("epoch") != 0 for row in run.results) or not run.results
     models = [run.model_path(selection).name for selection in run.kept_models]
     left = (RESULTS,) if run.is_imported else (RESULTS, *models, *([HISTORY] if trained else []))
     for name in left:
-        if name not in run.checksums:
+        if name not in run.checksums and name not in gone:
             if not (run.directory / name).exists():
                 yield f"{name} is gone"
             elif run.checksums:

@@ -37,6 +37,8 @@ class CheckedCell:
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What changed since the cell ran."""
+    not_compared: list[str] = field(default_factory=list)
+    """What running it again gives and its bundle left out."""
     has_checksums: bool = True
     """Whether its files' checksums were kept when it finished; an older version kept none."""
 
@@ -52,6 +54,7 @@ class CheckedCell:
             "differences": len(self.differences),
             "checksums": self.has_checksums,
             "notes": self.notes,
+            "not_compared": self.not_compared,
         }
 
 
@@ -70,6 +73,8 @@ class Certificate:
     checked: list[CheckedCell] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     """What is not as it was written, whichever cell it is in."""
+    models_left_out: int = 0
+    """Cells whose models their bundle left out."""
     not_written: str = ""
     """Why the certificate could not be kept in the store."""
 
@@ -78,6 +83,12 @@ class Certificate:
         """Everything that differs, each naming its cell."""
         again = [f"{each.cell}: {text}" for each in self.checked for text in each.differences]
         return self.damaged + again
+
+    @property
+    def not_compared(self) -> list[str]:
+        """What the bundle left out on purpose, so that it was compared with nothing; each once."""
+        models = [f"models of {_counted(self.models_left_out, 'cell')}"] if self.models_left_out else []
+        return models + list(dict.fromkeys(text for each in self.checked for text in each.not_compared))
 
     @property
     def verdict(self) -> CertificateVerdict:
@@ -121,6 +132,7 @@ class Certificate:
             "imported": self.imported,
             "cells": [each.plain() for each in self.checked],
             "differences": differences[:KEPT_DIFFERENCES],
+            "not_compared": self.not_compared,
             "results_sha256": results_sha256(RunStore(self.store)),
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": environment.commit(),
@@ -145,6 +157,8 @@ def render(certificates: Sequence[Certificate]) -> None:
                 print("    an older version finished it, without checksums: its models were evaluated again")
             for note in each.notes:
                 print(f"    since then: {note}")
+        if certificate.not_compared:
+            print(f"  not in the bundle: not compared: {'; '.join(certificate.not_compared)}")
         for text in certificate.differences:
             print(f"  differs: {text}")
         if not certificate.not_written:

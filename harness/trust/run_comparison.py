@@ -139,11 +139,31 @@ def _flat(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def models(then: CellRun, now: CellRun) -> Iterator[str]:
-    """Selections whose models, of those that were kept, do not have the same weights to the bit."""
+    """Selections whose models, of those that were kept, do not have the same weights to the bit.
+
+    One that is not there is compared with nothing: `audit` says so where it should be there.
+    """
     for selection in then.kept_models:
+        if not then.model_path(selection).exists():
+            continue
         first, second = (weights.digest(run.model_path(selection)) for run in (then, now))
         if first != second:
             yield f"the model selected on {selection}: its weights are not the ones that training gives now"
+
+
+def lacking(then: CellRun, now: CellRun) -> Iterator[str]:
+    """What the second run has and the first lacks, so that nothing of it was compared."""
+    kept = {evaluation_key(row) for row in then.results}
+    missing = [key for key in map(evaluation_key, now.results) if key not in kept]
+    for direction in sorted({key[2] for key in missing}):
+        targets = sorted({key[0] for key in missing if key[2] == direction})
+        yield f"{direction} records on {', '.join(targets)}"
+    try:
+        columns = [set(run.records(*key).columns) for key in sorted(kept)[:1] for run in (then, now)]
+    except StoreError:
+        return
+    if columns and "top_score" in columns[1] - columns[0]:
+        yield "similarities of the images found (top_score)"
 
 
 def cells_closely(

@@ -23,16 +23,22 @@ from harness.machine.errors import DataError, StoreError, StudyError
 from harness.machine.files import atomic_json
 from harness.machine.progress import Progress
 from harness.machine.terms import SELECTIONS, Selection
-from harness.store.cell_run import CellRun
+from harness.store.bundled import is_bundled
+from harness.store.cell_run import CellRun, evaluation_key
 from harness.store.run_files import CERTIFICATE
 from harness.store.runs import RunStore
 from harness.store.stored_cell import machine_of, refuse_unregistered
 from harness.study.cell import Cell
 from harness.trust import run_comparison
-from harness.trust.audit import audit, edited_table
+from harness.trust.audit import audit, edited_table, models_left_out
 from harness.trust.certificate import Certificate, CheckedCell
 from harness.trust.run_comparison import Expectation
 from harness.trust.why import against_present
+
+WITHOUT_MODELS = (
+    "the bundle was written without models, so none can be evaluated again; leave out --evaluate-only, and "
+    "cells are trained again"
+)
 
 
 def verify(
@@ -74,15 +80,18 @@ def _verified(
     # Without checksums, only evaluating a cell's models again tells whether its records are theirs.
     work = {run.name: (run, evaluate_only) for run in pick(described, cells, seed)}
     for run, _ in described:
-        if not run.checksums:
+        if not run.checksums and not models_left_out(run):
             work.setdefault(run.name, (run, True))
-    for run, _ in work.values():
+    for run, only_evaluate in work.values():
         refuse_unregistered(run)
+        if only_evaluate and models_left_out(run):
+            raise StudyError([f"{store.directory}: {WITHOUT_MODELS}"])
     trained = sum(cell.trains for _, cell in described)
     # A cell whose description is damaged is counted with the trained ones: it is among the differences.
     untrained = len(described) - trained
     here = len(finished) - len(imported)
     certificate = Certificate(store.directory, seed, here - untrained, untrained, len(imported))
+    certificate.models_left_out = sum(bool(models_left_out(run)) for run in finished)
     for number, run in enumerate(finished, 1):
         certificate.damaged += [f"{run.name}: {text}" for text in audit(run)]
         progress.working("checking stored records", number, len(finished))
@@ -167,8 +176,16 @@ def _run_again(
         checked.differences += _compared(
             store, run, repeated, cell, checked.expected, only_evaluated, selections
         )
-        checked.compared = sum(int(row["queries"]) for row in repeated.results)
+        _count(checked, store, run, repeated)
     return checked
+
+
+def _count(checked: CheckedCell, store: RunStore, then: CellRun, now: CellRun) -> None:
+    """Note how many records were compared, and what a bundle left out, so that it was not."""
+    compared = {evaluation_key(row) for row in then.results}
+    checked.compared = sum(int(row["queries"]) for row in now.results if evaluation_key(row) in compared)
+    if is_bundled(store.directory):
+        checked.not_compared += run_comparison.lacking(then, now)
 
 
 def _expected_after_training(run: CellRun, again: CellRun, context: Context, cell: Cell) -> Expectation:
