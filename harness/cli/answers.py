@@ -16,21 +16,19 @@ import typer
 def refusals() -> Iterator[None]:
     """Turn an error that a user may meet into its lines on standard error and its exit code.
 
-    An exception in a plugin's code is a line with the plugin's file and line, and exit code 1.
+    An exception in a plugin's code is one of them (`PluginError`): a line with the plugin's file and line.
 
     Raises:
         typer.Exit: with the error's exit code, in place of such an error; others pass unchanged.
     """
-    from harness.machine.errors import ExitCode, HarnessError, refusal_of
+    from harness.machine.errors import refusal_of
     from harness.machine.passwords import masked_text
-    from harness.registry import described, plugin_line
+    from harness.registry import plugin_fault
 
     try:
         yield
     except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None and plugin_line(error):
-            refusal = HarnessError(described(error), exit_code=ExitCode.ERROR)
+        refusal = refusal_of(error) or plugin_fault(error)
         if refusal is None:
             raise
         print_lines(map(masked_text, refusal.lines))

@@ -61,8 +61,15 @@ class MethodEntry:
     """The user's file it came from, when it is not one of ours."""
 
     def load(self) -> Callable[..., Any]:
-        """The callable that builds the method; importing it may import torch."""
-        return _imported(self.build)
+        """The callable that builds the method; importing it may import torch.
+
+        What a plugin's builds raises `PluginError` for losses that nobody can train on.
+        """
+        if self.plugin is None:
+            return _imported(self.build)
+        from harness.registry.plugin_methods import checked
+
+        return checked(self.name, _imported(self.build))
 
     def resolve(self, overrides: Mapping[str, Any] | None = None) -> BaseModel:
         """The method's settings: its defaults, its fixed switches, then `overrides`.
@@ -359,6 +366,27 @@ def plugin_line(error: BaseException) -> str:
     """`FILE:LINE` of the plugin's code that raised an error, or through which it came; empty for none."""
     place = errors.place_in(error, _plugins)
     return f"{place[0]}:{place[1]}" if place else ""
+
+
+def plugin_fault(error: BaseException) -> PluginError | None:
+    """An exception that arose in a plugin's code, as an error with its place and method; None for another."""
+    place = errors.place_in(error, _plugins)
+    if isinstance(error, PluginError) or place is None:
+        return error if isinstance(error, PluginError) else None
+    text = f"{type(error).__name__}: {error}"
+    named = _methods_in(error, place[0])
+    return PluginError(f"{named}: {text}" if named else text, place=place)
+
+
+def _methods_in(error: BaseException, plugin: Path) -> str:
+    """The method of a plugin in whose code an error arose; several, where they share the code."""
+    kinds = [type(value) for value in errors.callers(error, plugin)]
+    names = [
+        repr(name)
+        for name, entry in _methods.items()
+        if entry.plugin == plugin and any(entry.build in kind.__mro__ for kind in kinds)
+    ]
+    return f"method {' or '.join(names)}" if names else ""
 
 
 def _failure(path: Path, error: BaseException) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+OWN = ("harness", "methods", "reports")
+"""The packages of this project."""
 Reason = Literal["", "oom", "nan", "data", "timeout", "error"]
 """Why a cell or a trial failed; empty when it did not."""
 
@@ -36,7 +38,7 @@ class HarnessError(Exception):
         HarnessError
         ├── StudyError              a study, or an option of the command line
         ├── UnknownNameError        a name that is not registered               (registry.errors)
-        ├── PluginError             a plugin that cannot be imported            (registry.errors)
+        ├── PluginError             a plugin that fails, on import or when used (registry.errors)
         ├── DataError               a dataset that cannot be used: data
         ├── BrokenImageError        an image that cannot be decoded: data       (data.decoding)
         ├── StoreError              a stored file that cannot be used
@@ -105,7 +107,18 @@ class UnknownNameError(HarnessError):
 
 
 class PluginError(HarnessError):
-    """A user's plugin file that cannot be imported; says which file and why."""
+    """A fault of a user's plugin: it cannot be imported, fails, or returns what cannot be used.
+
+    Attributes:
+        place: file and line of its code, where they are known.
+    """
+
+    place: tuple[Path, int] | None = None
+
+    def __init__(self, lines: str | Iterable[str], *, place: tuple[Path, int] | None = None) -> None:
+        text = lines if isinstance(lines, str) else "\n".join(lines)
+        super().__init__(f"{place[0].name}:{place[1]}: {text}" if place else text)
+        self.place = place
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -138,6 +151,8 @@ def described(error: BaseException, files: Collection[Path] = ()) -> str:
     The innermost line of those files counts: what they call may lie deep in a library.
     """
     text = f"{type(error).__name__}: {error}"
+    if isinstance(error, PluginError):
+        return str(error)
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename) in files:
         return f"{Path(error.filename).name}:{error.lineno}: {type(error).__name__}: {error.msg}"
     place = place_in(error, files)
@@ -146,9 +161,18 @@ def described(error: BaseException, files: Collection[Path] = ()) -> str:
 
 def place_in(error: BaseException, files: Collection[Path]) -> tuple[Path, int] | None:
     """File and line of the innermost of `files` that an error came through; None when through none."""
+    if isinstance(error, PluginError) and error.place is not None:
+        return error.place
     places = [
         (Path(frame.filename), frame.lineno or 0)
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename) in files
     ]
     return places[-1] if places else None
+
+
+def callers(error: BaseException, file: Path) -> list[object]:
+    """The objects in whose functions of `file` an error arose or through which it came, outermost first."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = [frame for frame in frames if Path(frame.f_code.co_filename) == file]
+    return [frame.f_locals["self"] for frame in inside if "self" in frame.f_locals]
