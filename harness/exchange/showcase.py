@@ -130,13 +130,24 @@ def read_kept(out: Path, aside: Path) -> dict[str, ReportResult]:
 
 def findings(made: Mapping[str, ReportResult]) -> str:
     """What every study found, as Markdown: a line for each comparison of R1, for new people."""
-    return "\n\n".join(_finding(name, context) for name, context in _contexts(made).items())
+    contexts = _contexts(made)
+    first = _first_shown(contexts)
+    return "\n\n".join(_finding(name, context, first) for name, context in contexts.items())
 
 
 def headlines(made: Mapping[str, ReportResult]) -> str:
-    """How many comparisons were decided, and what the terminal says of the first study, as Markdown."""
+    """How many comparisons were decided, and what the terminal says of the first study, as Markdown.
+
+    One of the same trainings, which several studies show, counts once.
+    """
     contexts = _contexts(made)
-    judged = [item for context in contexts.values() for _, item in _compared(context)]
+    first = _first_shown(contexts)
+    judged = [
+        item
+        for name, context in contexts.items()
+        for group, item in _compared(context)
+        if first[_trainings(context, group, item)] == name
+    ]
     decided = sum(item.verdict != "cannot tell" for item in judged)
     first = next(iter(contexts))
     text = (
@@ -172,10 +183,30 @@ def _contexts(made: Mapping[str, ReportResult]) -> dict[str, ReportContext]:
     return {name: result.context for name, result in made.items() if result.context is not None}
 
 
-def _finding(name: str, context: ReportContext) -> str:
+def _first_shown(contexts: Mapping[str, ReportContext]) -> dict[frozenset[str], str]:
+    """By the trainings that a comparison rests on, the first study that shows it."""
+    first: dict[frozenset[str], str] = {}
+    for name, context in contexts.items():
+        for group, item in _compared(context):
+            first.setdefault(_trainings(context, group, item), name)
+    return first
+
+
+def _trainings(context: ReportContext, group: ComparisonGroup, item: Comparison) -> frozenset[str]:
+    """Names of the cells of both methods, which hold their identities."""
+    return frozenset(
+        cell.directory
+        for cell in context.stored_runs.cells
+        if cell.method in (item.one, item.other) and group.evaluation.holds(cell)
+    )
+
+
+def _finding(name: str, context: ReportContext, first: Mapping[frozenset[str], str]) -> str:
     links = f"[page]({name}/{PAGE}) · [verdicts]({name}/verdicts.csv) · [evidence]({name}/{EVIDENCE})"
     lines = [f"### {name}: {question(name)}", "", links, ""]
-    lines += [f"* {_sentence(group, item)}" for group, item in _compared(context)]
+    for group, item in _compared(context):
+        shown = first[_trainings(context, group, item)]
+        lines.append(f"* {_sentence(group, item)}{'' if shown == name else f' The trainings of *{shown}*.'}")
     if rest := [line["text"].rstrip(":.") + "." for line in undecided(context)]:
         lines += ["", *rest]
     return "\n".join(lines)
