@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,6 +25,8 @@ UNLIKE = frozenset({"epochs", "lr", "warmup_epochs", "warmup_factor", "weight_de
 """Settings that change no step's duration."""
 USED = 0.3
 """The share of a matrix product's speed that training steps are assumed to reach where none was measured."""
+ALIKE = ("backbone", "image_size", "precision")
+"""Settings of measured cells whose rate, in FLOPs a second, tells that of a planned one."""
 STORES = 20
 """Runs below `runs` that are looked at, the latest first."""
 
@@ -86,15 +89,21 @@ def expected_time(
     if not trained:
         return None
     device = context.fabric(cells[0]).device
-    paces = _paces([out, *_latest_runs()], environment.arithmetic(device))
+    measured = _measured([out, *_latest_runs()], environment.arithmetic(device))
+    paces = {key: pace for key, (_, pace) in measured.items()}
     gflop = {key: _gflop(cell) for key, cell in {_key(cell): cell for cell in trained}.items()}
     reached = [gflop[key] * pace.pairs_per_second for key, pace in paces.items() if key in gflop]
-    rate, how = (median(reached), "") if reached else _assumed_rate(context, trained[0])
-    seconds, known = 0.0, [paces[_key(cell)] for cell in trained if _key(cell) in paces]
+    known, how = [paces[_key(cell)] for cell in trained if _key(cell) in paces], ""
+    alike = [] if reached else _alike(measured, trained[0])
+    if alike:
+        reached, how = [rate for rate, _ in alike], "at the rate that other runs reached on this device"
+    rate, how = (median(reached), how) if reached else _assumed_rate(context, trained[0])
+    evaluation = _typical_evaluation(known or [pace for _, pace in alike])
+    seconds = 0.0
     step_seconds: dict[str, float] = {}
     for cell in trained:
         pairs = len(context.dataset(cell.dataset, cell.subset).splits["train"].captions)
-        pace = paces.get(_key(cell)) or Pace(rate / gflop[_key(cell)], _typical_evaluation(known), 0.0)
+        pace = paces.get(_key(cell)) or Pace(rate / gflop[_key(cell)], evaluation, 0.0)
         step_seconds[cell.method] = cell.train.batch_size / pace.pairs_per_second
         seconds += cell.train.epochs * (pairs / pace.pairs_per_second + pace.evaluation_seconds)
     workers = min(options.resources.slots, len(trained))
@@ -179,9 +188,24 @@ def _latest_runs() -> list[Path]:
     return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[:STORES]
 
 
-def _paces(folders: Sequence[Path], device: Mapping[str, Any]) -> dict[str, Pace]:
-    """By what decides a step's duration, the pace of finished epochs on this device."""
+def _alike(measured: Mapping[str, tuple[Cell, Pace]], like: Cell) -> list[tuple[float, Pace]]:
+    """GFLOP a second and pace of measured cells with the encoder, image size and precision of a planned one.
+
+    Their batches are of another size, or their methods others, so that no step is known to take as long.
+    """
+    wanted = [getattr(like.train, name) for name in ALIKE]
+    found = []
+    for cell, pace in measured.values():
+        if [getattr(cell.train, name) for name in ALIKE] == wanted:
+            with suppress(HarnessError):  # a plugin's method that is not registered now
+                found.append((_gflop(cell) * pace.pairs_per_second, pace))
+    return found
+
+
+def _measured(folders: Sequence[Path], device: Mapping[str, Any]) -> dict[str, tuple[Cell, Pace]]:
+    """By what decides a step's duration, a cell and the pace of its like's finished epochs on this device."""
     epochs: dict[str, list[Pace]] = {}
+    cells: dict[str, Cell] = {}
     for folder in folders:
         for run in RunStore(folder).cells():
             try:
@@ -189,9 +213,10 @@ def _paces(folders: Sequence[Path], device: Mapping[str, Any]) -> dict[str, Pace
                 same = all(where.get(name) == device[name] for name in ("device", "processor", "threads"))
                 lines = run.history if same and not where.get("mixed") else []
                 epochs.setdefault(key, []).extend(map(_pace, lines))
+                cells[key] = run.cell
             except (HarnessError, KeyError, TypeError, ValueError):
                 continue
-    return {key: _median(paces) for key, paces in epochs.items() if paces}
+    return {key: (cells[key], _median(paces)) for key, paces in epochs.items() if paces}
 
 
 def _pace(line: Mapping[str, Any]) -> Pace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,8 @@ def test_time_comes_from_measured_speeds_where_every_method_has_one(
     parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells, context, options = parts
-    paces = {time_check._key(cell): Pace(16.0, 3.0, 1e9) for cell in cells}
-    monkeypatch.setattr(time_check, "_paces", lambda folders, device: paces)
+    paces = {time_check._key(cell): (cell, Pace(16.0, 3.0, 1e9)) for cell in cells}
+    monkeypatch.setattr(time_check, "_measured", lambda folders, device: paces)
     made = expected_time(cells, context, options, tmp_path)
     assert made is not None
     # Each cell: 2 epochs of 64 pairs at 16 pairs a second and 3 s of evaluation; two at once.
@@ -41,8 +42,10 @@ def test_a_method_without_a_measured_speed_takes_its_flops_at_the_rate_that_othe
 ) -> None:
     cells, context, options = parts
     monkeypatch.setattr(time_check, "_gflop", lambda cell: 2.0 if cell.method == "uit" else 1.0)
-    paces = {time_check._key(cell): Pace(32.0, 0.0, 1e9) for cell in cells if cell.method == "baseline"}
-    monkeypatch.setattr(time_check, "_paces", lambda folders, device: paces)
+    paces = {
+        time_check._key(cell): (cell, Pace(32.0, 0.0, 1e9)) for cell in cells if cell.method == "baseline"
+    }
+    monkeypatch.setattr(time_check, "_measured", lambda folders, device: paces)
     made = expected_time(cells, context, options, tmp_path)
     assert made is not None
     assert made.seconds == pytest.approx((2 * 64 / 32 + 2 * 64 / 16) / 2)
@@ -53,7 +56,7 @@ def test_without_any_measured_speed_it_says_that_it_guesses_from_flops(
     parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells, context, options = parts
-    monkeypatch.setattr(time_check, "_paces", lambda folders, device: {})
+    monkeypatch.setattr(time_check, "_measured", lambda folders, device: {})
     made = expected_time(cells, context, options, tmp_path)
     assert made is not None
     assert made.seconds > 0
@@ -65,8 +68,8 @@ def test_the_time_of_a_study_holds_that_of_measuring_its_overhead(
     parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells, context, options = parts
-    paces = {time_check._key(cell): Pace(16.0, 3.0, 1e9) for cell in cells}
-    monkeypatch.setattr(time_check, "_paces", lambda folders, device: paces)
+    paces = {time_check._key(cell): (cell, Pace(16.0, 3.0, 1e9)) for cell in cells}
+    monkeypatch.setattr(time_check, "_measured", lambda folders, device: paces)
     made = expected_time(
         cells, context, options, tmp_path, Overhead(against=["baseline"], steps=10, repeats=3, warmup=2)
     )
@@ -76,3 +79,17 @@ def test_the_time_of_a_study_holds_that_of_measuring_its_overhead(
     assert made.overhead_seconds == pytest.approx(2 * 2 * (2 + 3 * 2 * 5) * step)
     assert made.seconds == pytest.approx(2 * (64 / 16 + 3) + made.overhead_seconds)
     assert "for the overhead" in next(made.sentences())
+
+
+def test_a_study_of_other_batches_is_timed_by_the_rate_that_earlier_runs_reached(
+    parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, context, options = parts
+    monkeypatch.setattr(time_check, "_gflop", lambda cell: 2.0)
+    other = replace(cells[0], train=cells[0].train.model_copy(update={"batch_size": 3}))
+    paces = {time_check._key(other): (other, Pace(32.0, 5.0, 1e9))}
+    monkeypatch.setattr(time_check, "_measured", lambda folders, device: paces)
+    made = expected_time(cells, context, options, tmp_path)
+    assert made is not None
+    assert made.seconds == pytest.approx(2 * (64 / 32 + 5))
+    assert made.origin == "from FLOPs, at the rate that other runs reached on this device"
