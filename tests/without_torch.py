@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 REFUSED = (
     *("torch", "torchvision", "open_clip", "lightning_fabric", "timm", "optuna", "sqlalchemy", "cmaes"),
-    *("sklearn", "textblob", "nltk", "tensorboard", "mlflow", "mlcroissant", "rocrate"),
+    *("sklearn", "textblob", "nltk", "filelock", "tensorboard", "mlflow", "mlcroissant", "rocrate"),
 )
 
 

@@ -7,9 +7,30 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.machine.errors import HarnessError
+
+
+FULL_INSTALLATION = frozenset(
+    {
+        *(
+            "torch",
+            "torchvision",
+            "open_clip",
+            "lightning_fabric",
+            "optuna",
+            "cmaes",
+            "sqlalchemy",
+            "sklearn",
+        ),
+        *("textblob", "nltk", "filelock"),
+    }
+)
+"""Packages of the project, as they are imported, that `requirements-review.txt` leaves out."""
 
 
 @contextmanager
@@ -29,10 +50,29 @@ def refusals() -> Iterator[None]:
         yield
     except Exception as error:
         refusal = refusal_of(error) or plugin_fault(error)
+        if refusal is None and isinstance(error, ModuleNotFoundError):
+            refusal = _not_installed(error)
         if refusal is None:
             raise
         print_lines(map(masked_text, refusal.lines))
         raise typer.Exit(refusal.exit_code) from error
+
+
+def _not_installed(error: ModuleNotFoundError) -> HarnessError | None:
+    """Says that a package of the full installation is needed; None for any other module.
+
+    With `requirements-review.txt` alone, evidence is checked and shown, and nothing is trained.
+    """
+    from harness.machine.errors import HarnessError
+
+    package = (error.name or "").partition(".")[0]
+    if package not in FULL_INSTALLATION:
+        return None
+    return HarnessError(
+        f"this needs the full installation, {package} is missing: type `pip install -c constraints.txt -e .` "
+        "in a clone of the harness; without it, `verify` and `report` of a bundle (.zip), `compare` and "
+        "`import` work"
+    )
 
 
 def answer(value: Any, as_json: bool, render: Callable[[], None]) -> None:

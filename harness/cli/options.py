@@ -147,8 +147,8 @@ class StudyOptions:
         return load_study(
             self.study,
             self.overrides or (),
-            methods=_listed(self.methods),
-            datasets=_listed(self.datasets),
+            methods=listed_names(self.methods),
+            datasets=listed_names(self.datasets),
             seeds=_seeds(self.seeds),
             subset=self.subset,
         )
@@ -160,7 +160,8 @@ class StudyOptions:
         return self.out or default_folder(study.name, self.study, self.overrides or (), self.subset)
 
 
-def _listed(texts: Sequence[str] | None) -> list[str]:
+def listed_names(texts: Sequence[str] | None) -> list[str]:
+    """The names that an option was given, each once: repeated, or with commas."""
     parts = [part.strip() for text in texts or () for part in text.split(",")]
     return list(dict.fromkeys(part for part in parts if part))
 
@@ -170,7 +171,7 @@ def _seeds(texts: Sequence[str] | None) -> int | list[int] | None:
     if not texts:
         return None
     try:
-        numbers = [int(part) for part in _listed(texts)]
+        numbers = [int(part) for part in listed_names(texts)]
     except ValueError:
         raise typer.BadParameter(f"--seeds takes 3 or 0,1,2, not {','.join(texts)!r}") from None
     return numbers[0] if len(texts) == 1 and "," not in texts[0] and numbers else numbers

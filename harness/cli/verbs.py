@@ -27,6 +27,7 @@ from harness.cli.options import (
     SearchedOptions,
     StudyOptions,
     Subset,
+    listed_names,
     takes_groups,
 )
 from harness.machine import paths
@@ -264,7 +265,14 @@ def query(
 @takes_groups
 def verify(
     runs: RunFolders = None,
-    cells: Annotated[int, typer.Option(min=0, help="Finished cells to run again, trained ones first.")] = 2,
+    cells: Annotated[
+        int | None,
+        typer.Option(min=0, help="Cells drawn to be run again, trained ones first; 2, beside --cell none."),
+    ] = None,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Cells to run again: folders below cells/, or how they start."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     evaluate_only: Annotated[
         bool, typer.Option("--evaluate-only", help="Evaluate the stored models again; train nothing.")
@@ -274,35 +282,20 @@ def verify(
 ) -> None:
     """Run a few finished cells again and compare every number. Exits 4 when something differs.
 
-    Of a bundle (.zip) every number, verdict and claim is computed again from its records; nothing is run.
+    Of a bundle (.zip) the numbers and verdicts are computed again from its records; nothing is run.
     """
+    named = listed_names(cell)
     if runs and any(path.suffix == ".zip" for path in runs):
         from harness.cli.verify_bundle import verify_bundles
 
-        raise typer.Exit(verify_bundles(runs, options.as_json))
-    with refusals():
-        from harness.cli.report import run_folders
-        from harness.machine.display import shown
-        from harness.trust.certificate import render
-        from harness.trust.verify import verify
+        asks_to_run = bool(named or cells or evaluate_only)
+        raise typer.Exit(verify_bundles(runs, options.as_json, asks_to_run=asks_to_run))
+    from harness.cli.verify_runs import verify_runs
 
-        machine = options.machine()
-        with shown() as progress:
-            certificates = verify(
-                run_folders(runs or []),
-                machine,
-                cells=cells,
-                seed=seed,
-                evaluate_only=evaluate_only,
-                progress=progress,
-            )
-    answer(
-        {str(each.store): each.plain() for each in certificates},
-        options.as_json,
-        lambda: render(certificates),
+    drawn = (0 if named else 2) if cells is None else cells
+    raise typer.Exit(
+        verify_runs(runs or [], options, cells=drawn, named=named, seed=seed, evaluate_only=evaluate_only)
     )
-    print_lines([each.not_written for each in certificates if each.not_written])
-    raise typer.Exit(ExitCode.DIFFERS if any(each.differences for each in certificates) else ExitCode.DONE)
 
 
 @app.command()

@@ -124,9 +124,22 @@ def render(check: BundleCheck) -> None:
     print(f"  {'differs' if check.differences else 'reproduced'}")
 
 
-def verify_bundles(paths: Sequence[Path], as_json: bool) -> ExitCode:
-    """Verify bundles and print what was found. They must be alone: runs are verified by running them."""
+def _unpack_first(path: Path) -> str:
+    unpacked = f"{path.with_name(path.stem)}-bundle/RUN"
+    return (
+        f"{path}: nothing of a bundle is run; unpack it with `report {path}`, then `verify {unpacked}` "
+        "with these options trains cells again"
+    )
+
+
+def verify_bundles(paths: Sequence[Path], as_json: bool, *, asks_to_run: bool = False) -> ExitCode:
+    """Verify bundles and print what was found. They must be alone: runs are verified by running them.
+
+    `asks_to_run`: cells were asked to be run again, which is refused.
+    """
     with refusals():
+        if asks_to_run:
+            raise StudyError([_unpack_first(path) for path in paths if path.suffix == ".zip"])
         if others := [path for path in paths if path.suffix != ".zip"]:
             raise StudyError([f"{path}: a run; verify it apart from bundles" for path in others])
         checked = [verify_bundle(path) for path in paths]

@@ -19,16 +19,23 @@ _FOLDERS = ("report/tables", "plugins", "data", "pictures")
 _CELL = ("*.json", "*.jsonl", "error.txt", "records/*.parquet", "restorations.parquet")
 _README = """# Evidence bundle
 
-Made by `python -m harness bundle`. Check it without torch, and see it as a page:
+Made by `python -m harness bundle`. Check it without torch, and see it as a page. The first line is typed in a
+clone of the harness, where `requirements-review.txt` lies:
 
-    pip install -r requirements-review.txt && pip install --no-deps tipr-harness
+    pip install -r requirements-review.txt && pip install --no-deps .
     python -m harness verify {name}
     python -m harness report {name}
 
-`verify` computes every number, verdict and claim again from the per-query records. `ro-crate-metadata.json`
-describes the files, `manifest.json` has their checksums (of records with equal bytes one is stored, and the
-others are restored by `verify` and `report`), `neurips-checklist.md` and `reforms.md` answer two
-checklists as far as the files do, and say "not known" otherwise.
+`verify` computes numbers, verdicts and claims again from the per-query records. Whether these are the records
+of the training is seen by training again, with the full installation (in the clone,
+`pip install -c constraints.txt -e .`) and in the folder that `report` unpacked:
+
+    python -m harness verify {stem}-bundle/{run} --cells 1       # one cell, drawn
+    python -m harness verify {stem}-bundle/{run} --cell NAME     # this one; NAME is a folder below cells/
+
+`ro-crate-metadata.json` describes the files, `manifest.json` has their checksums (of records with equal bytes
+one is stored, and the others are restored by `verify` and `report`), `neurips-checklist.md` and `reforms.md`
+answer two checklists as far as the files do, and say "not known" otherwise.
 """
 
 
@@ -65,7 +72,7 @@ def write_bundle(runs: Sequence[Path], out: Path | None = None, *, weights: bool
     for run, name in zip(runs, names, strict=True):
         build([run])
         contents |= {f"{name}/{file.relative_to(run).as_posix()}": file for file in _files(run, weights)}
-    contents["README.md"] = _README.format(name=path.name).encode()
+    contents["README.md"] = _README.format(name=path.name, stem=path.stem, run=names[0]).encode()
     contents |= {file: answered(checklists()[name], contents).encode() for file, name in CHECKLISTS.items()}
     described = json.dumps(crate(names, stored_once(contents)), indent=1, ensure_ascii=False)
     write_archive(path, {**contents, METADATA: described.encode()})

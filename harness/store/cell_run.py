@@ -14,7 +14,7 @@ from harness.machine.errors import NewerFormatError, Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
 from harness.machine.terms import SELECTIONS, Selection
 from harness.store import bundled, checkpoint_files, checksums, weights
-from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, is_sound
+from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, read_status
 from harness.store.checksums import ALTERED, Checksums
 from harness.store.seals import broken_seal, change_sealed, is_broken, write_sealed
 from harness.study.cell import Cell, fingerprint
@@ -171,19 +171,8 @@ class CellRun:
             return Status()
         version = (written.st_ino, written.st_mtime_ns, written.st_size)
         if self._read is None or self._read[0] != version:
-            self._read = version, self._read_status()
+            self._read = version, read_status(self.directory / "status.json")
         return self._read[1]
-
-    def _read_status(self) -> Status:
-        try:
-            written = read_json(self.directory / "status.json")
-            # One of an older version lacks what was added since.
-            names = [name for name in Status.__dataclass_fields__ if name in written]
-            status = Status(**{name: written[name] for name in names})
-        except (StoreError, KeyError, TypeError):
-            return Status()
-        # A damaged one is rewritten by the next run from what is beside it; until then nothing is finished.
-        return status if is_sound(status) else Status()
 
     def set_status(self, state: State, *, reason: Reason = "", detail: str = "", **more: Any) -> None:
         """Write the status; epoch and seconds carry over unless given."""
@@ -271,8 +260,7 @@ class CellRun:
     def notes_beside(self, damaged: Sequence[str]) -> list[str]:
         """`notes`, where the `damaged` lines of the history are known already."""
         written = [str(line.get("note")) for line in files.read_lines(self.directory / "notes.jsonl").records]
-        altered = self.altered()
-        gone = bundled.left_out(self.directory, altered)
+        gone = bundled.left_out(self.directory, altered := self.altered())
         now = [f"{name} {altered[name]}; the next run makes it again" for name in altered if name not in gone]
         return [*written, *damaged, *now]
 

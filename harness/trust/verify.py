@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from harness.store.bundled import is_bundled
 from harness.store.cell_run import CellRun, evaluation_key
 from harness.store.run_files import CERTIFICATE
 from harness.store.runs import RunStore
-from harness.store.stored_cell import machine_of, refuse_unregistered
+from harness.store.stored_cell import NAMED, machine_of, refuse_unregistered
 from harness.study.cell import Cell
 from harness.trust import run_comparison
 from harness.trust.audit import audit, edited_table, models_left_out
@@ -46,6 +46,7 @@ def verify(
     machine: Machine,
     *,
     cells: int = 2,
+    named: Sequence[str] = (),
     seed: int = 0,
     evaluate_only: bool = False,
     progress: Progress | None = None,
@@ -55,30 +56,64 @@ def verify(
     Args:
         directories: The stores.
         machine: Where to run; each cell's own devices, threads and determinism are taken.
-        cells: How many finished cells of each store to run again.
+        cells: How many finished cells of each store to draw and run again.
+        named: Cells that are run again beside those, by their folders, or how the names of these start.
         seed: Of the draw.
         evaluate_only: Evaluate the stored models again and train nothing.
         progress: Shown while it runs.
 
     Raises:
-        StudyError: A store has no finished cell.
+        StudyError: A store has no finished cell; `named` names none, or several.
     """
+    stores = [RunStore(directory.absolute()) for directory in directories]
+    asked = named_cells([run for store in stores for run in store.cells() if run.was_finished], named)
+    work = {store.directory: _work(store, asked, cells, seed, evaluate_only) for store in stores}
     return [
-        _verified(RunStore(directory.absolute()), machine, cells, seed, evaluate_only, progress or Progress())
-        for directory in directories
+        _verified(store, machine, work[store.directory], seed, progress or Progress()) for store in stores
     ]
 
 
-def _verified(
-    store: RunStore, machine: Machine, cells: int, seed: int, evaluate_only: bool, progress: Progress
-) -> Certificate:
+def named_cells(finished: Sequence[CellRun], names: Sequence[str]) -> list[CellRun]:
+    """The finished cells that are named: by folder, or by how the folder's name starts.
+
+    Raises:
+        StudyError: a name is the one of no cell, or of several.
+    """
+    asked, mistakes = [], []
+    for name in names:
+        start = Path(name).name
+        # `uit.1` is not `uit.10`: a whole part of the name goes before a part of one.
+        whole = [run for run in finished if f"{run.name}.".startswith(f"{start}.")]
+        matching = whole or [run for run in finished if run.name.startswith(start)]
+        if len(matching) == 1:
+            asked += matching
+        elif matching:
+            some = ", ".join(run.name for run in matching[:NAMED])
+            mistakes.append(f"--cell {name}: {len(matching)} finished cells start like this: {some}, …")
+        else:
+            mistakes.append(f"--cell {name}: no finished cell starts like this; give a folder below cells/")
+    if mistakes:
+        raise StudyError(mistakes)
+    return asked
+
+
+Work = Mapping[str, tuple[CellRun, bool]]
+"""By name the cells that are run again, each with whether it is only evaluated."""
+
+
+def _work(store: RunStore, asked: Sequence[CellRun], cells: int, seed: int, evaluate_only: bool) -> Work:
     finished = [run for run in store.cells() if run.was_finished]
     if not finished:
         raise StudyError([f"{store.directory}: no finished cell, so nothing can be verified yet"])
-    imported = [run for run in finished if run.is_imported]
     described = _described([run for run in finished if not run.is_imported])
+    here = {run.name for run, _ in described}
+    of_this = [run for run in asked if run.directory.parent.parent == store.directory]
+    if refused := [run.name for run in of_this if run.name not in here]:
+        raise StudyError([f"--cell {name}: imported or damaged: it cannot be run again" for name in refused])
+    chosen = [run for run, _ in described if run.name in {each.name for each in of_this}]
+    drawn = pick([each for each in described if each[0] not in chosen], cells, seed)
+    work = {run.name: (run, evaluate_only) for run in (*chosen, *drawn)}
     # Without checksums, only evaluating a cell's models again tells whether its records are theirs.
-    work = {run.name: (run, evaluate_only) for run in pick(described, cells, seed)}
     for run, _ in described:
         if not run.checksums and not models_left_out(run):
             work.setdefault(run.name, (run, True))
@@ -86,6 +121,13 @@ def _verified(
         refuse_unregistered(run)
         if only_evaluate and models_left_out(run):
             raise StudyError([f"{store.directory}: {WITHOUT_MODELS}"])
+    return work
+
+
+def _verified(store: RunStore, machine: Machine, work: Work, seed: int, progress: Progress) -> Certificate:
+    finished = [run for run in store.cells() if run.was_finished]
+    imported = [run for run in finished if run.is_imported]
+    described = _described([run for run in finished if not run.is_imported])
     trained = sum(cell.trains for _, cell in described)
     # A cell whose description is damaged is counted with the trained ones: it is among the differences.
     untrained = len(described) - trained

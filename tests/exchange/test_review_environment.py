@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from score_data import write_npz
 
+from harness.cli.answers import FULL_INSTALLATION
+
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements-review.txt"
 
@@ -22,6 +24,20 @@ def test_the_reviewers_packages_are_packages_of_the_project_and_torch_is_not_one
     listed = [line for line in REQUIREMENTS.read_text("utf-8").splitlines() if line and line[0] != "#"]
     assert set(listed) <= set(project)
     assert not any(re.match(r"torch|open_clip|lightning|optuna", line) for line in listed)
+
+
+def test_every_other_package_is_known_to_be_one_of_the_full_installation() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    listed = [line for line in REQUIREMENTS.read_text("utf-8").splitlines() if line and line[0] != "#"]
+    imported = {"open_clip_torch": "open_clip", "scikit-learn": "sklearn"}
+    names = {re.split(r"[<>=]", line)[0] for line in set(project) - set(listed)}
+    assert {imported.get(name, name.replace("-", "_")) for name in names} == FULL_INSTALLATION
+
+
+def test_the_install_line_works_in_a_clone() -> None:
+    for page in (REQUIREMENTS, ROOT / "harness" / "README.md"):
+        assert "pip install --no-deps ." in page.read_text("utf-8")
+        assert "--no-deps tipr-harness" not in page.read_text("utf-8")
 
 
 @pytest.mark.service

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
+import without_torch
 from light_runs import PLUGIN, light_machine, light_study, run_light
 from typer.testing import CliRunner, Result
 
@@ -104,6 +107,67 @@ def test_evaluating_models_that_a_bundle_left_out_is_refused_with_what_to_do(
     assert done.exit_code == 2
     assert "the bundle was written without models" in done.stderr
     assert "leave out --evaluate-only" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--cell", "{0}", "--cell", "{1}"], ["--cell", "{0},{1}"]])
+def test_the_named_cells_are_run_again_and_no_other(
+    unpacked: RunStore, cuhk_root: Path, words: list[str]
+) -> None:
+    starts = [f"cuhk-pedes.light.{seed}" for seed in (0, 1)]
+    done = invoked(unpacked, cuhk_root, "--json", *(word.format(*starts) for word in words))
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout).values()
+    assert [each["cell"] for each in found["cells"]] == [run.name for run in unpacked.cells()]
+
+
+def test_a_cell_is_named_by_its_folder_and_one_more_is_drawn_beside_it(
+    unpacked: RunStore, cuhk_root: Path
+) -> None:
+    second = unpacked.cells()[1]
+    done = invoked(unpacked, cuhk_root, "--json", "--cell", str(second.directory))
+    (found,) = json.loads(done.stdout).values()
+    assert [each["cell"] for each in found["cells"]] == [second.name]
+    done = invoked(unpacked, cuhk_root, "--json", "--cell", second.name, "--cells", "1")
+    (found,) = json.loads(done.stdout).values()
+    assert [each["cell"] for each in found["cells"]] == [second.name, unpacked.cells()[0].name]
+
+
+@pytest.mark.parametrize(("name", "said"), [("uit.0", "no finished cell"), ("cuhk", "2 finished cells")])
+def test_a_name_of_no_cell_or_of_several_is_refused(
+    unpacked: RunStore, cuhk_root: Path, name: str, said: str
+) -> None:
+    done = invoked(unpacked, cuhk_root, "--cell", name)
+    assert done.exit_code == 2
+    assert f"--cell {name}: {said}" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--cells", "1"], ["--cell", "x"], ["--evaluate-only"]])
+def test_asking_an_archive_to_run_cells_is_refused_with_what_to_type(
+    evidence: Path, words: list[str]
+) -> None:
+    done = CliRunner().invoke(app, ["verify", str(evidence), *words])
+    assert done.exit_code == 2
+    assert f"`report {evidence}`" in done.stderr
+    assert "light-bundle" in done.stderr
+
+
+def test_the_bundle_says_how_a_cell_is_trained_again_and_its_commands_are_the_ones(
+    evidence: Path, unpacked: RunStore, cuhk_root: Path
+) -> None:
+    with zipfile.ZipFile(evidence) as archive:
+        readme = archive.read("README.md").decode()
+    assert "pip install --no-deps ." in readme
+    assert "tipr-harness" not in readme
+    assert "python -m harness verify light-bundle/light --cells 1" in readme
+
+
+def test_training_again_without_the_full_installation_is_refused_in_a_sentence(unpacked: RunStore) -> None:
+    done = without_torch.run("verify", unpacked.directory, "--cells", "1")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (said,) = done.stderr.strip().splitlines()
+    assert "needs the full installation" in said
+    assert "pip install -c constraints.txt -e ." in said
 
 
 def test_the_page_of_an_unpacked_bundle_does_not_miss_what_was_left_out(unpacked: RunStore) -> None:
