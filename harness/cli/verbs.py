@@ -356,6 +356,7 @@ def export(
     with refusals():
         from harness.launch.models import export_checkpoint, open_model
 
+        computed.register()
         if not trec and not features:
             print(export_checkpoint(checkpoint, out, **options.keywords()))
             return

@@ -14,11 +14,13 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import registry
 from harness.launch.cell_evaluation import evaluate_cell, lacks_models, missing_evaluations
 from harness.launch.context import Context, prepare_process
+from harness.launch.plugin_files import plugins_of
 from harness.machine import environment
 from harness.machine.accelerator_faults import note_fault, process_has_fault
 from harness.machine.environment import Machine
@@ -81,7 +83,7 @@ def run_cell(
     `DataError` when the dataset cannot even be read, and OSError when the machine fails (a full disk), which
     is no failure of the cell: it stays queued.
     """
-    run = context.open_run(store, cell, **runtime_record(context))
+    run = context.open_run(store, cell, **runtime_record(context, plugins_of(cell)))
     if not is_finished(run, cell, context, selections):
         try:
             with run.lock():
@@ -128,7 +130,7 @@ def _attempt(
     to_train = not was_finished or lost_history or lacks_models(cell, run, context, selections)
     rows = run.results if was_finished else []
     run.set_status("running")
-    run.describe(**runtime_record(context))
+    run.describe(**runtime_record(context, plugins_of(cell)))
     context.progress.begin_cell(run.name, cell.train.epochs if cell.trains else 0)
     try:
         if to_train:
@@ -171,8 +173,8 @@ def outcome(run: CellRun, cell: Cell) -> str:
     return f"done, {'last epoch' if split == 'last' else f'chosen on {split}: epoch'} {chosen}{shown}"
 
 
-def runtime_record(context: Context) -> dict[str, Any]:
-    """What is kept beside an identity and never part of it."""
+def runtime_record(context: Context, plugins: Sequence[Path]) -> dict[str, Any]:
+    """What is kept beside an identity and never part of it; `plugins` are those behind what ran."""
     machine = context.machine
     return {
         "host": socket.gethostname(),
@@ -180,7 +182,7 @@ def runtime_record(context: Context) -> dict[str, Any]:
         "device": machine.device,
         "devices": machine.devices,
         "deterministic": machine.deterministic,
-        "plugins": [str(plugin) for plugin in machine.plugins],
+        "plugins": [str(plugin) for plugin in plugins],
         "command": machine.command,
         "commit": environment.commit(),
     }

@@ -18,7 +18,7 @@ from harness.launch.changes import reasons_not_reused, reproduced
 from harness.launch.context import Context, prepare_process
 from harness.launch.launchers import open_launcher
 from harness.launch.local import progress_of_worker
-from harness.launch.plugin_files import keep_plugins
+from harness.launch.plugin_files import keep_plugins, plugins_behind, plugins_of
 from harness.launch.units import Resources, WorkerDied
 from harness.machine import environment
 from harness.machine.accelerator_faults import process_has_fault
@@ -100,7 +100,9 @@ def run_cells(
         found = copy_finished(store.path_of(cell, context.identity(cell)), options.reuse)
         if found is not None:
             context.progress.say(f"{found.name}: finished in {found.parent.parent}, copied")
-    opened = [(cell, context.open_run(store, cell, **runtime_record(context))) for cell in cells]
+    opened = [
+        (cell, context.open_run(store, cell, **runtime_record(context, plugins_of(cell)))) for cell in cells
+    ]
     store.make_current(opened)
     left = [(cell, run) for cell, run in opened if not is_finished(run, cell, context)]
     context.progress.begin_study(len(opened), len(opened) - len(left))
@@ -218,9 +220,9 @@ def stopping_at_signals() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-def write_environment(store: RunStore, context: Context) -> None:
-    """Keep what this run ran on; earlier runs of the store are kept beside it."""
-    described = {**environment.describe(), **runtime_record(context), "pid": os.getpid()}
+def write_environment(store: RunStore, context: Context, plugins: Sequence[Path]) -> None:
+    """Keep what this run ran on, and its plugins; earlier runs of the store are kept beside it."""
+    described = {**environment.describe(), **runtime_record(context, plugins), "pid": os.getpid()}
     described["tagger"] = f"{context.tagger.name} {context.tagger.version}"
     atomic_json(store.directory / "environment.json", described)
 
@@ -234,11 +236,12 @@ def prepare_study(study: Study, store: RunStore, context: Context) -> None:
     """Write down what is about to run, on which files. Raises OSError when the folder cannot be written."""
     store.write_study(study)
     record_plan(store.directory, study.seeds, study.looks)
-    keep_plugins(store.directory, context.machine.plugins)
+    plugins = plugins_behind((cell.base for cell in study.cells()), study.targets)
+    keep_plugins(store.directory, plugins)
     for name in study.targets:
         dataset = context.dataset(name, study.file.subset)
         store.keep_files(dataset.fingerprint, file_list(dataset))
-    write_environment(store, context)
+    write_environment(store, context, plugins)
 
 
 def accelerators(device: str, devices: int) -> tuple[str, ...]:

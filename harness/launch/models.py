@@ -11,7 +11,7 @@ from harness import registry
 from harness.launch.context import Context, InputSpec, config_of
 from harness.machine.environment import Machine
 from harness.machine.errors import HarnessError, StoreError
-from harness.machine.terms import METRICS, Precision, TieOrder
+from harness.machine.terms import METRICS, SELECTIONS, Precision, TieOrder
 from harness.store.cell_run import CellRun
 from harness.store.data_notes import data_sentences
 from harness.store.stored_cell import refuse_unregistered
@@ -169,8 +169,10 @@ def _released(checkpoint: Path, image_size: tuple[int, int] | None, ignore: Sequ
         if not is_released(state) and not of_tbps:
             if _is_model_of_a_run(checkpoint):
                 raise CheckpointError(
-                    f"{checkpoint}: a model of a run, copied out of its folder; it needs the cell.json that "
-                    "lay beside it: copy that too, or name the cell's folder"
+                    f"{checkpoint}: a model of a run, copied out of its folder, and its file does not say "
+                    "which method it is: copy cell.json along, which lay beside it, into "
+                    f"{checkpoint.parent or '.'}/, and keep the model's name, like model-val.safetensors; "
+                    "or name the cell's folder"
                 )
             raise CheckpointError(
                 f"{checkpoint}: neither a model of a run nor a released checkpoint of UIT/SEN, IRRA, RDE or "
@@ -207,7 +209,7 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
     from methods.build import build_method
     from methods.clip import Backbone
 
-    refuse_unregistered(run)
+    refuse_unregistered(run, dataset=False)
     try:
         cell, identities = run.cell, int(run.recorded["identities"])
         train = cell.train
@@ -242,7 +244,11 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
 def _selection(checkpoint: Path, cell: Cell) -> str:
     if checkpoint.is_dir():
         return cell.select.split
-    return checkpoint.stem.removeprefix("model-")
+    selection = checkpoint.stem.removeprefix("model-")
+    if selection not in SELECTIONS or checkpoint.name != f"model-{selection}.safetensors":
+        known = ", ".join(f"model-{name}.safetensors" for name in SELECTIONS)
+        raise CheckpointError(f"{checkpoint}: which model of its cell it is stands in its name: {known}")
+    return selection
 
 
 def evaluate_checkpoint(

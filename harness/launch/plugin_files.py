@@ -7,13 +7,38 @@ import hashlib
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from harness import registry
+from harness.data.joint import parts_of
 from harness.machine.files import atomic_write
 from harness.machine.paths import OWN_PACKAGES
 from harness.store.stored_cell import KEPT_PLUGINS
+from harness.study.cell import Cell
+
+
+def plugins_behind(methods: Iterable[str], datasets: Iterable[str]) -> list[Path]:
+    """The plugins and dataset files that registered these methods and datasets, in the order of their import.
+
+    A data root brings in every dataset file that lies in it; those of other datasets are not among them.
+    """
+    known_methods, known_datasets = registry.methods(), registry.datasets()
+    entries = [known_methods[name] for name in methods if name in known_methods]
+    parts = {part for name in datasets for part in parts_of(name) if part in known_datasets}
+    files = {entry.plugin for entry in entries} | {known_datasets[part].plugin for part in parts}
+    return [plugin for plugin in registry.plugins() if plugin in files or _described_by(plugin) in parts]
+
+
+def _described_by(plugin: Path) -> str:
+    """The dataset that a registered dataset file describes; empty for a plugin."""
+    return registry.load_dataset_file(plugin) if plugin.name.endswith(registry.DATASET_FILE) else ""
+
+
+def plugins_of(cell: Cell) -> list[Path]:
+    """The plugins and dataset files that a cell needs."""
+    return plugins_behind([cell.base], [cell.dataset, *cell.targets])
 
 
 def plugin_files(plugin: Path) -> list[Path]:

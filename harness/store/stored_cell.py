@@ -41,10 +41,11 @@ def machine_of(run: CellRun, machine: Machine) -> Machine:
     )
 
 
-def refuse_unregistered(run: CellRun) -> None:
+def refuse_unregistered(run: CellRun, *, dataset: bool = True) -> None:
     """Raises `StudyError` where the cell's method or dataset is a plugin's that was not given.
 
-    A damaged description is left for its readers to report.
+    A damaged description is left for its readers to report. Without `dataset` the dataset is not asked for:
+    a model is opened without the data that it was trained on.
     """
     if run.is_imported:
         return
@@ -59,7 +60,7 @@ def refuse_unregistered(run: CellRun) -> None:
         ("method", cell.base, registry.methods()),
         ("dataset", cell.dataset, registry.datasets()),
     ):
-        if name not in registered:
+        if name not in registered and (dataset or kind == "method"):
             raise StudyError([f"{run.name}: its {kind} {name!r} came from a plugin; give it with {option}"])
 
 
