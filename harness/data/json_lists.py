@@ -137,7 +137,23 @@ def _items(window: _Window) -> Iterator[Any]:
         window.skip_space()
 
 
-_decoder = json.JSONDecoder()
+class RepeatedKeyError(ValueError):
+    """A key that stands twice in one object: which of its values is meant cannot be known."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key[:60]!r} is written twice in one object")
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of its pairs, for `json`'s `object_pairs_hook`. Raises `RepeatedKeyError`."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise RepeatedKeyError(next(key for key in keys if keys.count(key) > 1))
+    return values
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
 
 
 def _item(window: _Window, count: int) -> Any:
@@ -155,6 +171,9 @@ def _item(window: _Window, count: int) -> Any:
         if window.ended or not cut:
             raise DataError([_broken(window, error.pos, count, error.msg)]) from None
         window.at = began + MAX_RECORD_CHARACTERS + 1
+    except RepeatedKeyError as error:
+        line = window.line(began)
+        raise DataError([f"{window.path}:{line}: record {count:,}, which begins here: {error}"]) from None
     except ValueError:  # an integer of more digits than Python converts
         raise DataError([_broken(window, began, count, "a number of too many digits")]) from None
     if window.at - began > MAX_RECORD_CHARACTERS:

@@ -7,6 +7,7 @@ whose keys it then only changes. Torch-free.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -215,4 +216,24 @@ def _yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise DataError([f"{path}{where}: not YAML: {reason}"]) from None
     if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise DataError([f"{path}:1: not a dataset file: keys with values are expected"])
+    if repeated := list(_repeated_keys(node, "", set())):
+        raise DataError([f"{path}:{mistake}" for mistake in repeated])
     return values, {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+
+
+def _repeated_keys(node: yaml.Node, above: str, visited: set[int]) -> Iterator[str]:
+    """`line: key: …` for each key that a mapping has twice, of whose values YAML takes the last."""
+    if id(node) in visited:  # an alias
+        return
+    visited.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated_keys(item, above, visited)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = f"{above}{key.value}", key.start_mark.line + 1
+            if name in lines:
+                yield f"{line}: {name}: written twice, first in line {lines[name]}"
+            lines.setdefault(name, line)
+            yield from _repeated_keys(value, f"{name}.", visited)

@@ -15,9 +15,11 @@ from typing import Any
 from harness.data.json_lists import (
     MAX_RECORD_CHARACTERS,
     MAX_RECORDS,
+    RepeatedKeyError,
     json_list,
     not_utf8,
     opened,
+    unique_keys,
 )
 from harness.machine.errors import DataError
 
@@ -104,9 +106,11 @@ def _json_lines(path: Path) -> Iterator[Any]:
             continue
         _within_limit(path, number)
         try:
-            yield json.loads(line)
+            yield json.loads(line, object_pairs_hook=unique_keys)
         except RecursionError:
             raise DataError([f"{path}:{number}: nested too deeply"]) from None
+        except RepeatedKeyError as error:
+            raise DataError([f"{path}:{number}: {error}"]) from None
         except ValueError as error:
             raise DataError([f"{path}:{number}: not JSON: {getattr(error, 'msg', error)}"]) from None
 
@@ -159,7 +163,7 @@ def _coco(path: Path) -> Iterator[dict[str, Any]]:
     """The images of a COCO caption file, each with the list of its `captions`."""
     with opened(path) as file:
         try:
-            content = json.loads(file.read())
+            content = json.loads(file.read(), object_pairs_hook=unique_keys)
             images, annotations = content["images"], content["annotations"]
             captions: dict[Any, list[Any]] = {}
             further: dict[Any, dict[str, Any]] = {}
@@ -173,6 +177,8 @@ def _coco(path: Path) -> Iterator[dict[str, Any]]:
             raise DataError([f"{path}: nested too deeply"]) from None
         except UnicodeDecodeError as error:
             raise DataError([f"{path}: {not_utf8(error.reason, error.start)}"]) from None
+        except RepeatedKeyError as error:
+            raise DataError([f"{path}: {error}"]) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             shape = "{images: [{id, …}], annotations: [{image_id, caption}]}"
             reason = f"{type(error).__name__}: {error}"

@@ -16,6 +16,7 @@ from harness.data import json_lists
 from harness.data.annotations import read_annotation
 from harness.data.datasets import load_dataset
 from harness.data.json_lists import json_list
+from harness.data.rows import read_rows
 from harness.machine.errors import DataError
 
 RECORD = {"split": "train", "id": 1, "file_path": "a.jpg", "captions": ["a coat"]}
@@ -32,6 +33,20 @@ def written(folder: Path, text: str | bytes) -> Path:
     path = folder / "reid_raw.json"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
+
+
+def test_a_record_with_one_key_twice_is_refused_with_its_place_in_every_json_format(tmp_path: Path) -> None:
+    sound, twice = json.dumps(RECORD), json.dumps(RECORD)[:-1] + ', "id": 2}'
+    name = "the key 'id' is written twice in one object"
+    path = written(tmp_path, f"[{sound},\n{twice}]")
+    assert refusal(path) == f"{path}:2: record 1, which begins here: {name}"
+    lines = tmp_path / "a.jsonl"
+    lines.write_text(f"{sound}\n{twice}\n")
+    assert refusal(lines) == f"{lines}:2: {name}"
+    coco = tmp_path / "coco.json"
+    coco.write_text('{"images": [{"id": 1, "id": 2}], "annotations": []}')
+    with pytest.raises(DataError, match=name):
+        list(read_rows(coco, "coco"))
 
 
 @pytest.mark.parametrize(

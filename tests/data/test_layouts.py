@@ -356,6 +356,21 @@ def test_every_mistake_in_a_dataset_file_is_named_with_its_line(
     assert expected in "\n".join(caught.value.lines)
 
 
+def test_a_key_written_twice_in_a_dataset_file_is_refused_with_both_lines(tmp_path: Path) -> None:
+    path = tmp_path / "lab.dataset.yaml"
+    path.write_text(
+        "annotations: a.csv\nimages: one\nimages: two\ncolumns: {image: file, image: path}\n"
+        "splits:\n  exam: test\n  learn: train\n  exam: val\n"
+    )
+    with pytest.raises(DataError) as caught:
+        read_layout(path)
+    assert caught.value.lines == [
+        f"{path}:3: images: written twice, first in line 2",
+        f"{path}:4: columns.image: written twice, first in line 4",
+        f"{path}:8: splits.exam: written twice, first in line 6",
+    ]
+
+
 def test_a_wrong_column_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     cuhk(tmp_path, records())
     name = registered(tmp_path, "like: cuhk-pedes\ncolumns: {person: ids, captions: caption}")
