@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from harness.data.dataset import SPLIT_NAMES, Dataset, Split
 from harness.data.datasets import load_dataset
 from harness.data.decoding import ImageFacts, ProgressCallback, examine_images
-from harness.data.duplicates import duplicates
+from harness.data.duplicates import (
+    duplicates,
+    in_two_splits,
+    notes_by_pixels,
+    shared_images_named,
+)
+from harness.data.image_hashes import UNREADABLE
 from harness.machine.errors import DataError
 
 CONTEXT = 77
@@ -47,8 +55,11 @@ def check_dataset(
     facts: list[ImageFacts] = []
     if loaded is not None:
         facts = _examined(loaded, progress) if decode else []
+        if decode:
+            loaded = _by_pixels(loaded, facts)
         broken = [f"{loaded.name}: {fact.path}: {fact.broken}" for fact in facts if fact.broken]
-        lines = (*broken, *loaded.problems, *_rotated(loaded, facts))
+        equal = [*shared_images_named(loaded, loaded.digests), *in_two_splits(loaded, loaded.digests)]
+        lines = (*broken, *loaded.problems, *equal, *_rotated(loaded, facts))
         problems.extend(line for line in lines if line not in problems)
         damaged = damaged or bool(broken)
     modes = dict(Counter(fact.mode for fact in facts if fact.mode).most_common())
@@ -101,6 +112,16 @@ def _loaded(name: str, data_root: Path | None, read_images: bool) -> tuple[Datas
 
 def _examined(loaded: Dataset, progress: ProgressCallback | None) -> list[ImageFacts]:
     return examine_images([path for split in loaded.splits.values() for path in split.image_paths], progress)
+
+
+def _by_pixels(loaded: Dataset, facts: list[ImageFacts]) -> Dataset:
+    """The dataset with images compared by their pixels, so that one that was saved again counts as equal."""
+    pixels = iter(fact.pixels or UNREADABLE for fact in facts)
+    digests = {name: tuple(islice(pixels, len(split.image_paths))) for name, split in loaded.splits.items()}
+    by_files = list(in_two_splits(loaded, loaded.digests))
+    test = loaded.splits.get("test")
+    notes = notes_by_pixels(loaded, test, digests["test"]) if test is not None else loaded.notes
+    return replace(loaded, digests=digests, notes=tuple(note for note in notes if note not in by_files))
 
 
 def _rotated(loaded: Dataset, facts: list[ImageFacts]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -129,12 +130,16 @@ def available_cores() -> int:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image file: its pixel mode, whether it has an EXIF rotation, and why it cannot be decoded."""
+    """One image file: its pixel mode, whether it has an EXIF rotation, and why it cannot be decoded.
+
+    `pixels` is the SHA-256 of the decoded image: equal for a picture that was saved again without loss.
+    """
 
     path: Path
     mode: str = ""
     rotated: bool = False
     broken: str = ""
+    pixels: bytes = b""
 
 
 def examine_images(paths: Sequence[Path], progress: ProgressCallback | None = None) -> list[ImageFacts]:
@@ -150,8 +155,9 @@ def examine_images(paths: Sequence[Path], progress: ProgressCallback | None = No
 def _examine(path: Path) -> ImageFacts:
     try:
         content = read_image(path)
-        decode(content)
+        image = decode(content)
     except BrokenImageError as error:
         return ImageFacts(path, broken=str(error))
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        return ImageFacts(path, image.mode, image.getexif().get(EXIF_ORIENTATION, 1) != 1)
+    pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
+    with Image.open(io.BytesIO(content), formats=FORMATS) as file:
+        return ImageFacts(path, file.mode, file.getexif().get(EXIF_ORIENTATION, 1) != 1, pixels=pixels)

@@ -75,6 +75,15 @@ class ImageCache:
         flat = torch.from_file(str(self.path), shared=False, size=int(np.prod(shape)), dtype=torch.uint8)
         return flat.view(shape)
 
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """[images] SHA-256 of each decoded image: equal for pictures that a model cannot tell apart."""
+
+        def digest(image: int) -> bytes:
+            return hashlib.sha256(self.pixels[image].numpy().data).digest()
+
+        return tuple(in_parallel(digest, range(len(self.split.image_paths))))
+
 
 @dataclass(frozen=True)
 class _Label:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.data.dataset import SPLIT_NAMES, Dataset
 from harness.data.datasets import load_dataset
+from harness.data.duplicates import notes_by_pixels
 from harness.data.images import ImageCache, image_cache
 from harness.launch import fingerprints
 from harness.machine import paths
@@ -166,8 +167,7 @@ class Context:
     def images(self, name: str, input_spec: InputSpec, split: str) -> ImageCache:
         """The decoded images of a split at the input spec's size, built at first use."""
         dataset = self.dataset(name, input_spec.subset)
-        resample = "bilinear" if split == "train" else input_spec.test_resize
-        key = (name, input_spec.subset, split, input_spec.image_size, resample)
+        key = self._cache_key(name, input_spec, split)
         if key not in self._caches:
             self._caches[key] = image_cache(
                 dataset.splits[split],
@@ -177,9 +177,17 @@ class Context:
                 digests=dataset.digests[split],
                 skip_broken=self.machine.skip_broken,
                 progress=self._watch(f"decoding {name} {split}"),
-                resample=resample,
+                resample=self._resample(input_spec, split),
             )
         return self._caches[key]
+
+    @staticmethod
+    def _resample(input_spec: InputSpec, split: str) -> str:
+        return "bilinear" if split == "train" else input_spec.test_resize
+
+    def _cache_key(self, name: str, input_spec: InputSpec, split: str) -> tuple[Any, ...]:
+        resample = self._resample(input_spec, split)
+        return (name, input_spec.subset, split, input_spec.image_size, resample)
 
     def split(self, name: str, input_spec: InputSpec, split: str, device: Any) -> DeviceData:
         """A split on the device, with its captions tokenised."""
@@ -246,7 +254,14 @@ class Context:
             self._captions_cut[key] = captions_cut_cached(
                 captions, spec.vocab_size, spec.context_length, paths.cache_dir()
             )
-        return {**self.dataset(name, spec.subset).provenance(), "captions_cut": self._captions_cut[key]}
+        dataset = self.dataset(name, spec.subset)
+        known = {**dataset.provenance(), "captions_cut": self._captions_cut[key]}
+        cache = self._caches.get(self._cache_key(name, spec, split)) if split == "test" else None
+        # Only of images that are decoded already: a check of a study decodes none.
+        return known if cache is None else {**known, "notes": self._notes_by_pixels(dataset, cache)}
+
+    def _notes_by_pixels(self, dataset: Dataset, cache: ImageCache) -> list[str]:
+        return notes_by_pixels(dataset, cache.split, cache.digests)
 
     def training_data(self, cell: Cell, device: Any) -> TrainingData:
         """Everything that training a cell reads. The batches are the same for every method of a seed."""

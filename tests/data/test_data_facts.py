@@ -20,6 +20,8 @@ from harness.data.captions import captions_cut, captions_cut_cached
 from harness.data.checks import check_dataset
 from harness.data.datasets import load_dataset
 from harness.data.decoding import BrokenImageError, decode
+from harness.launch.context import Context, InputSpec
+from harness.machine.environment import Machine
 from harness.machine.errors import DataError
 from methods.tokenizer import CLIP_VOCABULARY, Tokenizer
 
@@ -71,6 +73,47 @@ def test_one_picture_under_all_test_persons_makes_every_query_undecidable(tmp_pa
     counts = check_dataset("rstpreid", tmp_path)["splits"]["test"]
     assert counts["shared_images"] == 6
     assert counts["undecidable"] == 12
+
+
+def saved_again(source: Path, target: Path) -> None:
+    """The same pixels in other bytes, under the name of another picture."""
+    Image.open(source).convert("RGB").save(target, "PNG", compress_level=1)
+    again = target.with_suffix(".again")
+    Image.open(target).save(again, "PNG", compress_level=9)
+    shutil.copy(target, source)
+    again.replace(target)
+
+
+def test_a_picture_that_was_saved_again_under_another_person_is_found_by_its_pixels(tmp_path: Path) -> None:
+    write_rstp(tmp_path)
+    test = load_dataset("rstpreid", tmp_path).splits["test"].image_paths
+    for image in (2, 3):
+        saved_again(test[image - 2], test[image])
+    checked = check_dataset("rstpreid", tmp_path)
+    assert checked["splits"]["test"]["shared_images"] == 4
+    assert checked["splits"]["test"]["undecidable"] == 8
+    (named,) = [line for line in checked["problems"] if "belong to several persons" in line]
+    assert f"{test[0].name} (person " in named
+    assert f"{test[2].name} (person " in named
+
+    context, spec = Context(Machine(tmp_path, "cpu")), InputSpec(None, (32, 16), 512, 77)
+    assert "undecidable" not in str(context.data_provenance("rstpreid", spec)["notes"])
+    context.images("rstpreid", spec, "test")
+    assert "8 of 12 test queries are undecidable" in str(context.data_provenance("rstpreid", spec)["notes"])
+
+
+def test_a_picture_in_train_and_in_test_is_told_by_check_and_beside_every_number(tmp_path: Path) -> None:
+    write_rstp(tmp_path)
+    splits = load_dataset("rstpreid", tmp_path).splits
+    train, test = splits["train"].image_paths, splits["test"].image_paths
+    saved_again(train[0], test[1])
+    assert "in train and in test" not in str(load_dataset("rstpreid", tmp_path).notes)
+    (told,) = [line for line in check_dataset("rstpreid", tmp_path)["problems"] if "in train and in" in line]
+    assert told.startswith("rstpreid: 1 image is in train and in test: in test, ")
+    assert told.endswith(f"{test[1].name} is imgs/{train[0].name}")
+    shutil.copy(train[0], test[1])
+    assert "1 image is in train and in test" in str(load_dataset("rstpreid", tmp_path).notes)
+    assert str(check_dataset("rstpreid", tmp_path)).count("1 image is in train and in test") == 1
 
 
 def test_a_person_with_one_picture_of_their_own_can_still_be_found(tmp_path: Path) -> None:
