@@ -54,7 +54,7 @@ def data_init(
         from harness.data.propose import propose
 
         proposal = propose(folder)
-    print("\n".join((f"wrote {proposal.path}", *proposal.rows)))
+    print("\n".join((f"wrote {proposal.path}", *proposal.rows, *proposal.unsure)))
 
 
 @data_app.command("cache")

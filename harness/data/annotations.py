@@ -146,9 +146,18 @@ class _RowReader:
         if split is None or person is None or path is None or captions is None:
             return None
         if split == "skip" or person in self.layout.leave_out:
-            self.repaired.add("a record that the dataset file leaves out", f"record {index}")
+            self._left_out(index, row, path, person)
             return None
         return Record(index, split, person, path, captions)
+
+    def _left_out(self, index: int, row: dict[str, Any], path: str, person: str) -> None:
+        by_folder = self.layout.split_by == "folder"
+        word = path.split("/")[0] if by_folder else row.get(self.columns.split)
+        if person not in self.layout.leave_out and self.layout.splits.get(str(word)) == "skip":
+            kind = f"a record of split {_shown(word)}, which the dataset file leaves out (skip)"
+            self.repaired.add(kind, f"record {index}")
+        else:
+            self.repaired.add("a record that the dataset file leaves out", f"record {index}")
 
     def _split(self, index: int, row: dict[str, Any], path: str | None) -> str | None:
         key = self.columns.split

@@ -119,9 +119,11 @@ def load_folder(layout: Layout, name: str, folder: Path, *, shipped: bool = Fals
         image_folder=images,
         text_length=layout.text_length,
     )
-    refused = [*reading.refused.lines(label), *_absent(label, layout, dataset)]
+    absent = _absent(label, layout, dataset)
+    refused = [*reading.refused.lines(label), *absent]
     if refused:
-        raise DataError([*refused, *missing_images(dataset).lines(layout.how_to_get)])
+        left_out = reading.repaired.lines(label) if absent else []
+        raise DataError([*refused, *left_out, *missing_images(dataset).lines(layout.how_to_get)])
     return dataset
 
 

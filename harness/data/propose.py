@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,7 @@ CANDIDATES = {
         "img",
         "path",
         "photo",
+        "file",
     ),
     "person": ("id", "person_id", "person", "pid", "identity", "image_id", "label", "who"),
     "captions": ("captions", "caption", "text", "description", "sentence", "said"),
@@ -38,14 +40,16 @@ CANDIDATES = {
 """Names of columns that are taken for each purpose, the likeliest first."""
 SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLIT_WORDS |= {"dev": "val", "test": "test", "testing": "test", "query": "test", "gallery": "test"}
+SPLIT_WORDS |= {"learn": "train", "exam": "test"}
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A dataset file that was written, and the first rows as it reads them."""
+    """A dataset file that was written, the first rows as it reads them, and what it could not guess."""
 
     path: Path
     rows: tuple[str, ...]
+    unsure: tuple[str, ...] = ()
 
 
 def propose(folder: Path) -> Proposal:
@@ -68,20 +72,49 @@ def propose(folder: Path) -> Proposal:
     }
     if annotation.suffix.lower() != ".json":
         content["rows"] = "caption"
+    words = _split_words(annotation, columns)
+    unknown = {word: count for word, count in words.items() if word.lower() not in SPLIT_WORDS}
     if "split" in columns:
-        words = sorted({str(row.get(columns["split"])) for row in rows} - set(SPLIT_NAMES))
-        content["splits"] = {word: SPLIT_WORDS.get(word.lower(), "skip") for word in words}
+        others = sorted(set(words) - set(SPLIT_NAMES))
+        content["splits"] = {word: SPLIT_WORDS.get(word.lower(), "skip") for word in others}
     else:
         content["only"] = "test"
     text = "# Proposed from the folder's content; change what is wrong, then run `data check`.\n"
     target.write_text(text + yaml.safe_dump(content, sort_keys=False, allow_unicode=True), "utf-8")
+    shown = _first_rows(folder, annotation, target, list(unknown), rows)
+    return Proposal(target, shown, tuple(_unrecognised(target, columns, unknown)))
+
+
+def _split_words(annotation: Path, columns: dict[str, str]) -> Counter[str]:
+    """How many rows each word of the split column has; of every row, for tables are often sorted by split."""
+    if "split" not in columns:
+        return Counter()
+    return Counter(str(row.get(columns["split"])) for row in read_rows(annotation) if isinstance(row, dict))
+
+
+def _first_rows(
+    folder: Path, annotation: Path, target: Path, unknown: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> tuple[str, ...]:
+    """The first rows as a dataset file reads them; those of an unknown split are shown as left out."""
     layout = read_layout(target)
-    reading = read_annotation(annotation, layout, images=folder / layout.images)
-    shown = [
-        f"{record.split}  person {record.person}  {record.path}  {' | '.join(record.captions)}"
-        for record in reading.records[:SHOWN]
-    ]
-    return Proposal(target, (*shown, *reading.refused.lines(annotation.name)))
+    every_row = layout.model_copy(update={"splits": {**layout.splits, **dict.fromkeys(unknown, "train")}})
+    reading = read_annotation(annotation, every_row, images=folder / layout.images)
+    shown = []
+    for record in reading.records[:SHOWN]:
+        word = str(rows[record.index].get(layout.columns.split)) if record.index < len(rows) else ""
+        split = f"skip ({word})" if word in unknown else record.split
+        shown.append(f"{split}  person {record.person}  {record.path}  {' | '.join(record.captions)}")
+    return (*shown, *reading.refused.lines(annotation.name))
+
+
+def _unrecognised(target: Path, columns: dict[str, str], unknown: dict[str, int]) -> Iterator[str]:
+    """What to write for the words of the split column that no split is known for."""
+    for word, count in unknown.items():
+        rows = "1 row is" if count == 1 else f"{count:,} rows are"
+        yield (
+            f"{target}: split {word!r} in column {columns['split']!r} was not recognised, so its {rows} left "
+            f"out (skip); if they belong to a split, write `{word}: train` (or val, test) under `splits:`"
+        )
 
 
 def _annotation(folder: Path) -> Path:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from factories import draw_person
+from typer.testing import CliRunner
 
 from harness import registry
+from harness.cli.verbs import app
 from harness.data.datasets import load_dataset
 from harness.data.propose import propose
 from harness.machine.errors import DataError
@@ -59,3 +61,30 @@ def test_what_cannot_be_guessed_is_said_and_nothing_is_written(tmp_path: Path) -
     with pytest.raises(DataError, match=r"no image is where its paths lead, such as \['gone\.jpg'\]"):
         propose(tmp_path)
     assert not list(tmp_path.glob("*.dataset.yaml"))
+
+
+def test_the_columns_and_splits_of_the_manuals_example_are_recognised(tmp_path: Path) -> None:
+    rows = table(tmp_path, image="file", person="who", split="part")
+    words = {"train": "learn", "Validation": "learn", "test": "exam"}
+    (tmp_path / "a.json").write_text(json.dumps([{**row, "part": words[row["part"]]} for row in rows]))
+    proposal = propose(tmp_path)
+    assert [row.split()[0] for row in proposal.rows] == ["train", "train", "train", "test"]
+    assert proposal.unsure == ()
+
+
+def test_split_words_that_nobody_knows_are_named_with_what_to_write_and_their_rows_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
+    monkeypatch.setattr(registry, "_plugins", {})
+    rows = [{**row, "split": "morning" if row["split"] == "train" else "noon"} for row in table(tmp_path)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    done = CliRunner().invoke(app, ["data", "init", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert [line.partition("  ")[0] for line in lines[1:5]] == [*["skip (morning)"] * 2, *["skip (noon)"] * 2]
+    assert "split 'noon' in column 'split' was not recognised, so its 2 rows are left out" in lines[6]
+    assert "write `noon: train` (or val, test) under `splits:`" in lines[6]
+    checked = CliRunner().invoke(app, ["data", "check", tmp_path.name, "--data-root", str(tmp_path)])
+    assert checked.exit_code == 2
+    assert "a record of split 'morning', which the dataset file leaves out (skip), 2 times" in checked.stderr
