@@ -81,6 +81,7 @@ def build(
     options: ComparisonOptions | None = None,
     width: int = 120,
     wide: bool = False,
+    write: bool = True,
 ) -> ReportResult:
     """Write the report of one or several runs, finished or not.
 
@@ -94,6 +95,7 @@ def build(
         options: how methods are compared; default: within the margin that the study states.
         width: columns of the terminal.
         wide: print every column of the tables, however wide.
+        write: write the files; without it the result alone is made, as of runs that may only be read.
 
     Raises:
         FileNotFoundError: a folder holds no run.
@@ -103,7 +105,8 @@ def build(
     page = out or run_dirs[0] / "report.html"
     context = _context(run_dirs, page, options)
     title = " + ".join(dict.fromkeys(run.name for run in context.stored_runs.runs))
-    _write_files(context, title, page, run_dirs, now or datetime.now())
+    if write:
+        _write_files(context, title, page, run_dirs, now or datetime.now())
     ruled = context.rulings
     verdicts = {
         f"{ruling.claim.id} ({ruling.preset})" if ruling.preset else ruling.claim.id: ruling.judgement

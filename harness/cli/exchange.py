@@ -83,5 +83,10 @@ def bundle(
     with refusals():
         from harness.cli.report import run_folders
         from harness.exchange.bundling import render, write_bundle
+        from harness.machine.files import refuse_unwritable
 
-        render(write_bundle(run_folders(runs or []), out, weights=weights))
+        folders = run_folders(runs or [])
+        for folder in folders:
+            refuse_unwritable(folder, "a bundle renews the run's report: copy the run to a folder of yours")
+        refuse_unwritable((out or folders[0].absolute()).parent, "name the archive elsewhere: --out FILE.zip")
+        render(write_bundle(folders, out, weights=weights))

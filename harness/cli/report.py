@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.answers import answer
+from harness.cli.answers import answer, print_lines
 from harness.machine.errors import ExitCode, StudyError
+from harness.machine.files import why_not_writable
 from harness.machine.paths import RUNS
 
 if TYPE_CHECKING:
@@ -76,21 +77,36 @@ def write_report(
     from reports.index_page import write_index
 
     pages = [directories] if pooled else [[directory] for directory in directories]
-    made = [
-        build(each, out, check=check, allow_undecided=allow_undecided, width=terminal_width(), wide=wide)
-        for each in pages
-    ]
+    folders = [(out or each[0] / "report.html").parent for each in pages] + ([] if pooled else [RUNS])
+    writes = _writes(folders, needed=bool(exports) or not as_json)
+    asked: dict[str, Any] = {"check": check, "allow_undecided": allow_undecided, "wide": wide}
+    made = [build(each, out, width=terminal_width(), write=writes, **asked) for each in pages]
     with_claims = [report for report in made if report.verdicts]
     broken = [report for report in made if report.exit_code == ExitCode.DIFFERS]
     if check and not with_claims and not broken:
         named = ", ".join(map(str, directories))
         raise StudyError([f"{named}: there is no claim to check; a study names a file of them by `claims:`"])
-    index = None if pooled else write_index(RUNS / "index.html", made)
+    index = None if pooled or not writes else write_index(RUNS / "index.html", made)
     written = [_exported(report, exports, data_root) for report in made]
-    answer(_plain(made, index, written), as_json, lambda: _render(made, index, written))
+    answer(_plain(made, index, written, writes=writes), as_json, lambda: _render(made, index, written))
     # A claim that is contradicted (4) says more than one that is undecided (5).
     codes = {report.exit_code for report in (*with_claims, *broken)}
     return min(codes - {0}, default=0)
+
+
+def _writes(folders: Sequence[Path], *, needed: bool) -> bool:
+    """Whether pages can be written to these folders; where they are not `needed`, says that none is.
+
+    Raises:
+        StudyError: one cannot be written and is needed.
+    """
+    refused = dict.fromkeys(why for folder in folders if (why := why_not_writable(folder)))
+    if refused and needed:
+        raise StudyError(
+            [f"{why}; have the page written elsewhere: --out FOLDER/report.html" for why in refused]
+        )
+    print_lines([f"{why}; no page is written" for why in refused])
+    return not refused
 
 
 def _exported(report: ReportResult, names: Sequence[str], data_root: Path | None) -> Mapping[str, Path]:
@@ -119,14 +135,14 @@ def _render(made: Sequence[ReportResult], index: Path | None, written: Sequence[
 
 
 def _plain(
-    made: Sequence[ReportResult], index: Path | None, written: Sequence[Mapping[str, Path]]
+    made: Sequence[ReportResult], index: Path | None, written: Sequence[Mapping[str, Path]], *, writes: bool
 ) -> dict[str, Any]:
-    """The JSON object of `report --json`."""
+    """The JSON object of `report --json`; `report` is null where no page was written."""
     return {
         "reports": [
             {
                 "title": report.title,
-                "report": str(report.path),
+                "report": str(report.path) if writes else None,
                 "headline": report.headline,
                 "claims_in_words": report.claims,
                 "exports": {name: str(folder) for name, folder in exports.items()},

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from harness.machine.errors import LockedError, StoreError
+from harness.machine.errors import LockedError, StoreError, StudyError
 
 
 @contextlib.contextmanager
@@ -63,6 +63,12 @@ def why_not_writable(folder: Path) -> str:
             return ""
     except OSError as error:
         return f"{nearest} cannot be written: {error.strerror or error}"
+
+
+def refuse_unwritable(folder: Path, remedy: str) -> None:
+    """Raise `StudyError` with the folder, the reason and what to do, where no file can be made in it."""
+    if why := why_not_writable(folder):
+        raise StudyError([f"{why}; {remedy}"])
 
 
 def put_aside(path: Path) -> Path:
