@@ -27,6 +27,7 @@ from harness.data.dataset import SPLIT_NAMES, Split
 from harness.data.thumbnails import thumbnail, thumbnail_webp
 from harness.evaluate.features import CAPTIONS_AT_ONCE, IMAGES_AT_ONCE, encode_chunks, evaluation_mode
 from harness.launch.context import Context
+from harness.launch.kept_plugins import register_plugins_at
 from harness.launch.models import OpenedModel, open_model
 from harness.machine.devices import make_fabric, to_precision
 from harness.machine.environment import Machine
@@ -182,6 +183,7 @@ def ask(
         raise StudyError([f"query: give {both}; `list datasets` shows the datasets"])
     if pictures is not None and question.pictures:
         raise StudyError(["query: --image looks for captions, which a folder of pictures lacks: --dataset"])
+    register_plugins_at(checkpoint)  # the dataset may be its plugin's
     if pictures is None:
         gallery = of_dataset(Context(machine), dataset, subset, split)
     else:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.launch.context import Context, InputSpec, config_of
+from harness.launch.kept_plugins import register_plugins_at, register_plugins_of
 from harness.machine.environment import Machine
 from harness.machine.errors import HarnessError, StoreError
 from harness.machine.terms import METRICS, SELECTIONS, Precision, TieOrder
 from harness.store.cell_run import CellRun
 from harness.store.data_notes import data_sentences
-from harness.store.stored_cell import refuse_unregistered
 from harness.study.cell import Cell
 from harness.study.schema import TrainSettings
 
@@ -209,7 +209,7 @@ def _of_run(run: CellRun, checkpoint: Path) -> OpenedModel:
     from methods.build import build_method
     from methods.clip import Backbone
 
-    refuse_unregistered(run, dataset=False)
+    register_plugins_of(run, dataset=False)
     try:
         cell, identities = run.cell, int(run.recorded["identities"])
         train = cell.train
@@ -273,6 +273,7 @@ def evaluate_checkpoint(
 
     if split not in SPLIT_NAMES:
         raise registry.UnknownNameError("split", split, SPLIT_NAMES)
+    register_plugins_at(checkpoint)  # the dataset may be its plugin's
     context = Context(machine)
     loaded = context.dataset(dataset, subset)
     loaded.require(split)

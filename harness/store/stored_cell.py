@@ -38,6 +38,7 @@ def machine_of(run: CellRun, machine: Machine) -> Machine:
         threads=threads if isinstance(threads, int) and 0 < threads <= MOST_THREADS else machine.threads,
         deterministic=machine.deterministic or kept.get("deterministic") is True,
         skip_broken=machine.skip_broken or any(row.get("skipped") for row in run.results),
+        plugins=tuple(dict.fromkeys((*machine.plugins, *registry.plugins()))),
     )
 
 
@@ -67,7 +68,6 @@ def refuse_unregistered(run: CellRun, *, dataset: bool = True) -> None:
 def _where_it_lies(run: CellRun, plugin: str) -> Path:
     """The plugin's file; where that is gone, the copy that its run keeps, the latest of several.
 
-    It is named, not imported: a store is read, and its code runs only when somebody asks for it.
     """
     file = Path(plugin)
     if file.exists():

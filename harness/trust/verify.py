@@ -18,6 +18,7 @@ import numpy as np
 
 from harness.launch.cell import run_cell
 from harness.launch.context import Context, prepare_process
+from harness.launch.kept_plugins import register_plugins_of
 from harness.machine.environment import Machine
 from harness.machine.errors import DataError, StoreError, StudyError
 from harness.machine.files import atomic_json
@@ -27,7 +28,7 @@ from harness.store.bundled import is_bundled
 from harness.store.cell_run import CellRun, evaluation_key
 from harness.store.run_files import CERTIFICATE
 from harness.store.runs import RunStore
-from harness.store.stored_cell import NAMED, machine_of, refuse_unregistered
+from harness.store.stored_cell import NAMED, machine_of
 from harness.study.cell import Cell
 from harness.trust import run_comparison
 from harness.trust.audit import audit, edited_table, models_left_out
@@ -118,7 +119,7 @@ def _work(store: RunStore, asked: Sequence[CellRun], cells: int, seed: int, eval
         if not run.checksums and not models_left_out(run):
             work.setdefault(run.name, (run, True))
     for run, only_evaluate in work.values():
-        refuse_unregistered(run)
+        register_plugins_of(run)
         if only_evaluate and models_left_out(run):
             raise StudyError([f"{store.directory}: {WITHOUT_MODELS}"])
     return work

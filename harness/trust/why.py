@@ -23,6 +23,7 @@ from harness.launch.changes import (
     value_change,
 )
 from harness.launch.context import Context
+from harness.launch.kept_plugins import register_plugins_of
 from harness.machine import environment
 from harness.machine.environment import Machine
 from harness.machine.errors import DataError, StudyError
@@ -31,7 +32,6 @@ from harness.store.cell_run import CellRun
 from harness.store.stored_cell import (
     find_cell,
     machine_of,
-    refuse_unregistered,
     store_of,
 )
 from harness.study.cell import Cell
@@ -73,7 +73,7 @@ def why(name: str, other: str | None, machine: Machine) -> IdentityComparison:
     run = find_cell(name)
     if run.is_imported and other is None:
         return IdentityComparison(run.name, _folder(run), list(_made_of(run)), [], [], [], ELSEWHERE)
-    refuse_unregistered(run)
+    register_plugins_of(run)
     if other is None:
         return against_present(run, machine)
     if Path(other).suffix in (".yaml", ".yml"):

@@ -227,32 +227,72 @@ app(sys.argv[1:])
 """
 
 
+def without_plugin(copy: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """A verb in a process of its own: in this one the plugin is known already."""
+    command = [sys.executable, "-c", WITHOUT_PLUGIN, *map(str, words), "--data-root", str(copy / "data")]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
 def test_a_run_is_verified_with_the_plugin_it_keeps_where_the_plugins_file_is_gone(copy: Path) -> None:
     (run,) = RunStore(copy / "out").cells()
     run.describe(plugins=[str(copy / "gone" / PLUGIN.name)])
-    command = [sys.executable, "-c", WITHOUT_PLUGIN, "verify", str(copy / "out"), "--device", "cpu"]
-    command += ["--data-root", str(copy / "data")]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert asked.returncode == 2
-    kept = asked.stderr.rpartition("--plugin ")[2].strip()
-    assert Path(kept).is_relative_to(copy / "out" / "plugins")
-    done = subprocess.run([*command, "--plugin", kept], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = without_plugin(copy, "verify", copy / "out", "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
+    (kept,) = (copy / "out" / "plugins").rglob(PLUGIN.name)
+    assert f"method 'light': by {kept}, as its run kept it" in done.stderr
     assert "1 of 1 trained cell trained again" in done.stdout
     assert done.stdout.rstrip().endswith("reproduced")
 
 
 @pytest.mark.parametrize(
     "words",
+    [
+        ("why", "{cell}"),
+        ("query", "{cell}", "a man", "--dataset", "cuhk-pedes", "--out", "{run}/sheet.html"),
+        ("evaluate", "{cell}", "--dataset", "cuhk-pedes"),
+    ],
+)
+def test_a_plugin_s_cell_is_opened_with_the_copy_that_its_run_keeps(
+    copy: Path, words: tuple[str, ...]
+) -> None:
+    (run,) = RunStore(copy / "out").cells()
+    done = without_plugin(copy, *[word.format(cell=run.directory, run=copy / "out") for word in words])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.startswith("method 'light': by ")
+
+
+@pytest.mark.parametrize(
+    "words",
     [("why", "{cell}"), ("verify", "{run}"), ("query", "{cell}", "a man", "--dataset", "cuhk-pedes")],
 )
-def test_a_cell_of_a_plugin_asks_for_that_file(copy: Path, words: tuple[str, ...]) -> None:
+def test_a_cell_of_a_plugin_asks_for_that_file_where_the_copy_is_not_what_ran(
+    copy: Path, words: tuple[str, ...]
+) -> None:
     (run,) = RunStore(copy / "out").cells()
-    # A process of its own: in this one the plugin is known already.
-    given = [word.format(cell=run.directory, run=copy / "out") for word in words]
-    command = [sys.executable, "-c", WITHOUT_PLUGIN, *given, "--data-root", str(copy / "data")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    (kept,) = (copy / "out" / "plugins").rglob(PLUGIN.name)
+    trap = copy / "trap"
+    kept.write_text(f"open({str(trap)!r}, 'w').close()\n" + kept.read_text())
+    done = without_plugin(copy, *[word.format(cell=run.directory, run=copy / "out") for word in words])
     assert done.returncode == 2, done.stderr
     assert (
         done.stderr == f"{run.name}: its method 'light' came from a plugin; give it with --plugin {PLUGIN}\n"
     )
+    assert not trap.exists()
+
+
+def test_no_code_of_an_unpacked_bundle_runs_unless_it_is_named(copy: Path) -> None:
+    (run,) = RunStore(copy / "out").cells()
+    (copy / "manifest.json").write_text("{}")
+    done = without_plugin(copy, "why", run.directory)
+    assert done.returncode == 2, done.stderr
+    assert "came from a plugin; give it with --plugin" in done.stderr
+
+
+def test_why_says_that_the_plugin_has_changed_since_the_cell_ran(copy: Path) -> None:
+    (run,) = RunStore(copy / "out").cells()
+    own = copy / PLUGIN.name
+    own.write_text(PLUGIN.read_text() + "\nMORE = 1\n")
+    run.describe(plugins=[str(own)])
+    done = without_plugin(copy, "why", run.directory)
+    assert done.returncode == 0, done.stderr
+    assert f"{own} has changed since: --plugin {own} takes it" in done.stderr
