@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import glob
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness import registry
 from harness.machine.environment import Machine
 from harness.machine.errors import StoreError, StudyError
-from harness.machine.paths import RUNS
+from harness.machine.paths import RUNS, as_typed
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 
@@ -55,7 +57,7 @@ def refuse_unregistered(run: CellRun, *, dataset: bool = True) -> None:
     except StoreError:
         return
     given = kept if isinstance(kept, list) and kept else ["FILE"]
-    files = [shlex.quote(str(_where_it_lies(run, str(file)))) for file in given]
+    files = [shlex.quote(str(_where_it_lies(store_of(run).directory, str(file)))) for file in given]
     option = " ".join(f"--plugin {file}" for file in files)
     for kind, name, registered in (
         ("method", cell.base, registry.methods()),
@@ -65,14 +67,37 @@ def refuse_unregistered(run: CellRun, *, dataset: bool = True) -> None:
             raise StudyError([f"{run.name}: its {kind} {name!r} came from a plugin; give it with {option}"])
 
 
-def _where_it_lies(run: CellRun, plugin: str) -> Path:
-    """The plugin's file; where that is gone, the copy that its run keeps, the latest of several.
+def options_again(directory: Path, recorded: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The words of a command that a run's cells need beside its study: their plugins and their data.
+
+    Args:
+        directory: the run's folder.
+        recorded: what its cells recorded beside their identities.
+    """
+    records = list(recorded)
+    roots = list(dict.fromkeys(str(each["data_root"]) for each in records if each.get("data_root")))
+    words = ["--data-root", roots[0]] if len(roots) == 1 else []
+    named = dict.fromkeys(str(file) for each in records for file in _listed(each.get("plugins")))
+    for file in named:
+        beside_data = file.endswith(registry.DATASET_FILE) and any(Path(file).is_relative_to(r) for r in roots)
+        # What is installed, or lies in the data root, is found without an option.
+        if not beside_data and "site-packages" not in Path(file).parts:
+            words += ["--plugin", str(as_typed(_where_it_lies(directory, file)))]
+    return words
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _where_it_lies(directory: Path, plugin: str) -> Path:
+    """The plugin's file; where that is gone, the copy that its run keeps in `directory`, the latest of several.
 
     """
     file = Path(plugin)
     if file.exists():
         return file
-    copies = list((store_of(run).directory / KEPT_PLUGINS).glob(f"{glob.escape(file.stem)}.*"))
+    copies = list((directory / KEPT_PLUGINS).glob(f"{glob.escape(file.stem)}.*"))
     found = [path for copy in copies for path in copy.rglob(glob.escape(file.name)) if path.is_file()]
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=file)
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.store.stored_cell import options_again
 from reports.cell_views import ALTERED, CellView, Evaluation
 from reports.context import ReportContext, runs_anchor, state
 from reports.document import Block, Column, Prose, Section, Table, TableCell, TemplateBlock
@@ -145,6 +146,7 @@ def again(cell: CellView) -> str:
         return "not possible here: it was trained elsewhere"
     words = ["python", "-m", "harness", "run", str(cell.run.path / "study.yaml")]
     words += ["--methods", cell.label, "--datasets", cell.dataset, "--set", f"seeds=[{cell.seed}]"]
+    words += options_again(cell.run.path, [cell.recorded])
     return shlex.join([*words, "--out", str(cell.run.path) + "-again"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from statistics import mean
 
+from harness.store.stored_cell import options_again
 from reports.comparison import JUDGED_METRICS, ComparisonGroup
 from reports.context import ReportContext
 from reports.document import Block, Figure, Prose, TemplateBlock
@@ -105,8 +106,17 @@ def is_undecided(group: ComparisonGroup) -> bool:
     )
 
 
+def _largest_undecided(group: ComparisonGroup) -> float:
+    """The largest measured difference in R1 to the reference that has no verdict, in points."""
+    return max(
+        abs(item.estimate.value)
+        for (_, metric), item in group.against_reference.items()
+        if metric == "R1" and item.verdict == "cannot tell"
+    )
+
+
 def what_would_decide(context: ReportContext) -> list[Block]:
-    """What would decide the comparisons of R1 that are open, a line for each dataset."""
+    """What more seeds could find where comparisons of R1 are open, a line for each dataset."""
     lines = undecided(context)
     return [TemplateBlock("decide.html", {"lines": lines})] if lines else []
 
@@ -124,7 +134,7 @@ def undecided(context: ReportContext) -> list[dict[str, str]]:
             step = _next_seeds(group)
             text, command = _no_seeds_decide(group) if step is None else _decide_line(group, *step)
             where = f" on {group.evaluation.title}" if several else ""
-            lines.append({"text": f"To decide the rest{where}: {text}", "command": command})
+            lines.append({"text": f"Undecided{where}: {text}", "command": command})
     return lines
 
 
@@ -170,13 +180,16 @@ def _decide_line(group: ComparisonGroup, seeds: int, then: float, now: float) ->
     )
     seconds = missing * mean(cell.seconds for cell in cells) if cells else 0.0
     cost = f", about {duration(seconds)} of training," if seconds else ""
+    largest = _largest_undecided(group)
+    smaller = f"; those undecided here are at most {number(largest)}" if largest < then else ""
     shown = (
-        f"{plural(seeds, 'seed')}{cost} find a difference of {number(then)} points of R1 four times out of "
-        f"five (now {number(now)})"
+        f"{plural(seeds, 'seed')}{cost} would find a difference of {number(then)} points of R1 four times out "
+        f"of five (now {number(now)}){smaller}"
     )
     if not cells:
         return f"{shown}.", ""
     run = cells[0].run.path
     words = ["python", "-m", "harness", "run", str(run / "study.yaml"), "--seeds", str(seeds)]
     words += ["--datasets", group.evaluation.source, "--out", str(run)]
+    words += options_again(run, [cell.recorded for cell in cells])
     return f"{shown}:", shlex.join(words)
