@@ -99,6 +99,18 @@ class ComparisonGroup:
         """The largest number of seeds that a method that trains has; 0 without one."""
         return max((len(method.cells) for method in self.methods.values() if not method.untrained), default=0)
 
+    def fewer_shared_seeds(self, one: str, other: str) -> int | None:
+        """Seeds that the difference of two methods rests on, where a score of theirs rests on more; else None.
+
+        A difference is taken over the seeds that both ran with, a score over all of its method.
+        """
+        ran = [
+            {cell.seed for cell in self.methods[name].cells}
+            for name in (one, other)
+            if not self.methods[name].untrained
+        ]
+        return len(ran[0] & ran[1]) if len(ran) == 2 and ran[0] != ran[1] else None
+
     @cached_property
     def blocks(self) -> Mapping[str, ScoreBlock]:
         """By metric, the scores of all methods with one row for each seed that any of them ran with."""

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.machine.words import plural as plural
 from reports.cell_views import CellView
 from reports.document import Table, TableCell
-from reports.statistics import FEW_SEEDS, Comparison, Estimate
+from reports.statistics import FEW_SEEDS, Comparison, Estimate, Finding
 
 NOTHING = "—"
 EXACT = 9
@@ -59,11 +60,6 @@ def mean_of(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """`1 seed`, `2 seeds`, `1,000 people`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def duration(seconds: float) -> str:
     """Seconds in words: `40 seconds`, `12 minutes`, `3.5 hours`."""
     if seconds < 90:
@@ -94,14 +90,25 @@ def seeds_value(
     return TableCell(text, mean, link, note, plural(len(values), "seed") if few else "")
 
 
-def difference_value(item: Comparison, link: str = "") -> TableCell:
-    """A difference with its interval."""
+def difference_value(item: Comparison, link: str = "", shared: int | None = None) -> TableCell:
+    """A difference with its interval; marked where it rests on fewer seeds (`shared`) than the scores."""
     estimate = item.estimate
     note = (
         f"p = {p_value(estimate.p)} with seeds, {p_value(item.p_permutation)} by permutation, "
         f"{p_value(item.p_holm)} after Holm; {estimate.df:.0f} degrees of freedom"
     )
-    return TableCell(f"{signed(estimate.value)} {interval(estimate)}", estimate.value, link, note)
+    return TableCell(f"{signed(estimate.value)} {interval(estimate)}", estimate.value, link, note, over(shared))
+
+
+def over(shared: int | None) -> str:
+    """On which seeds a difference rests, where a score rests on more; empty where on the same."""
+    return "" if shared is None else f"over the {plural(shared, 'shared seed')}"
+
+
+def corrected_p(item: Finding, link: str = "") -> TableCell:
+    """The p-value after Holm; where the seeds allow none, why."""
+    why = {0: "no shared seed", 1: "one seed"}.get(item.estimate.seeds, "") if item.obstacle else ""
+    return TableCell(why or p_value(item.p_holm), item.p_holm, link)
 
 
 def verdict_value(item: Comparison, margin: float) -> TableCell:
@@ -112,10 +119,10 @@ def verdict_value(item: Comparison, margin: float) -> TableCell:
     return TableCell(text, order, "", f"p after Holm {p_value(item.p_holm)}", flag, KINDS[item.verdict])
 
 
-def judged_difference(item: Comparison, link: str = "") -> TableCell:
+def judged_difference(item: Comparison, link: str = "", shared: int | None = None) -> TableCell:
     """Difference, interval and verdict in one place, for tables of several datasets."""
     shown = difference_value(item, link)
-    flag = plural(item.estimate.seeds, "seed") if item.few_seeds else ""
+    flag = over(shared) or (plural(item.estimate.seeds, "seed") if item.few_seeds else "")
     return TableCell(shown.text, shown.sort, link, shown.note, flag, KINDS[item.verdict], word=item.verdict)
 
 

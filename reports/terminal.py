@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Columns of the result table that are printed: method, score, verdict, difference, p."""
-VERDICT = 2
-"""The column of the verdict; how few its seeds are stands beside the score."""
+UNMARKED = (2, 3)
+"""The columns of verdict and difference: their seeds stand beside the score, or below the table."""
 PRESET = "Preset"
-MORE = "Verdicts are for new people. On this benchmark, other epochs and optimism: report --wide."
+MORE = "Verdicts are for new people. On this benchmark, other epochs and optimism:"
 
 
 def terminal_text(context: ReportContext, width: int, *, wide: bool = False) -> str:
@@ -34,13 +35,15 @@ def terminal_text(context: ReportContext, width: int, *, wide: bool = False) -> 
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=False)
     results = [ablation.result_table(context, group, "R1") for group in context.same_dataset]
-    for table in [*(results if wide else map(_narrow, results)), *_claims(context, wide)]:
+    reading = [ablation.reading_notes(group, "R1") for group in context.same_dataset]
+    shown = list(zip(results if wide else map(_narrow, results), reading, strict=True))
+    for table, notes in [*shown, *((table, []) for table in _claims(context, wide))]:
         _print(console, table, width, wide)
-        for note in table.data_notes:
+        for note in (*notes, *table.data_notes):
             console.print(note, markup=False, highlight=False)
         console.print()
     remarks = (
-        *([] if wide or not results else [MORE]),
+        *([] if wide or not results else [MORE, _wide_command(context)]),
         *plan.remarks(context),
         *elsewhere.remarks(context),
         *summary.left_out(context),
@@ -52,9 +55,15 @@ def terminal_text(context: ReportContext, width: int, *, wide: bool = False) -> 
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
+def _wide_command(context: ReportContext) -> str:
+    """What prints every column, as it can be typed."""
+    folders = (str(run.path) for run in context.stored_runs.runs)
+    return f"  {shlex.join(['python', '-m', 'harness', 'report', *folders, '--wide'])}"
+
+
 def _narrow(table: Table) -> Table:
     rows = tuple(
-        tuple(replace(cell, flag="") if index == VERDICT else cell for index, cell in enumerate(row[:SHOWN]))
+        tuple(replace(cell, flag="") if index in UNMARKED else cell for index, cell in enumerate(row[:SHOWN]))
         for row in table.rows
     )
     return replace(table, columns=table.columns[:SHOWN], rows=rows)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.cli import check
+from harness.cli.answers import print_lines
 from harness.cli.check_text import reach_lines
 from harness.cli.report import terminal_width
 from harness.data.leakage import transfer_leakage
@@ -16,9 +17,10 @@ from harness.launch.context import Context
 from harness.launch.illustrations import illustrate
 from harness.machine import paths
 from harness.machine.errors import ExitCode, in_words, is_of_the_machine, shortage
-from harness.machine.files import atomic_json
+from harness.machine.files import atomic_json, is_locked, lock_holder
 from harness.machine.progress import Progress
-from harness.store.cell_run import CellRun
+from harness.machine.words import plural
+from harness.store.cell_run import LOCK, CellRun
 from harness.store.run_files import LEAKAGE
 from harness.store.runs import RunStore
 from harness.study.arms import Tuned
@@ -110,6 +112,7 @@ def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode
     from reports.assemble import build
     from reports.stored_runs import RunError
 
+    unfinished = cells.failed(runs)  # as the page will show them: a cell may end while it is written
     try:
         made = build([store.directory], width=terminal_width())
     except RunError as error:  # its study was damaged meanwhile
@@ -118,11 +121,23 @@ def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode
     print(made.table_text)
     data = [store.directory / name for name in ("results.csv", "verdicts.csv")]
     print(f"report: {made.path}", *(f"data:   {path}" for path in data), sep="\n")
-    unfinished = cells.failed(runs)
-    for run in unfinished:
-        status = run.status
-        print(f"{run.name}: {status.state} {status.reason}: {status.detail}", file=sys.stderr)
+    print_lines(_why_unfinished(unfinished))
     return ExitCode.INCOMPLETE if unfinished else ExitCode.DONE
+
+
+def _why_unfinished(unfinished: Sequence[CellRun]) -> Iterator[str]:
+    """A line for each cell that failed, and one for those that another process trains."""
+    locks = {run.name: run.directory / LOCK for run in unfinished}
+    held = {name: lock_holder(lock) for name, lock in locks.items() if is_locked(lock)}
+    if held:
+        who = ", ".join(dict.fromkeys(filter(None, held.values())))
+        are = "is" if len(held) == 1 else "are"
+        by = f" ({who})" if who else ""
+        yield f"{plural(len(held), 'cell')} {are} being trained by another process{by}: {', '.join(held)}"
+    for run in unfinished:
+        if run.name not in held:
+            status = run.status
+            yield f"{run.name}: {status.state} {status.reason}: {status.detail}"
 
 
 def check_leakage(study: Study, store: RunStore, context: Context) -> None:

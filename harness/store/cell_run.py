@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the cells that this version writes, and the newest that it reads."""
 
+LOCK = "lock"
+"""A cell's file that is held by the process that trains it."""
 EvaluationKey = tuple[str, str, str]
 """Target, selection, direction."""
 
@@ -141,7 +143,7 @@ class CellRun:
         it is evaluated again.
         """
         status = self._written_status()
-        if status.state == "running" and not files.is_locked(self.directory / "lock"):
+        if status.state == "running" and not files.is_locked(self.directory / LOCK):
             detail = f"cut off after {status.epoch} whole epochs; resumes"
             return Status("queued", "", detail, status.epoch, status.seconds)
         if status.state == "done" and (problem := self.edited or self._altered_scores()):
@@ -239,7 +241,7 @@ class CellRun:
     @contextlib.contextmanager
     def lock(self, patience: float = 1.0) -> Iterator[None]:
         """Hold the cell: two processes never train one. Raises `LockedError` when another does."""
-        with files.lock(self.directory / "lock", patience):
+        with files.lock(self.directory / LOCK, patience):
             files.remove_leftovers(self.directory)
             yield
 

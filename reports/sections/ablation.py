@@ -12,13 +12,14 @@ from reports.context import ReportContext
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.families import family_of
 from reports.formatting import (
+    corrected_p,
     difference_value,
     flags_as_note,
     listed,
     mean_of,
     missing,
     number,
-    p_value,
+    over,
     plural,
     seeds_value,
     signed,
@@ -108,13 +109,28 @@ def _notes(group: ComparisonGroup, metric: str) -> tuple[str, ...]:
     )
     notes = ["± is the standard deviation over seeds."]
     if group.against_reference:
-        notes += _tests_notes(group, metric)
+        notes += [*_tests_notes(group, metric), *reading_notes(group, metric)]
     if few and group.most_seeds >= FEW_SEEDS:
         notes.append(
             "Numbers marked with their seeds come from fewer than 3: their spread is a guess"
             + (", and one seed allows no verdict." if 1 in few else ".")
         )
     return tuple(notes)
+
+
+def reading_notes(group: ComparisonGroup, metric: str) -> list[str]:
+    """What of the rows would seem to contradict itself without a word: other seeds, other corrections."""
+    notes = []
+    items = [item for (_, name), item in group.against_reference.items() if name == metric]
+    for item in items:
+        shared = group.fewer_shared_seeds(item.one, item.other)
+        if shared is not None:
+            notes.append(f"Difference of {item.one}: {over(shared)}; scores: over all seeds of each method.")
+    if any(item.verdict == "cannot tell" and item.low * item.high > 0 for item in items if not item.obstacle):
+        notes.append(
+            "p is adjusted by Holm, the interval is not: it may leave out 0 where the verdict is cannot tell."
+        )
+    return notes
 
 
 def _tests_notes(group: ComparisonGroup, metric: str) -> tuple[str, str]:
@@ -171,8 +187,9 @@ def judged_row(
         why = missing(f"{group.reference} has no finished run here")
         return why, why, why
     item = group.judged(scope)[method, metric]
-    p = TableCell(p_value(item.p_holm), item.p_holm, link)
-    return verdict_value(item, group.options.margin), difference_value(item, link), p
+    shared = group.fewer_shared_seeds(method, group.reference)
+    difference = difference_value(item, link, shared)
+    return verdict_value(item, group.options.margin), difference, corrected_p(item, link)
 
 
 def _optimism(context: ReportContext, group: ComparisonGroup, method: str, metric: str) -> TableCell:
@@ -243,8 +260,8 @@ def _pairs_table(context: ReportContext, group: ComparisonGroup) -> Table:
         for metric in JUDGED_METRICS:
             item = group.other_pairs[one, other, metric]
             row += [
-                difference_value(item, context.link(group, one)),
-                TableCell(p_value(item.p_holm), item.p_holm, context.link(group, one)),
+                difference_value(item, context.link(group, one), group.fewer_shared_seeds(one, other)),
+                corrected_p(item, context.link(group, one)),
                 verdict_value(item, group.options.margin),
             ]
         rows.append(tuple(row))

@@ -295,7 +295,7 @@ def _places(
     if method == group.reference or (method, "R1") not in group.against_reference:
         reference = TableCell("reference" if method == group.reference else "", kind="quiet")
         return (score, reference) if together else (score, reference, TableCell(""))
-    item = group.against_reference[method, "R1"]
+    item, shared = group.against_reference[method, "R1"], group.fewer_shared_seeds(method, group.reference)
     if together:
-        return score, judged_difference(item, link)
-    return score, difference_value(item, link), verdict_value(item, group.options.margin)
+        return score, judged_difference(item, link, shared)
+    return score, difference_value(item, link, shared), verdict_value(item, group.options.margin)

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli.verbs import app
 from harness.store.disk_use import bytes_of
+from harness.store.runs import RunStore
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = Path(__file__).parents[1] / "light_method.py"
@@ -176,6 +177,19 @@ def test_a_run_with_failed_cells_exits_3_and_says_why(
     assert (out / "report.html").is_file()
     monkeypatch.delenv("LIGHT_TROUBLE")
     assert invoke("run", light_study(tmp_path), *arguments).exit_code == 0
+
+
+def test_a_run_whose_last_cell_another_process_trains_says_so_and_is_incomplete(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = (light_study(tmp_path), "--out", out, "--device", "cpu", "--plugin", PLUGIN, "--workers", 1)
+    assert invoke("run", *arguments).exit_code == 0
+    (cell,) = RunStore(out).cells()
+    with cell.lock():  # as held by another process: a lock belongs to who opened the file
+        cell.set_status("running")
+        done = invoke("run", *arguments)
+    assert done.exit_code == 3
+    said = f"1 cell is being trained by another process (pid {os.getpid()}): {cell.name}"
+    assert said in done.stderr.splitlines()
 
 
 def test_a_model_of_a_run_evaluates_to_the_scores_the_run_has(finished: Path) -> None:
