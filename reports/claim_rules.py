@@ -109,17 +109,17 @@ def _judge_size(
 
 
 def _judge_direction(estimate: Estimate, margin: float, p: float, alpha: float) -> tuple[Judgement, str]:
-    unread = "the claimed size is unread"
+    unsized = "no size is claimed"
     high = estimate.interval(2 * alpha)[1]
     if p < alpha and estimate.value > 0:
         if high <= margin:
-            return "real but smaller than the margin", f"better, by less than {margin:g} points; {unread}"
-        return "reproduced", f"significantly better; {unread}"
+            return "real but smaller than the margin", f"better, by less than {margin:g} points; {unsized}"
+        return "reproduced", f"significantly better; {unsized}"
     if p < alpha:
-        return "not reproduced", f"significantly worse; {unread}"
+        return "not reproduced", f"significantly worse; {unsized}"
     if high <= margin / 2:
-        return "not reproduced", f"no better by more than {margin / 2:g} points; {unread}"
-    return "underpowered", f"neither better nor no better can be shown; {unread}"
+        return "not reproduced", f"no better by more than {margin / 2:g} points; {unsized}"
+    return "underpowered", f"neither better nor no better can be shown; {unsized}"
 
 
 @dataclass(frozen=True)

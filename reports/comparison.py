@@ -100,7 +100,7 @@ class ComparisonGroup:
         return max((len(method.cells) for method in self.methods.values() if not method.untrained), default=0)
 
     def fewer_shared_seeds(self, one: str, other: str) -> int | None:
-        """Seeds that the difference of two methods rests on, where a score of theirs rests on more; else None.
+        """Seeds that the difference of two methods rests on, where a score of theirs has more; else None.
 
         A difference is taken over the seeds that both ran with, a score over all of its method.
         """

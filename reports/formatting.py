@@ -97,7 +97,9 @@ def difference_value(item: Comparison, link: str = "", shared: int | None = None
         f"p = {p_value(estimate.p)} with seeds, {p_value(item.p_permutation)} by permutation, "
         f"{p_value(item.p_holm)} after Holm; {estimate.df:.0f} degrees of freedom"
     )
-    return TableCell(f"{signed(estimate.value)} {interval(estimate)}", estimate.value, link, note, over(shared))
+    return TableCell(
+        f"{signed(estimate.value)} {interval(estimate)}", estimate.value, link, note, over(shared)
+    )
 
 
 def over(shared: int | None) -> str:

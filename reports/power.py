@@ -211,6 +211,27 @@ def measured(group: ComparisonGroup) -> list[tuple[int, Components]]:
     return measurements
 
 
+def beside_untrained(parts: Components) -> Components:
+    """The variances of a difference to a method that does not train: of the two runs one alone varies."""
+    return replace(parts, run=parts.run / 2, seed=parts.seed / 2)
+
+
+def measured_beside_untrained(group: ComparisonGroup) -> list[Components]:
+    """Variances of the difference of every trained method to every untrained one, where seeds tell them."""
+    block = group.blocks["R1"]
+    measurements = []
+    for method in block.trained:
+        single = block.variances.pooled(block.vector({method: 1.0}), 1)
+        seeds = block.shared_seeds({method: 1.0})
+        if seeds < 2 or single is None or group.people < 2:
+            continue
+        run, seed = group.people * single.noise, max(0.0, single.variance - single.noise)
+        for other in block.untrained:
+            whole = group.people * block.over_people({method: 1.0, other: -1.0})
+            measurements.append(Components(max(0.0, whole - run / seeds), run, seed, len(block.trained)))
+    return measurements
+
+
 def comparisons(group: ComparisonGroup) -> int:
     """How many comparisons of R1 with the reference are corrected together: those of every dataset."""
     return max(1, group.family_size("R1"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from harness.machine.words import plural
 from harness.study.study import Study
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class ClaimOutlook:
     needed: int | None
     note: str = ""
     """Why it cannot be decided at all."""
+    assumed: float | None = None
+    """The true difference in points that is assumed where no size is claimed: the margin."""
 
     @property
     def decidable(self) -> bool:
@@ -102,20 +105,35 @@ def _outlook(
     if variances is None:
         return ClaimOutlook(claim.id, seeds, None, f"{claim.dataset} has no test captions")
     people = variances.design.people
-    needed = [seeds_needed(parts, people, test) for parts in _components(variances)]
+    trained = sum(study.plan(name).entry.trains for name in (claim.better, claim.than))
+    needed = [seeds_needed(parts, people, test) for parts in _components(variances, trained)]
     counts = [count for count in needed if count is not None]
     if len(counts) <= len(needed) / 2:
         return ClaimOutlook(claim.id, seeds, None, "no number of seeds decides it")
-    return ClaimOutlook(claim.id, seeds, int(median(counts)))
+    return ClaimOutlook(
+        claim.id, seeds, int(median(counts)), assumed=test.margin if test.size is None else None
+    )
 
 
-def _components(known: KnownVariances) -> list[Components]:
-    """The variances of every comparison that measured some, in a block of the study's own methods."""
-    from reports.power import assumed, measured
+def _components(known: KnownVariances, trained: int) -> list[Components]:
+    """The variances of every comparison that measured some, in a block of the study's own methods.
 
+    Args:
+        known: what runs on the dataset vary by.
+        trained: how many of the two methods that are compared train; the others are the same for every seed.
+    """
+    from reports.power import assumed, beside_untrained, measured, measured_beside_untrained
+
+    methods = known.design.methods
     if known.group is None:
-        return [assumed(known.design)]
-    return [replace(parts, methods=known.design.methods) for _, parts in measured(known.group)]
+        parts = [assumed(known.design)]
+    elif trained == 1 and (beside := measured_beside_untrained(known.group)):
+        return [replace(each, methods=methods) for each in beside]
+    else:
+        parts = [replace(each, methods=methods) for _, each in measured(known.group)]
+    if trained == 0:
+        return [replace(each, run=0.0, seed=0.0) for each in parts]
+    return [beside_untrained(each) for each in parts] if trained == 1 else parts
 
 
 def outlook_lines(claims: Sequence[ClaimOutlook]) -> Iterator[str]:
@@ -125,15 +143,21 @@ def outlook_lines(claims: Sequence[ClaimOutlook]) -> Iterator[str]:
     seeds = claims[0].seeds
     count = sum(claim.decidable for claim in claims)
     yield (
-        f"claims: {count} of {len(claims)} can be decided on this benchmark with {seeds} "
-        f"seed{'' if seeds == 1 else 's'} (a true one is reproduced at least four times out of five, "
-        "by the variances of R1 where it is trained; one without a size is taken to be true by its margin)"
+        f"claims: {count} of {len(claims)} can be decided on this benchmark with {plural(seeds, 'seed')}, "
+        "which means: if it is true, at least four studies of five reproduce it (by the variances of R1 "
+        "where it is trained)"
     )
+    if any(claim.assumed is not None for claim in claims):
+        yield (
+            "claims: where no size is claimed, the true difference is assumed to be no larger than the "
+            "margin; a larger one needs fewer seeds"
+        )
     for claim in claims:
         if claim.note:
             yield f"claims: {claim.id}: {claim.note}"
         elif not claim.decidable:
-            yield f"claims: {claim.id}: needs {claim.needed} seeds"
+            size = "" if claim.assumed is None else f" for a true difference of {claim.assumed:g} points"
+            yield f"claims: {claim.id}: needs {plural(claim.needed or 0, 'seed')}{size}"
 
 
 def looks_of(study: Study) -> dict[str, Any] | None:

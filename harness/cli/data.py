@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness import registry
 from harness.cli.answers import answer, print_lines, refusals
 from harness.cli.command import StrictTyper
 from harness.cli.options import (
@@ -81,9 +82,7 @@ def render(facts: dict[str, Any]) -> None:
     if facts["damaged"] and not any(sum(counts.values()) for counts in facts["splits"].values()):
         print(f"{facts['dataset']}: cannot be read")
         return
-    print(
-        f"{facts['dataset']}: {'the published counts' if facts['official'] else 'not the published counts'}"
-    )
+    print(f"{facts['dataset']}: {_published(facts)}")
     for split, counts in facts["splits"].items():
         shown = (
             f"{counts[kind]:>8,} {kind.replace('_', ' ')}" for kind in ("person_ids", "images", "captions")
@@ -96,6 +95,20 @@ def render(facts: dict[str, Any]) -> None:
         print(f"  note: {note}")
     for problem in () if facts["damaged"] else facts["problems"]:
         print(f"  {problem}")
+
+
+def _published(facts: dict[str, Any]) -> str:
+    """How the counts stand to the published ones, where any were published."""
+    from harness.data.dataset_files import load_from_root
+
+    if facts["official"]:
+        return "the published counts"
+    entry = registry.dataset(facts["dataset"])
+    shipped = isinstance(entry.load, partial) and entry.load.func is load_from_root
+    if shipped and entry.load.args[0].expected:
+        return "not the published counts"
+    is_own = entry.plugin is not None or (isinstance(entry.load, partial) and not shipped)
+    return f"{'your own dataset: ' if is_own and entry.home != 'embedded' else ''}no published counts"
 
 
 def _odd(counts: dict[str, int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.data.dataset import SPLIT_NAMES
+from harness.data.dataset import SPLIT_NAMES, Dataset
 from harness.launch.context import Context, InputSpec
 from harness.machine.errors import DataError
 from harness.study.cell import Cell
@@ -26,7 +26,14 @@ def data_problems(study: Study, context: Context, notes: list[str]) -> Iterator[
         except DataError as error:
             yield from error.lines
         else:
-            notes += [note for note in (*dataset.notes, *dataset.problems) if note not in notes]
+            said = _without_subset(dataset, study.file.subset)
+            notes += [note for note in (*said, *dataset.problems) if note not in notes]
+
+
+def _without_subset(dataset: Dataset, subset: int | None) -> list[str]:
+    """The notes on a dataset; that on its subset only where a split has so many people that it was cut."""
+    cut = subset is not None and any(len(split.persons) >= subset for split in dataset.splits.values())
+    return [note for note in dataset.notes if cut or f"only {subset} identities per split" not in note]
 
 
 def captions_cut(cells: list[Cell], context: Context) -> Iterator[str]:

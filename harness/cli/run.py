@@ -56,7 +56,8 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
             return _conclude(runs, store)
     except Stopped as stopped:
         progress.close()
-        print(f"stopped; nothing finished is lost. To resume: {options.machine.command}", file=sys.stderr)
+        kept = "finished cells are kept, steps since a cell's last checkpoint are trained again"
+        print(f"stopped; {kept}. To resume: {options.machine.command}", file=sys.stderr)
         return stopped.code
     except Exception as error:
         trouble = in_words(error) if is_of_the_machine(error) else shortage(error)

@@ -80,13 +80,15 @@ def _changed_since(recorded: list[Path], kept: Path, kind: str, digest: str) -> 
     """What to add where the user's own file is another one by now."""
     for file in recorded:
         if file.name == kept.name and file.is_file() and not _is_what_ran(file, kind, digest):
-            return f"; {as_typed(file)} has changed since: --plugin {shlex.quote(str(as_typed(file)))} takes it"
+            return (
+                f"; {as_typed(file)} has changed since: --plugin {shlex.quote(str(as_typed(file)))} takes it"
+            )
     return ""
 
 
 @contextmanager
 def _importable(file: Path, top: Path) -> Iterator[list[str]]:
-    """Modules that were kept with a plugin below `top` are found before any others; the folders they lie in."""
+    """Modules kept with a plugin below `top` are found before any others; the folders they lie in."""
     folders = [str(folder) for folder in file.parents if top in folder.parents]
     sys.path[:0] = folders
     try:

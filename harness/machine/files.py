@@ -207,7 +207,7 @@ def lock(path: Path, patience: float = 1.0) -> Iterator[None]:
 
 
 def lock_holder(path: Path) -> str:
-    """Who holds a lock, as its holder wrote it: `pid 4711`, on another machine `pid 4711 on node7`; or empty."""
+    """Who holds a lock: `pid 4711`, on another machine `pid 4711 on node7`; empty where not known."""
     if not is_locked(path):
         return ""
     try:

@@ -79,7 +79,9 @@ def options_again(directory: Path, recorded: Iterable[Mapping[str, Any]]) -> lis
     words = ["--data-root", roots[0]] if len(roots) == 1 else []
     named = dict.fromkeys(str(file) for each in records for file in _listed(each.get("plugins")))
     for file in named:
-        beside_data = file.endswith(registry.DATASET_FILE) and any(Path(file).is_relative_to(r) for r in roots)
+        beside_data = file.endswith(registry.DATASET_FILE) and any(
+            Path(file).is_relative_to(r) for r in roots
+        )
         # What is installed, or lies in the data root, is found without an option.
         if not beside_data and "site-packages" not in Path(file).parts:
             words += ["--plugin", str(as_typed(_where_it_lies(directory, file)))]
@@ -91,9 +93,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _where_it_lies(directory: Path, plugin: str) -> Path:
-    """The plugin's file; where that is gone, the copy that its run keeps in `directory`, the latest of several.
-
-    """
+    """The plugin's file; where that is gone, the latest copy that its run keeps in `directory`."""
     file = Path(plugin)
     if file.exists():
         return file
@@ -108,7 +108,7 @@ def store_of(run: CellRun) -> RunStore:
 
 
 def find_cell(name: str) -> CellRun:
-    """The cell at a path, or the one of any run below `runs/` whose folder's name starts with `name`.
+    """The cell at a path, whose last part may be shortened, or of any run below `runs/` one called like that.
 
     Raises `StudyError` when there is none, or more than one, which it names by their folders.
     """
@@ -116,8 +116,11 @@ def find_cell(name: str) -> CellRun:
     folder = path if path.is_dir() else path.parent
     if (folder / "cell.json").is_file():
         return CellRun(folder.absolute())
-    stores = [RunStore(path.parent) for path in sorted(RUNS.glob("*/study.yaml"))]
-    matching = [run for store in stores for run in store.all_cells() if run.name.startswith(name)]
+    if path.parent.name == "cells" and path.parent.is_dir():
+        stores, start = [RunStore(path.parent.parent)], path.name
+    else:
+        stores, start = [RunStore(study.parent) for study in sorted(RUNS.glob("*/study.yaml"))], name
+    matching = [run for store in stores for run in store.all_cells() if run.name.startswith(start)]
     if len(matching) == 1:
         return CellRun(matching[0].directory.absolute())
     if not matching:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.machine.errors import StudyError
 from harness.machine.paths import SOURCE
-from harness.registry import nearest
+from harness.registry import mistyped, nearest
 
 FOLDER = SOURCE / "studies"
 
@@ -20,7 +21,8 @@ def shipped_studies() -> dict[str, Path]:
 def study_path(given: Path) -> Path:
     """The file of a study that is given by its path, or by the name of a shipped one.
 
-    Raises `StudyError` for a name that is neither, and for the path of a shipped study that is not there.
+    Raises `StudyError` for a name that is neither, and for a path that is not there where a study is called
+    like it.
     """
     shipped = shipped_studies()
     if given.is_file():
@@ -34,4 +36,15 @@ def study_path(given: Path) -> Path:
         close = nearest(str(given), shipped)
         hint = f": did you mean {close!r}?" if close else f"; shipped are {', '.join(shipped)}"
         raise StudyError([f"{given}: neither a file nor the name of a shipped study{hint}"])
+    if not given.exists() and (close := _similar(given, shipped)):
+        raise StudyError([f"{given}: no such file: did you mean {close}?"])
     return given
+
+
+def _similar(given: Path, shipped: Mapping[str, Path]) -> str:
+    """A study file beside a path that is not there, or else a shipped study, of a name like it; or empty."""
+    beside = {path.name: path for path in sorted(given.parent.glob("*.y*ml"))}
+    if close := mistyped(given.name, beside):
+        return repr(str(beside[close]))
+    known = mistyped(given.stem, shipped)
+    return f"the shipped study {known!r}" if known else ""

@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from harness import registry
 from harness.registry import UnknownNameError
 from harness.study.document import Key, StudyDocument
 from harness.study.method_checks import MethodChecks
 from harness.study.method_plan import MethodPlan, strictly
-from harness.study.schema import Evaluate, Overhead, Search, Select, StudyFile, TrainingPairs
+from harness.study.schema import (
+    Evaluate,
+    Overhead,
+    Search,
+    Select,
+    StudyFile,
+    TrainingPairs,
+    TrainSettings,
+)
 from harness.study.space_checks import check_space
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -24,6 +33,21 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "search": Search,
     "overhead": Overhead,
 }
+
+
+def _belongs_in(detail: ErrorDetails) -> str:
+    """`train.epochs` for a key `epochs` that stands outside its section; empty for any other mistake.
+
+    Settings of methods belong to `train`, too.
+    """
+    if detail["type"] != "extra_forbidden" or len(detail["loc"]) != 1:
+        return ""
+    name = str(detail["loc"][0])
+    settings = (entry.settings.model_fields for entry in registry.methods().values())
+    if name in TrainSettings.model_fields or any(name in fields for fields in settings):
+        return f"train.{name}"
+    sections = [section for section, model in _SECTIONS.items() if section and name in model.model_fields]
+    return f"{sections[0]}.{name}" if sections else ""
 
 
 def validated(document: StudyDocument) -> tuple[StudyFile, list[MethodPlan]]:
@@ -71,6 +95,9 @@ class _SectionChecks:
             for detail in error.errors():
                 where = str(detail["loc"][0]) if len(detail["loc"]) > 1 else ""
                 known = _SECTIONS[where].model_fields if where in _SECTIONS else ()
+                belongs = _belongs_in(detail)
+                if belongs:
+                    self.document.complain(detail["loc"], f"unknown key: did you mean {belongs!r}?")
                 self.document.complain_detail(detail, (), known)
             broken = {detail["loc"][0] for detail in error.errors()}
             kept = {name: value for name, value in good.items() if name not in broken}

@@ -59,7 +59,7 @@ def short_tables(context: ReportContext) -> list[Table]:
 
 def _row(context: ReportContext, ruling: Ruling) -> tuple[TableCell, ...]:
     claim = ruling.claim
-    claimed = TableCell("unread", None, kind="quiet")
+    claimed = TableCell("no size claimed", None, kind="quiet")
     if claim.size is not None:
         claimed = TableCell(signed(claim.size, 2), claim.size)
     here, people = (_scoped(ruling, scope) for scope in ("benchmark", "people"))

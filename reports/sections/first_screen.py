@@ -183,8 +183,8 @@ def _decide_line(group: ComparisonGroup, seeds: int, then: float, now: float) ->
     largest = _largest_undecided(group)
     smaller = f"; those undecided here are at most {number(largest)}" if largest < then else ""
     shown = (
-        f"{plural(seeds, 'seed')}{cost} would find a difference of {number(then)} points of R1 four times out "
-        f"of five (now {number(now)}){smaller}"
+        f"{plural(seeds, 'seed')}{cost} would find a difference of {number(then)} points of R1 four times "
+        f"out of five (now {number(now)}){smaller}"
     )
     if not cells:
         return f"{shown}.", ""

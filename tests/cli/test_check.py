@@ -180,9 +180,10 @@ def test_check_says_which_claims_can_be_decided_and_how_many_seeds_the_others_ne
     ]
     needed = found[1]["needed"]
     assert 3 < needed < 100
-    shown = check(path, tmp_path / "out", "--seeds", "3").stdout
+    shown = " ".join(check(path, tmp_path / "out", "--seeds", "3").stdout.split())
     assert "claims: 0 of 4 can be decided on this benchmark with 3 seeds" in shown
-    assert f"claims: direction: needs {needed} seeds" in shown
+    assert "where no size is claimed, the true difference is assumed to be no larger than the margin" in shown
+    assert f"claims: direction: needs {needed} seeds for a true difference of 30 points" in shown
     enough = check(path, tmp_path / "out", "--seeds", str(needed)).stdout
     assert "can be decided on this benchmark" in enough
     assert "claims: direction: needs" not in enough

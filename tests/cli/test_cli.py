@@ -296,7 +296,9 @@ def test_a_study_killed_and_stopped_on_its_way_ends_with_the_same_table(tmp_path
             running.send_signal(kind)
             _, errors = running.communicate()
         assert running.returncode == (143 if kind is signal.SIGTERM else -signal.SIGKILL)
-    assert "To resume: python -m harness run" in errors
+    assert (
+        "steps since a cell's last checkpoint are trained again. To resume: python -m harness run" in errors
+    )
     with disturbed.start() as running:
         _, errors = running.communicate()
     assert running.returncode == 0, errors

@@ -12,7 +12,7 @@ from simulated_studies import Regime, study
 
 from reports.claim_rules import ClaimTest, chance_of_reproducing, judge_claim, seeds_needed
 from reports.estimates import Estimate
-from reports.power import Components
+from reports.power import Components, beside_untrained
 from reports.score_block import ScoreBlock, score_block
 from reports.single_runs import single_runs
 
@@ -138,6 +138,28 @@ def test_the_seeds_that_check_asks_for_reproduce_a_true_claim_in_80_of_100_simul
     found, _ = judged_from_means(methods, needed, test)
     assert found == pytest.approx(chances[1], abs=0.025)
     assert found >= 0.78
+
+
+@pytest.mark.parametrize("margin", [1.0, 2.0])
+@pytest.mark.parametrize("methods", [2, 6])
+def test_a_claim_beside_an_untrained_method_needs_fewer_seeds_and_is_reproduced_with_those(
+    methods: int, margin: float
+) -> None:
+    pair, test = Components(0.0, 0.0, 2 * 0.85**2, methods), ClaimTest(None, margin)
+    needed = seeds_needed(beside_untrained(pair), 100, test)
+    of_a_pair = seeds_needed(pair, 100, test)
+    assert needed is not None
+    assert of_a_pair is not None
+    assert needed < of_a_pair
+    rng, reproduced = np.random.default_rng(8), 0
+    names, nobody = tuple(f"m{number}" for number in range(methods)), np.zeros((methods, needed, 2))
+    for _ in range(1000):
+        means = 50 + margin + rng.normal(0, 0.85, (methods, needed))
+        block = ScoreBlock(names, ("still",), np.ones(2), means, nobody, np.array([50.0]), np.zeros((1, 2)))
+        here = block.contrast({"m1": 1.0, "still": -1.0}, scope="benchmark")
+        judgement = judge_claim(here, None, margin)[0]
+        reproduced += judgement in ("reproduced", "real but smaller than the margin")
+    assert reproduced / 1000 >= 0.78
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 4, 10])

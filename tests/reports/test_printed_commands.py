@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def commands(made: reports.ReportResult) -> list[list[str]]:
 
 
 def after(words: list[str], option: str) -> list[str]:
-    return [value for word, value in zip(words, words[1:], strict=False) if word == option]
+    return [value for word, value in pairwise(words) if word == option]
 
 
 def test_a_command_for_a_study_of_a_plugin_names_the_plugin_and_the_data(tmp_path: Path) -> None:

@@ -296,6 +296,7 @@ def test_a_name_that_several_cells_have_is_refused_with_their_folders(
     folders = [f"  runs/{name}/cells/{run_name}" for name in ("one", "two")]
     assert str(caught.value).splitlines()[1:] == folders
     assert find_cell(folders[1].strip()).directory == tmp_path / folders[1].strip()
+    assert find_cell(folders[1].strip()[:-6]).directory == tmp_path / folders[1].strip()  # its name shortened
 
 
 def test_a_model_with_one_changed_weight_is_refused(run: CellRun) -> None:

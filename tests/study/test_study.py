@@ -72,6 +72,7 @@ def test_a_shipped_study_is_found_by_its_name_from_any_folder(
             "studies/demo.yaml: no such file; the study that is shipped runs by its name: demo",
         ),
         ("mine.yaml", "mine.yaml: no such file"),
+        ("demoo.yaml", "demoo.yaml: no such file: did you mean the shipped study 'demo'?"),
     ],
 )
 def test_a_study_that_is_not_there_is_refused_with_the_nearest_name(

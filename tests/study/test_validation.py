@@ -227,3 +227,23 @@ def test_a_rate_for_weights_that_no_method_has_is_refused_with_the_groups_there_
     assert "methods.0.group_lr.token_selection: no such group of weights" in mistake
     study = load_study(write_study(tmp_path, train={**TRAIN, "group_lr": {"classifier": 1e-3}}))
     assert study.plan("uit").train.group_lr == {"classifier": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("epochs", "train.epochs"), ("mask_ratio", "train.mask_ratio"), ("transfer", "evaluate.transfer")],
+)
+def test_a_key_outside_its_section_is_answered_with_the_section(
+    tmp_path: Path, typed: str, meant: str
+) -> None:
+    with pytest.raises(StudyError) as caught:
+        load_study(write_study(tmp_path), [f"{typed}=2"])
+    assert caught.value.lines == [f"--set: {typed}: unknown key: did you mean {meant!r}?"]
+
+
+def test_a_misspelt_path_is_answered_with_the_file_beside_it(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    wrong = path.with_name(f"{path.stem}s.yaml")
+    with pytest.raises(StudyError, match="no such file: did you mean") as caught:
+        load_study(wrong)
+    assert caught.value.lines == [f"{wrong}: no such file: did you mean {str(path)!r}?"]
