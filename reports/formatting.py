@@ -63,7 +63,7 @@ def mean_of(values: Sequence[float]) -> float | None:
 def duration(seconds: float) -> str:
     """Seconds in words: `40 seconds`, `12 minutes`, `3.5 hours`."""
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
+        return plural(round(seconds), "second")
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 

@@ -28,6 +28,7 @@ from harness.launch.launchers import open_launcher
 from harness.launch.units import LauncherError
 from harness.machine.errors import HarnessError, StoreError
 from harness.machine.files import nearest_folder, why_not_writable
+from harness.machine.words import plural
 from harness.registry import UnknownNameError
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -264,7 +265,9 @@ def known_variances(study: Study, context: Context, out: Path, notes: list[str])
         group = earlier.get(name)
         if group is not None and design.seeds > 1 and measured(group):
             cells = sum(len(each.cells) for each in group.methods.values())
-            known[name] = KnownVariances(design, f"measured on {cells} finished runs in {out}", group)
+            known[name] = KnownVariances(
+                design, f"measured on {plural(cells, 'finished run')} in {out}", group
+            )
         else:
             known[name] = KnownVariances(design, f"assumed: {Assumptions().sentence}")
     return known

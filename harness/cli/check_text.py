@@ -9,6 +9,7 @@ from harness.cli.check import CheckResult
 from harness.cli.claims_check import look_lines, outlook_lines
 from harness.cli.memory_check import memory_lines
 from harness.launch.disk import GIGABYTE
+from harness.machine.words import plural
 from harness.study.cell import Cell
 from harness.study.study import Study
 
@@ -34,9 +35,7 @@ def render(result: CheckResult, study: Study) -> None:
             ", ".join(f"{count} {state}" for state, count in states.items()),
         )
     console.print(table)
-    costs = (
-        ", ".join(f"{n:,} {w}" for w, n in _costs(result)) or "cost unknown until what is missing is there"
-    )
+    costs = ", ".join(_costs(result)) or "cost unknown until what is missing is there"
     console.print(f"{study.name} ({study.preset}, recipe {study.recipe}): {costs}")
     for line in result.time.sentences() if result.time is not None else ():
         console.print(line, markup=False, highlight=False)
@@ -59,8 +58,10 @@ def reach_lines(study: Study) -> Iterator[str]:
     for name, labels in study.reach().items():
         by_methods.setdefault(labels, []).append(name)
     for labels, names in by_methods.items():
-        reached = "every method" if labels == study.methods else ", ".join(labels) or "no method"
-        yield f"train: {', '.join(names)}: {reached}"
+        everyone = labels == study.methods
+        reached = "every method" if everyone else f"only {', '.join(labels)}" if labels else "no method"
+        these = "this train: key reaches" if len(names) == 1 else "these train: keys reach"
+        yield f"{these} {reached}: {', '.join(names)}"
 
 
 def _power(result: CheckResult) -> Iterator[str]:
@@ -77,5 +78,14 @@ def _power(result: CheckResult) -> Iterator[str]:
         yield f"variances {text}"
 
 
-def _costs(result: CheckResult) -> list[tuple[str, int]]:
-    return [(name.replace("_", " "), value) for name, value in result.cost.items()]
+_COSTS = {
+    "cells": ("cell",),
+    "epochs": ("epoch",),
+    "training_pairs": ("training pair",),
+    "trials": ("trial",),
+    "trial_epochs_at_most": ("epoch of trials at most", "epochs of trials at most"),
+}
+
+
+def _costs(result: CheckResult) -> list[str]:
+    return [plural(value, *_COSTS.get(name, (name, name))) for name, value in result.cost.items()]

@@ -176,5 +176,5 @@ def look_lines(study: Study) -> Iterator[str]:
     if planned is not None:
         yield (
             f"looks at {', '.join(map(str, planned['seeds']))} seeds, each with the level "
-            f"{planned['level']:.4f}; {len(study.seeds)} seeds now, more by --seeds"
+            f"{planned['level']:.4f}; {plural(len(study.seeds), 'seed')} now, more by --seeds"
         )

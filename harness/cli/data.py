@@ -23,6 +23,7 @@ from harness.cli.options import (
 from harness.machine import paths
 from harness.machine.errors import ExitCode
 from harness.machine.progress import Progress
+from harness.machine.words import plural
 
 data_app = StrictTyper(
     help="Describe or check a dataset, or build its cache of decoded images.", no_args_is_help=True
@@ -157,6 +158,8 @@ def cache_data(
             skip_broken=skip_broken,
             progress=partial(progress.working, f"decoding {name} {split}"),
         )
-        broken = f", {len(cache.broken)} broken images left out" if cache.broken else ""
-        lines.append(f"{name} {split}: {len(cache.split.image_paths):,} images in {cache.path}{broken}")
+        broken = f", {plural(len(cache.broken), 'broken image')} left out" if cache.broken else ""
+        lines.append(
+            f"{name} {split}: {plural(len(cache.split.image_paths), 'image')} in {cache.path}{broken}"
+        )
     return lines

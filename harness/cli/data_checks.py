@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from harness.data.dataset import SPLIT_NAMES, Dataset
 from harness.launch.context import Context, InputSpec
 from harness.machine.errors import DataError
+from harness.machine.words import plural
 from harness.study.cell import Cell
 from harness.study.study import Study
 
@@ -48,7 +49,11 @@ def captions_cut(cells: list[Cell], context: Context) -> Iterator[str]:
     for (name, split, _, length), spec in lengths.items():
         cut = context.data_provenance(name, spec, split)["captions_cut"]
         if cut:
-            yield f"{name} {split}: {cut:,} captions are longer than the {length} tokens read, and cut there"
+            are = "is" if cut == 1 else "are"
+            yield (
+                f"{name} {split}: {plural(cut, 'caption')} {are} longer than the {length} tokens read, "
+                "and cut there"
+            )
 
 
 def size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
@@ -57,7 +62,8 @@ def size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
         splits = context.dataset(name, subset).splits
         for split in splits.values():
             if len(split.persons) < 2:
-                yield f"{name}: {split.name} has {len(split.persons)} identities; at least 2 are needed"
+                persons = plural(len(split.persons), "identity", "identities")
+                yield f"{name}: {split.name} has {persons}; at least 2 are needed"
     seen = set()
     for cell in cells:
         if not cell.trains or cell.train.sampler != "released" or cell.dataset in seen:

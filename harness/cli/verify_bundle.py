@@ -14,6 +14,7 @@ from harness.cli.answers import answer, refusals
 from harness.exchange.archives import unpack
 from harness.exchange.bundling import bundled_runs
 from harness.machine.errors import ExitCode, StudyError
+from harness.machine.words import plural
 from harness.store.runs import RunStore
 from harness.trust.audit import audit, edited_table
 
@@ -116,8 +117,9 @@ def _same(first: str, second: str) -> bool:
 def render(check: BundleCheck) -> None:
     """Print what was found for a person."""
     print(
-        f"{check.path}: {', '.join(check.runs)}; {check.cells} finished cells, {check.records:,} records, "
-        f"{check.verdicts} verdicts and {check.claims} claims computed again"
+        f"{check.path}: {', '.join(check.runs)}; {plural(check.cells, 'finished cell')}, "
+        f"{plural(check.records, 'record')}, "
+        f"{plural(check.verdicts, 'verdict')} and {plural(check.claims, 'claim')} computed again"
     )
     for text in check.differences:
         print(f"  differs: {text}")

@@ -13,6 +13,7 @@ from harness.launch.kept_plugins import register_plugins_at, register_plugins_of
 from harness.machine.environment import Machine
 from harness.machine.errors import HarnessError, StoreError
 from harness.machine.terms import METRICS, SELECTIONS, Precision, TieOrder
+from harness.machine.words import plural
 from harness.store.cell_run import CellRun
 from harness.store.data_notes import data_sentences
 from harness.study.cell import Cell
@@ -305,7 +306,8 @@ def render(evaluation: dict[str, Any]) -> None:
     for direction, scores in evaluation["scores"].items():
         words = {"t2i": "text → image", "i2t": "image → text"}[direction]
         shown = "  ".join(f"{name} {scores[name]:6.2f}" for name in METRICS)
-        print(f"  {words}  {shown}  ({scores['queries']} queries, {scores['gallery']} in the gallery)")
+        sizes = f"{plural(scores['queries'], 'query', 'queries')}, {scores['gallery']:,} in the gallery"
+        print(f"  {words}  {shown}  ({sizes})")
     for line in evaluation["skipped"]:
         print(f"  left out: {line}")
     for line in data_sentences(evaluation["dataset"], evaluation["data"]):

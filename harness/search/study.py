@@ -13,6 +13,7 @@ from harness.launch.context import Context
 from harness.launch.launchers import open_launcher
 from harness.machine.environment import Machine
 from harness.machine.errors import ExitCode, HarnessError
+from harness.machine.words import plural
 from harness.search.creation import create_search
 from harness.search.database import StorageError, search_url
 from harness.search.live_table import SearchDisplay
@@ -182,7 +183,7 @@ def _require_equal_budgets(end: Sequence[SearchProgress]) -> None:
 
 
 def _shortfall(each: SearchProgress) -> str:
-    text = f"{each.search.name}: {each.budget.finished} of {each.search.trials} trials finished"
+    text = f"{each.search.name}: {each.budget.finished} of {plural(each.search.trials, 'trial')} finished"
     failed = [one for one in map(trial_record, trial_queue(each.search).trials()) if one["reason"]]
     if failed:
         text += f", {len(failed)} failed, the last one with {failed[-1]['reason']}: {failed[-1]['detail']}"

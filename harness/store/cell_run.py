@@ -13,6 +13,7 @@ from harness.machine import files
 from harness.machine.errors import NewerFormatError, Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
 from harness.machine.terms import SELECTIONS, Selection
+from harness.machine.words import plural
 from harness.store import bundled, checkpoint_files, checksums, weights
 from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, read_status
 from harness.store.checksums import ALTERED, Checksums
@@ -144,7 +145,7 @@ class CellRun:
         """
         status = self._written_status()
         if status.state == "running" and not files.is_locked(self.directory / LOCK):
-            detail = f"cut off after {status.epoch} whole epochs; resumes"
+            detail = f"cut off after {plural(status.epoch, 'whole epoch')}; resumes"
             return Status("queued", "", detail, status.epoch, status.seconds)
         if status.state == "done" and (problem := self.edited or self._altered_scores()):
             detail = f"{problem}; its models are evaluated again"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.machine.words import plural
+
 EMBEDDED = "rendered-"
 """Datasets of this project; they have no official counts that others published numbers on."""
 
@@ -27,4 +29,4 @@ def _counted(data: Mapping[str, Any], key: str, what: str, unit: str) -> list[st
     number = data.get(key)
     if not isinstance(number, int) or not number:
         return []
-    return [f"{number:,} {unit if number == 1 else unit + 's'} {what}."]
+    return [f"{plural(number, unit)} {what}."]

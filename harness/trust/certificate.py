@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from harness.machine import environment
 from harness.machine.paths import as_typed
+from harness.machine.words import plural
 from harness.store.results_table import results_sha256
 from harness.store.run_files import CERTIFICATE
 from harness.store.runs import RunStore
@@ -34,6 +35,8 @@ class CheckedCell:
     repetition: Repetition
     compared: int = 0
     """Per-query records compared."""
+    kinds: dict[str, int] = field(default_factory=dict)
+    """How many targets, directions and selections they are of, by the noun."""
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What changed since the cell ran."""
@@ -41,6 +44,12 @@ class CheckedCell:
     """What running it again gives and its bundle left out."""
     has_checksums: bool = True
     """Whether its files' checksums were kept when it finished; an older version kept none."""
+
+    def counted(self) -> str:
+        """How many records were compared, and of what: a query has one in each direction and selection."""
+        records = f"{plural(self.compared, 'record')} of queries"
+        parts = [plural(number, noun) for noun, number in self.kinds.items() if number]
+        return f"{records} ({', '.join(parts)})" if parts else records
 
     def plain(self) -> dict[str, Any]:
         """As kept in the certificate."""
@@ -152,7 +161,7 @@ def render(certificates: Sequence[Certificate]) -> None:
         for each in certificate.checked:
             said = _counted(len(each.differences), "difference") if each.differences else "the same"
             cell = store / "cells" / each.cell
-            print(f"  {cell}: {said}, {each.compared:,} queries compared ({each.expected.basis})")
+            print(f"  {cell}: {said}, {each.counted()} compared ({each.expected.basis})")
             if not each.has_checksums:
                 print("    an older version finished it, without checksums: its models were evaluated again")
             for note in each.notes:

@@ -226,7 +226,9 @@ def _run_again(
 def _count(checked: CheckedCell, store: RunStore, then: CellRun, now: CellRun) -> None:
     """Note how many records were compared, and what a bundle left out, so that it was not."""
     compared = {evaluation_key(row) for row in then.results}
-    checked.compared = sum(int(row["queries"]) for row in now.results if evaluation_key(row) in compared)
+    rows = [row for row in now.results if evaluation_key(row) in compared]
+    checked.compared = sum(int(row["queries"]) for row in rows)
+    checked.kinds = {noun: len({row[noun] for row in rows}) for noun in ("target", "direction", "selection")}
     if is_bundled(store.directory):
         checked.not_compared += run_comparison.lacking(then, now)
 

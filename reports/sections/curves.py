@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from harness.machine.words import plural
 from reports.cell_views import CellView, Evaluation
 from reports.context import ReportContext
 from reports.document import Figure, Prose, Section, visible
@@ -46,8 +47,6 @@ def _figure(context: ReportContext, evaluation: Evaluation) -> Figure | None:
             cells[name] = of_method
     if not cells:
         return None
-    from matplotlib.ticker import MaxNLocator
-
     shown = dict(list(cells.items())[:_PANELS])
     columns = min(_PER_ROW, len(shown))
     rows = -(-len(shown) // columns)
@@ -58,7 +57,7 @@ def _figure(context: ReportContext, evaluation: Evaluation) -> Figure | None:
             _draw(axes, runs, evaluation)
             axes.set_title(visible(name))
             axes.grid(axis="y")
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            _whole_epochs(axes)
         _legend(drawing, {cell.seed for runs in shown.values() for cell in runs})
         for axes in grid.flat[max(0, len(shown) - columns) : len(shown)]:
             axes.tick_params(labelbottom=True)  # also above an empty evaluation of the last row
@@ -71,8 +70,16 @@ def _figure(context: ReportContext, evaluation: Evaluation) -> Figure | None:
             drawing,
             f"curves-{evaluation.key}",
             f"Validation R1 by epoch for every method and seed, trained on {evaluation.title}",
-            f"Trained on {evaluation.title}." + (f" {rest} more methods are not drawn." if rest else ""),
+            f"Trained on {evaluation.title}."
+            + (f" {plural(rest, 'more method')} {'is' if rest == 1 else 'are'} not drawn." if rest else ""),
         )
+
+
+def _whole_epochs(axes: Any) -> None:
+    """Ticks at whole epochs alone, also of a run that has a single one."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
 def _legend(drawing: Any, seeds: Collection[int]) -> None:

@@ -179,7 +179,7 @@ def _decide_line(group: ComparisonGroup, seeds: int, then: float, now: float) ->
         if not scores.untrained and not any(cell.imported for cell in scores.cells)
     )
     seconds = missing * mean(cell.seconds for cell in cells) if cells else 0.0
-    cost = f", about {duration(seconds)} of training," if seconds else ""
+    cost = f", about {duration(seconds)} of training summed over cells," if seconds else ""
     largest = _largest_undecided(group)
     smaller = f"; those undecided here are at most {number(largest)}" if largest < then else ""
     shown = (

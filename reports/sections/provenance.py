@@ -71,11 +71,14 @@ def facts(context: ReportContext) -> list[str]:
     commits = dict.fromkeys(
         str(cell.recorded["commit"])[:10] for cell in context.stored_runs.cells if cell.recorded.get("commit")
     )
-    seconds = sum(cell.seconds for cell in context.stored_runs.cells)
+    trained = [cell.seconds for cell in context.stored_runs.cells if cell.seconds]
+    seconds = sum(trained)
+    # Cells that ran at once took less time than their sum.
+    over = f", summed over {len(trained):,} cells" if len(trained) > 1 else ""
     return [
         *filter(None, machines),
         *([f"commit {listed(list(commits)[:3])}"] if commits else []),
-        *([f"{duration(seconds)} of training"] if seconds else []),
+        *([f"{duration(seconds)} of training{over}"] if seconds else []),
     ]
 
 
@@ -138,8 +141,9 @@ def method_section(context: ReportContext) -> Section:
                 "Intervals are 95 %, those of claims 90 %, for new people and new runs. Methods and seeds "
                 "form a block, with the test people crossed with it: what a seed does to all methods alike "
                 "cancels in a difference, and degrees of freedom are Satterthwaite’s, because few seeds say "
-                "little about their own spread. p-values are the larger of that t-test and of a permutation "
-                "test that swaps two "
+                "little about their own spread. How much seeds differ is estimated from all methods "
+                "together: when one is trained again or added, the intervals of the others move, too. "
+                "p-values are the larger of that t-test and of a permutation test that swaps two "
                 f"methods person by person ({options.resamples:,} times); Holm’s correction covers all "
                 "comparisons of a table."
             ),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from harness.machine.words import plural
 from reports.document import Figure, visible
 from reports.figures import INK, MUTED, PALETTE, RULE, FigureWriter
 from reports.sections.importance import Importance
@@ -69,7 +70,7 @@ def history(figure_writer: FigureWriter, search: SearchRecord, key: str) -> Figu
         axes.grid(axis="y")
         # Beside the drawing: scores may lie anywhere in it.
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        alt = f"Optimisation history of {_named(search)}: {len(search['trials'])} trials"
+        alt = f"Optimisation history of {_named(search)}: {plural(len(search['trials']), 'trial')}"
         caption = "Score of every trial in the order they were drawn; of pruned ones, the last before it."
         return figure_writer.finish(drawing, f"search-history-{key}", alt, f"{_named(search)}. {caption}")
 

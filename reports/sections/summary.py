@@ -134,7 +134,8 @@ def _recipe(context: ReportContext) -> str:
     for name, text in (("backbone", "backbone {}"), ("image_size", "images {}"), ("epochs", "{} epochs")):
         values = {str(cell.settings[name]) for cell in context.stored_runs.cells if name in cell.settings}
         if len(values) == 1:
-            words.append(text.format(values.pop().strip("[]()").replace(", ", "×")))
+            value = values.pop().strip("[]()").replace(", ", "×")
+            words.append("1 epoch" if (name, value) == ("epochs", "1") else text.format(value))
     text = ", ".join(words)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 

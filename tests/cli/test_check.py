@@ -140,8 +140,9 @@ def test_check_says_which_methods_each_key_of_train_reaches(tmp_path: Path) -> N
     train = {**SMALL["train"], "mask_ratio": 0.5}
     path = write_study(tmp_path, methods=["uit", "uit-no-tir"], datasets=["cuhk-pedes"], train=train)
     shown = check(path, tmp_path / "out").stdout
-    assert "train: mask_ratio: uit\n" in shown
-    assert "train: backbone, pretrained, image_size, epochs, precision: every method\n" in shown
+    assert "this train: key reaches only uit: mask_ratio\n" in shown
+    keys = "backbone, pretrained, image_size, epochs, precision"
+    assert f"these train: keys reach every method: {keys} " in " ".join(shown.split())
     found = json.loads(check(path, tmp_path / "out", "--json").stdout)
     assert found["train_keys"]["mask_ratio"] == ["uit"]
 
@@ -225,3 +226,15 @@ def test_check_estimates_the_memory_of_a_step_and_says_how(
     assert list(found) == ["baseline"]
     assert 0 < found["baseline"] < 10
     assert "memory is estimated: " in check(path, tmp_path / "out").stdout
+
+
+def test_check_of_one_cell_with_one_epoch_says_so_in_the_singular(tmp_path: Path) -> None:
+    path = write_study(
+        tmp_path,
+        methods=["baseline"],
+        datasets=["rendered-plaza"],
+        seeds=1,
+        train={**SMALL["train"], "epochs": 1},
+    )
+    shown = check(path, tmp_path / "out").stdout
+    assert "(clean, recipe shared): 1 cell, 1 epoch, " in " ".join(shown.split())

@@ -43,3 +43,14 @@ def test_every_run_has_its_line_through_all_epochs_and_a_dot_at_the_chosen_one_i
     assert np.allclose(lines.get_colors()[:, :3], dots.get_facecolors()[:, :3])
     low, high = panel.get_ylim()
     assert all(low <= score <= high for line in lines.get_segments() for _, score in line)
+
+
+@pytest.mark.parametrize(("epochs", "ticks"), [(1, [1]), (2, [1, 2]), (5, [1, 2, 3, 4, 5])])
+def test_the_axis_has_ticks_at_whole_epochs_alone(
+    tmp_path: Path, panel: Any, epochs: int, ticks: list[int]
+) -> None:
+    stores.write(tmp_path, Truth(r1={"uit": 60.0}, seeds=2, people=30, epochs=epochs))
+    curves._draw(panel, read([tmp_path]).cells, HOME)
+    curves._whole_epochs(panel)
+    low, high = panel.get_xlim()
+    assert [tick for tick in panel.get_xticks() if low <= tick <= high] == ticks

@@ -63,7 +63,8 @@ def test_what_a_bundle_leaves_out_is_said_once_and_is_no_difference(
         "not in the bundle: not compared: models of 2 cells; i2t records on cuhk-pedes; "
         "similarities of the images found (top_score)"
     )
-    assert "36 queries compared" in done.stdout  # 12 captions under three selections
+    said = "36 records of queries (1 target, 1 direction, 3 selections) compared"
+    assert said in done.stdout  # 12 captions under three selections
 
 
 def test_what_a_bundle_must_have_and_lacks_is_a_difference(unpacked: RunStore, cuhk_root: Path) -> None:
