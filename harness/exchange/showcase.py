@@ -149,14 +149,14 @@ def headlines(made: Mapping[str, ReportResult]) -> str:
         if first[_trainings(context, group, item)] == name
     ]
     decided = sum(item.verdict != "cannot tell" for item in judged)
-    first = next(iter(contexts))
+    shown = next(iter(contexts))
     text = (
         f"{decided} of {plural(len(judged), 'comparison')} of R1 in "
         f"{plural(len(contexts), 'study', 'studies')} on rendered people are decided "
-        f"([reports/showcase](reports/showcase/README.md)). `python -m harness run {first}` ends with:"
+        f"([reports/showcase](reports/showcase/README.md)). `python -m harness run {shown}` ends with:"
     )
-    shown = 2 + len(contexts[first].stored_runs.methods)  # title, header, a line a method
-    table = "\n".join(made[first].table_text.splitlines()[:shown])
+    lines = 2 + len(contexts[shown].stored_runs.methods)  # title, header, a line a method
+    table = "\n".join(made[shown].table_text.splitlines()[:lines])
     return f"{textwrap.fill(text, LINE, break_long_words=False)}\n\n```text\n{table}\n```"
 
 
