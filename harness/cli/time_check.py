@@ -23,8 +23,11 @@ from harness.study.schema import Overhead
 
 UNLIKE = frozenset({"epochs", "lr", "warmup_epochs", "warmup_factor", "weight_decay"})
 """Settings that change no step's duration."""
-USED = 0.3
-"""The share of a matrix product's speed that training steps are assumed to reach where none was measured."""
+USED = {"cpu": 0.6, "cuda": 0.3}
+"""The share of a matrix product's speed that training steps are assumed to reach where none was measured.
+
+Of a CPU it was measured (`matrix_fraction` in reports/benchmarks/step-uit-tiny-fp32.json), of a GPU guessed.
+"""
 ALIKE = ("backbone", "image_size", "precision")
 """Settings of measured cells whose rate, in FLOPs a second, tells that of a planned one."""
 STORES = 20
@@ -159,10 +162,10 @@ def _assumed_rate(context: Context, cell: Cell) -> tuple[float, str]:
 
     device = context.fabric(cell).device
     dtype = torch.bfloat16 if device.type == "cuda" and cell.train.precision == "bf16" else torch.float32
-    rate = matrix_rate(device, dtype) / 1e9
+    rate, used = matrix_rate(device, dtype) / 1e9, USED.get(device.type, USED["cuda"])
     return (
-        USED * rate,
-        f"at {100 * USED:.0f} % of the {rate:,.0f} GFLOP/s of a matrix product here: a rough guess",
+        used * rate,
+        f"at {100 * used:.0f} % of the {rate:,.0f} GFLOP/s of a matrix product here: a rough guess",
     )
 
 

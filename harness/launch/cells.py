@@ -96,7 +96,7 @@ def run_cells(
 
     `results.csv` is kept up to date as cells end. Raises `Stopped` when asked to stop; the store resumes.
     """
-    for cell in cells:
+    for cell in cells if options.reuse else ():
         found = copy_finished(store.path_of(cell, context.identity(cell)), options.reuse)
         if found is not None:
             context.progress.say(f"{found.name}: finished in {found.parent.parent}, copied")
@@ -229,7 +229,7 @@ def write_environment(store: RunStore, context: Context, plugins: Sequence[Path]
 
 def failed(cells: Iterable[tuple[Cell, CellRun]]) -> list[CellRun]:
     """The cells that have no results."""
-    return [run for _, run in cells if run.status.state != "done"]
+    return [run for _, run in cells if not run.was_finished]
 
 
 def prepare_study(study: Study, store: RunStore, context: Context) -> None:

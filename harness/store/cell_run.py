@@ -15,9 +15,9 @@ from harness.machine.files import atomic_file, atomic_json, atomic_write, read_j
 from harness.machine.terms import SELECTIONS, Selection
 from harness.machine.words import plural
 from harness.store import bundled, checkpoint_files, checksums, weights
-from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, read_status
-from harness.store.checksums import ALTERED, Checksums
-from harness.store.seals import broken_seal, change_sealed, is_broken, write_sealed
+from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, status_of
+from harness.store.checksums import Checksums
+from harness.store.seals import SealedFile, change_sealed, write_sealed
 from harness.study.cell import Cell, fingerprint
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ class CellRun:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._read: tuple[tuple[int, int, int], Status] | None = None
+        self._cell_file = SealedFile(
+            directory / "cell.json", lambda values: self._cell_of(self._described(values))
+        )
+        self._status_file = SealedFile(directory / "status.json", status_of)
 
     @property
     def name(self) -> str:
@@ -58,8 +61,10 @@ class CellRun:
 
         Raises `StoreError` when it is missing or damaged, `NewerFormatError` when a later version wrote it.
         """
+        return self._described(self._cell_file.read())
+
+    def _described(self, description: Any) -> dict[str, Any]:
         path = self.directory / "cell.json"
-        description = read_json(path)
         if not isinstance(description, dict):
             raise StoreError(f"{path}: not a description of a cell")
         written = description.get("format", FORMAT)
@@ -72,7 +77,7 @@ class CellRun:
     @property
     def cell(self) -> Cell:
         """The cell as its study asked for it. Raises `StoreError` when its description is damaged."""
-        return self._cell_of(self.description)
+        return self._cell_file.value()
 
     def _cell_of(self, description: Mapping[str, Any]) -> Cell:
         try:
@@ -112,9 +117,9 @@ class CellRun:
         """
         description = self.description
         # First, for a later version's is left as it is.
-        cell, parts = self._cell_of(description), self._parts_of(description)
-        if is_broken(description):
-            raise StoreError(f"cell.json {ALTERED}")
+        cell, parts = self.cell, self._parts_of(description)
+        if problem := self._cell_file.problem():
+            raise StoreError(problem)
         try:
             identity, asked = fingerprint(parts), fingerprint(cell.parts_beside(parts))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -132,7 +137,7 @@ class CellRun:
     @property
     def edited(self) -> str:
         """Which of the files that say what the cell is and how it stands was edited by hand; else empty."""
-        return broken_seal(self.directory / "cell.json") or broken_seal(self.directory / "status.json")
+        return self._cell_file.problem() or self._status_file.problem()
 
     # -- how it stands ----------------------------------------------------------------------------
 
@@ -167,15 +172,11 @@ class CellRun:
         return self._written_status().state == "done"
 
     def _written_status(self) -> Status:
-        """What `status.json` says, read again only when it was replaced."""
+        """What `status.json` says; where it says nothing that can be read, nothing is finished."""
         try:
-            written = (self.directory / "status.json").stat()
-        except OSError:
+            return self._status_file.value()
+        except StoreError:
             return Status()
-        version = (written.st_ino, written.st_mtime_ns, written.st_size)
-        if self._read is None or self._read[0] != version:
-            self._read = version, read_status(self.directory / "status.json")
-        return self._read[1]
 
     def set_status(self, state: State, *, reason: Reason = "", detail: str = "", **more: Any) -> None:
         """Write the status; epoch and seconds carry over unless given."""
@@ -232,7 +233,8 @@ class CellRun:
         Unless `thorough`, one of the same size and time is taken for the same. `only` is a name, or a
         pattern of names.
         """
-        wanted = {name: kept for name, kept in self.checksums.items() if fnmatchcase(name, only)}
+        kept = self.checksums
+        wanted = kept if only == "*" else {name: kept[name] for name in kept if fnmatchcase(name, only)}
         return checksums.altered(self.directory, wanted, thorough=thorough)
 
     def fail(self, reason: Reason, detail: str, plugin_line: str = "") -> None:

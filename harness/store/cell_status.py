@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from harness.machine.errors import Reason, StoreError
-from harness.machine.files import read_json
+from harness.machine.errors import Reason
 from harness.machine.terms import SELECTIONS
 from harness.store import checksums
 from harness.store.checksums import Checksums
@@ -49,17 +47,16 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def read_status(path: Path) -> Status:
-    """What a status file says.
+def status_of(written: Any) -> Status:
+    """The status that a file's values say.
 
     Of a damaged one nothing is finished: the next run writes it again from what is beside it.
     """
     try:
-        written = read_json(path)
         # One of an older version lacks what was added since.
         names = [name for name in Status.__dataclass_fields__ if name in written]
         status = Status(**{name: written[name] for name in names})
-    except (StoreError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return Status()
     return status if is_sound(status) else Status()
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_json, read_json
 from harness.store.checksums import ALTERED
 
 SEAL = "seal"
+Value = TypeVar("Value")
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
@@ -36,26 +38,52 @@ def change_sealed(path: Path, **changes: Any) -> None:
         write_sealed(path, after)
 
 
-def broken_seal(path: Path) -> str:
-    """What is wrong with a file whose values are not the ones of its seal, by its name; else empty.
+class SealedFile(Generic[Value]):
+    """A sealed file that is read again only when it was replaced: what it means, and whether it was edited.
 
-    One without a seal was written by an older version. A damaged one is left to its readers.
+    Args:
+        path: of the file.
+        parse: what its values mean; raises `StoreError` for a damaged one.
     """
-    try:
-        status = path.stat()
-    except OSError:
-        return ""
-    broken = _is_broken_file(status.st_ino, status.st_size, status.st_mtime_ns, path)
-    return f"{path.name} {ALTERED}" if broken else ""
 
+    def __init__(self, path: Path, parse: Callable[[Any], Value]) -> None:
+        self._path, self._parse = path, parse
+        self._version: tuple[int, int, int] | None = None
+        self._value: Value | None = None
+        self._broken = False
 
-@lru_cache(maxsize=100_000)
-def _is_broken_file(inode: int, size: int, written: int, path: Path) -> bool:
-    """Read once in a process, for how a cell stands is asked for often."""
-    try:
-        return is_broken(read_json(path))
-    except StoreError:
-        return False
+    def read(self) -> Any:
+        """Its values, read now. Raises `StoreError` when it is missing or no JSON."""
+        self._version, self._broken = None, False
+        version = self._version_now()  # before it is read: one that is replaced meanwhile is read again
+        values = read_json(self._path)
+        self._broken = is_broken(values)
+        with suppress(StoreError):
+            self._value, self._version = self._parse(values), version
+        return values
+
+    def value(self) -> Value:
+        """What it means. Raises `StoreError` when it is missing or damaged."""
+        if self._version is None or self._version != self._version_now():
+            values = self.read()
+            return self._parse(values) if self._version is None else cast(Value, self._value)
+        return cast(Value, self._value)
+
+    def problem(self) -> str:
+        """What is wrong with it if its values are not the ones of its seal, by its name; else empty.
+
+        One without a seal was written by an older version. A missing or damaged one is left to its readers.
+        """
+        with suppress(StoreError):
+            self.value()
+        return f"{self._path.name} {ALTERED}" if self._broken else ""
+
+    def _version_now(self) -> tuple[int, int, int]:
+        try:
+            status = os.stat(self._path)
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error}") from error
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def is_broken(values: Any) -> bool:

@@ -60,7 +60,7 @@ def test_without_any_measured_speed_it_says_that_it_guesses_from_flops(
     made = expected_time(cells, context, options, tmp_path)
     assert made is not None
     assert made.seconds > 0
-    assert made.origin.startswith("from FLOPs, at 30 % of the")
+    assert made.origin.startswith("from FLOPs, at 60 % of the")
     assert "not measured here yet" in " ".join(made.sentences())
 
 
