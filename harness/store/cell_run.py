@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.machine import files
-from harness.machine.errors import NewerFormatError, Reason, StoreError
+from harness.machine.errors import Reason, StoreError
 from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
 from harness.machine.terms import SELECTIONS, Selection
 from harness.machine.words import plural
 from harness.store import bundled, checkpoint_files, checksums, weights
+from harness.store.cell_format import described
 from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, status_of
 from harness.store.checksums import Checksums
 from harness.store.seals import SealedFile, change_sealed, write_sealed
@@ -23,9 +24,6 @@ from harness.study.cell import Cell, fingerprint
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-
-FORMAT = 1
-"""Of the cells that this version writes, and the newest that it reads."""
 
 LOCK = "lock"
 """A cell's file that is held by the process that trains it."""
@@ -43,9 +41,7 @@ class CellRun:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._cell_file = SealedFile(
-            directory / "cell.json", lambda values: self._cell_of(self._described(values))
-        )
+        self._cell_file = SealedFile(directory / "cell.json", self._cell_of)
         self._status_file = SealedFile(directory / "status.json", status_of)
 
     @property
@@ -61,27 +57,16 @@ class CellRun:
 
         Raises `StoreError` when it is missing or damaged, `NewerFormatError` when a later version wrote it.
         """
-        return self._described(self._cell_file.read())
-
-    def _described(self, description: Any) -> dict[str, Any]:
-        path = self.directory / "cell.json"
-        if not isinstance(description, dict):
-            raise StoreError(f"{path}: not a description of a cell")
-        written = description.get("format", FORMAT)
-        if isinstance(written, int) and written > FORMAT:
-            raise NewerFormatError(
-                f"{path}: of format {written}, and this version reads up to {FORMAT}; update it"
-            )
-        return description
+        return described(self._cell_file.read(), self.directory / "cell.json")
 
     @property
     def cell(self) -> Cell:
         """The cell as its study asked for it. Raises `StoreError` when its description is damaged."""
         return self._cell_file.value()
 
-    def _cell_of(self, description: Mapping[str, Any]) -> Cell:
+    def _cell_of(self, description: Any) -> Cell:
         try:
-            return Cell.from_dict(description["cell"])
+            return Cell.from_dict(described(description, self.directory / "cell.json")["cell"])
         except (KeyError, ValueError) as error:
             raise StoreError(f"{self.directory / 'cell.json'}: {error}") from error
 

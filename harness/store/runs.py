@@ -27,7 +27,8 @@ from typing import Any
 from harness.machine import files
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_json, atomic_write, read_json
-from harness.store.cell_run import FORMAT, CellRun
+from harness.store.cell_format import FORMAT
+from harness.store.cell_run import CellRun
 from harness.store.run_files import listed_methods, reference_of
 from harness.store.seals import write_sealed
 from harness.study.cell import Cell, fingerprint
