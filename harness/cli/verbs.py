@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -374,7 +375,8 @@ def main() -> None:
     if foreign := paths.foreign_packages():
         print_lines(foreign)
         raise SystemExit(ExitCode.BAD_INPUT)
-    if made := paths.ensure_home():
+    made = paths.ensure_home()
+    if made and "--quiet" not in sys.argv:
         print_lines([made])
     print_lines(older_names())
     app()

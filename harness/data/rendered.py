@@ -8,6 +8,7 @@ picture) and `images.bin` (the pictures, one after another: thousands of zip ent
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -67,6 +68,9 @@ def manifest(package: Path = PACKAGE) -> dict[str, Any]:
         raise DataError([reason]) from error
 
 
+_ANOTHER_CACHE = "point HARNESS_CACHE elsewhere, at a folder you may write to"
+
+
 def unpack(name: str, package: Path = PACKAGE) -> Path:
     """The folder with the dataset's `reid_raw.json`, `attributes.json` and `imgs/`, unpacked at first use.
 
@@ -92,7 +96,9 @@ def unpack(name: str, package: Path = PACKAGE) -> Path:
     except OSError as error:
         where = f"cannot be unpacked into the cache {folder.parent}: {error.strerror or error}"
         problem = f"{name}: {where}; set HARNESS_CACHE to a folder with 40 MB free"
-        raise DataError([problem], remedy="free space there, or point HARNESS_CACHE elsewhere") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free space there, or point HARNESS_CACHE elsewhere" if full else _ANOTHER_CACHE
+        raise DataError([problem], remedy=remedy) from error
     return folder
 
 

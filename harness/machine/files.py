@@ -63,7 +63,8 @@ def why_not_writable(folder: Path) -> str:
         with tempfile.TemporaryFile(dir=nearest):
             return ""
     except OSError as error:
-        return f"{nearest} cannot be written: {error.strerror or error}"
+        why = f"{nearest} cannot be written: {error.strerror or error}"
+        return why if nearest == folder.absolute() else f"{folder} cannot be made: {why}"
 
 
 def refuse_unwritable(folder: Path, remedy: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def cache_dir() -> Path:
     """The folder of decoded images, tokens and unpacked data: `HARNESS_CACHE`, or the user's cache folder.
 
     A user without a home folder (a container started with a number for its user) gets one below the folder
-    of temporary files.
+    of temporary files, as `ensure_home` arranges.
     """
     if declared := variable("CACHE"):
         return expanded(declared)
@@ -30,7 +31,7 @@ def cache_dir() -> Path:
     try:
         return Path(platformdirs.user_cache_dir("tipr-harness", appauthor=False))
     except (KeyError, RuntimeError):
-        return Path(tempfile.gettempdir()) / f"tipr-harness-{os.getuid()}"
+        return _private_folder()
 
 
 def data_root(option: Path | None = None) -> Path | None:
@@ -51,26 +52,66 @@ def as_typed(path: Path) -> Path:
 
 
 def ensure_home() -> str:
-    """Give a user without a home folder (as in some containers) one; what was done, or nothing.
+    """Give a user whose home folder is missing or cannot be written (as in some containers) another place.
 
-    Libraries ask for the user's name and folder to place their caches, and fail where there is neither.
+    Libraries ask for the user's name and folder to place their caches, and fail or complain where there is
+    neither. What is set is passed on to workers by the environment.
+
+    Returns:
+        What was done, in a sentence; empty where nothing was needed, or only matplotlib was given a folder.
     """
+    _ensure_user()
+    home = Path(os.path.expanduser("~"))
+    wanted = cache_dir()
+    cached = bool(variable("CACHE")) or (home.is_absolute() and _can_be_written(wanted))
+    configured = "MPLCONFIGDIR" in os.environ or (home.is_absolute() and _can_be_written(_config_folder()))
+    if cached and configured:
+        return ""
+    folder = _private_folder()
+    if not configured:
+        os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")
+    if cached:
+        return ""
+    missing = not home.is_dir() or home == Path("/")
+    os.environ["HOME" if missing else "HARNESS_CACHE"] = str(folder)
+    why = "no home folder" if missing else f"{wanted} cannot be written"
+    return f"{why}: caches lie in {folder}; set HOME or HARNESS_CACHE to choose"
+
+
+def _ensure_user() -> None:
+    """Give a user that the system has no entry of a name."""
     import pwd
 
     try:
         pwd.getpwuid(os.getuid())
-        return ""
     except KeyError:
-        user = f"uid{os.getuid()}"
-    os.environ.setdefault("USER", user)
-    os.environ.setdefault("LOGNAME", os.environ["USER"])
-    home = os.environ.get("HOME", "")
-    if home and home != "/":
-        return ""
-    folder = Path(tempfile.gettempdir()) / f"harness-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    os.environ["HOME"] = str(folder)
-    return f"no home folder and no user entry: caches lie in {folder}; set HOME or HARNESS_CACHE to choose"
+        os.environ.setdefault("USER", f"uid{os.getuid()}")
+        os.environ.setdefault("LOGNAME", os.environ["USER"])
+
+
+def _config_folder() -> Path:
+    """Where matplotlib keeps its settings; it complains where it may not write there."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path(os.path.expanduser("~")) / ".config") / "matplotlib"
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether a folder can be written, or made in the nearest of its parents that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _private_folder() -> Path:
+    """A folder of this user alone below that of temporary files, where everybody may write."""
+    folder = Path(tempfile.gettempdir()) / f"tipr-harness-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():  # somebody else's trap
+            return Path(tempfile.mkdtemp(prefix="tipr-harness-"))
+        folder.chmod(0o700)
+    return folder
 
 
 def foreign_packages() -> list[str]:

@@ -114,6 +114,40 @@ def test_a_user_without_entry_and_home_folder_gets_one(
     assert os.environ["USER"] == f"uid{os.getuid()}"
 
 
+@pytest.mark.parametrize("home", ["missing", "read-only", "cache of one's own"])
+def test_a_home_that_is_missing_or_read_only_is_replaced_by_a_private_folder_and_matplotlib_says_nothing(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "home"
+    if home != "missing":
+        folder.mkdir()
+    forbidden = tmp_path if home == "missing" else folder
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != forbidden and access(path, mode))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    for name in ("HARNESS_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(folder))
+    if home == "cache of one's own":
+        monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "mine"))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    private = tmp_path / f"tipr-harness-{os.getuid()}"
+    said = paths.ensure_home()
+    assert (
+        said
+        == {
+            "missing": f"no home folder: caches lie in {private}; set HOME or HARNESS_CACHE to choose",
+            "read-only": f"{folder}/.cache/tipr-harness cannot be written: caches lie in {private}; "
+            "set HOME or HARNESS_CACHE to choose",
+            "cache of one's own": "",
+        }[home]
+    )
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert paths.cache_dir().is_relative_to(tmp_path / "mine" if home == "cache of one's own" else private)
+    assert os.environ["MPLCONFIGDIR"] == str(private / "matplotlib")
+    assert paths.ensure_home() == ""  # and workers, which inherit the environment, say it no more
+
+
 def test_a_photograph_that_lies_on_its_side_is_turned_upright(tmp_path: Path) -> None:
     upright = Image.new("RGB", (30, 60), "blue")
     upright.paste("red", (0, 0, 30, 20))

@@ -53,6 +53,22 @@ def test_a_package_that_is_damaged_is_reinstalled_and_a_cache_without_room_moved
     assert EMBEDDED("rendered-plaza").remedy == "reinstall it"
 
 
+def test_a_cache_folder_that_may_not_be_made_is_named_itself_and_asks_for_no_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **given: object) -> None:
+        raise PermissionError(13, "Permission denied", str(given.get("dir")))
+
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "away/cache"))
+    monkeypatch.setattr("tempfile.TemporaryFile", forbidden)
+    (finding, _) = doctor._folders(tmp_path)
+    wanted = tmp_path / "away/cache"
+    assert finding.detail == f"{wanted} cannot be made: {tmp_path} cannot be written: Permission denied"
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    remedy = EMBEDDED("rendered-plaza").remedy
+    assert remedy == "point HARNESS_CACHE elsewhere, at a folder you may write to"
+
+
 def test_every_finding_that_is_not_ok_comes_with_its_remedy(tmp_path: Path) -> None:
     findings = diagnose(tmp_path)
     assert {finding.verdict for finding in findings} <= {"ok", "note", "fail"}
