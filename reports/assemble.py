@@ -90,7 +90,7 @@ def build(
         out: the page's file; default: `report.html` in the first folder. Tables (CSV, Markdown, LaTeX) and
             figures (PNG, PDF) go to a folder named like it beside it.
         check: judge the claims into the exit code; a margin or claim changed after a lock counts as well.
-        allow_undecided: with `check`, accept claims that are undecided.
+        allow_undecided: with `check`, accept claims that are undecided, though not those that were not run.
         now: the date on the page.
         options: how methods are compared; default: within the margin that the study states.
         width: columns of the terminal.

@@ -142,11 +142,14 @@ def _rule(evidence: _Evidence, p: Mapping[Scope, float], sized: int) -> Ruling:
 
 
 def exit_code(judgements: Collection[Judgement], *, allow_undecided: bool = False) -> ExitCode:
-    """What `report --check` ends with: 0 only when every claim was decided and none contradicted."""
+    """What `report --check` ends with: 0 only when every claim was decided and none contradicted.
+
+    `allow_undecided` accepts a claim that its runs cannot decide, and none that was not run.
+    """
     if "not reproduced" in judgements:
         return ExitCode.DIFFERS
-    undecided = not judgements or bool(UNDECIDED & set(judgements))
-    return ExitCode.UNDECIDED if undecided and not allow_undecided else ExitCode.DONE
+    refused = UNDECIDED - {"underpowered"} if allow_undecided else UNDECIDED
+    return ExitCode.UNDECIDED if not judgements or refused & set(judgements) else ExitCode.DONE
 
 
 def tally(ruled: Sequence[Ruling]) -> str:

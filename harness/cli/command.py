@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -32,3 +34,14 @@ class StrictTyper(typer.Typer):
     def command(self, name: str | None = None, **settings: Any) -> Callable[..., Any]:
         """Register a command."""
         return super().command(name, **{"cls": StrictCommand, **settings})
+
+
+def completion_of_a_module() -> str:
+    """Why `python -m harness` completes nothing, where it is asked to: a shell completes programs."""
+    as_module = Path(sys.argv[0]).name == "__main__.py"
+    asked = next(
+        (word for word in sys.argv[1:2] if word in ("--show-completion", "--install-completion")), ""
+    )
+    if not asked or not as_module:
+        return ""
+    return f"a shell completes a program by its name, not `python -m harness`: type `harness {asked}`"

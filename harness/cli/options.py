@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -144,11 +145,12 @@ class StudyOptions:
         """The study, checked. Raises `StudyError`, and `typer.BadParameter` for seeds that are no number."""
         from harness.study.study import load_study
 
+        _refuse_repeated(self.overrides or ())
         return load_study(
             self.study,
             self.overrides or (),
-            methods=listed_names(self.methods),
-            datasets=listed_names(self.datasets),
+            methods=_named("--methods", self.methods),
+            datasets=_named("--datasets", self.datasets),
             seeds=_seeds(self.seeds),
             subset=self.subset,
         )
@@ -166,15 +168,35 @@ def listed_names(texts: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(part for part in parts if part))
 
 
+def _named(option: str, texts: Sequence[str] | None) -> list[str]:
+    """The names of a list; none where it was not given. Raises `StudyError` where it names nothing."""
+    names = listed_names(texts)
+    if texts and not names:
+        raise StudyError([f"{option}: names nothing; leave it out for all"])
+    return names
+
+
+def _refuse_repeated(overrides: Sequence[str]) -> None:
+    """Raise `StudyError` where `--set` gives one key twice, of which the first would be lost."""
+    counts = Counter(text.partition("=")[0].strip() for text in overrides)
+    if repeated := [key for key, count in counts.items() if count > 1]:
+        raise StudyError([f"--set: {key}: given {counts[key]} times; keep one of them" for key in repeated])
+
+
 def _seeds(texts: Sequence[str] | None) -> int | list[int] | None:
     """One number alone says how many seeds; several, or a comma, say which."""
     if not texts:
         return None
+    parts = [part.strip() for text in texts for part in text.split(",")]
     try:
-        numbers = [int(part) for part in listed_names(texts)]
+        numbers = [int(part) for part in parts if part]
     except ValueError:
         raise typer.BadParameter(f"--seeds takes 3 or 0,1,2, not {','.join(texts)!r}") from None
-    return numbers[0] if len(texts) == 1 and "," not in texts[0] and numbers else numbers
+    repeated = [str(number) for number, count in Counter(numbers).items() if count > 1]
+    if repeated or not numbers:
+        named = f"lists {', '.join(repeated)} more than once" if repeated else "names no seed"
+        raise typer.BadParameter(f"--seeds {named}; give 3, or different ones like 0,1,2")
+    return numbers[0] if len(texts) == 1 and "," not in texts[0] else numbers
 
 
 @dataclass(frozen=True)

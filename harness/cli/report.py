@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 def run_folders(runs: Sequence[Path]) -> list[Path]:
-    """These folders, or all below `runs`; a bundle stands for its runs, unpacked beside it.
+    """These folders, each once, or all below `runs`; a bundle stands for its runs, unpacked beside it.
 
     Raises:
         StudyError: there is none, or one holds no run.
     """
-    listed = [folder for path in runs for folder in _unpacked(path)]
+    named: dict[Path, Path] = {}
+    for folder in (folder for path in runs for folder in _unpacked(path)):
+        named.setdefault(folder.resolve(), folder)
+    listed = list(named.values())
     directories = listed or sorted(path.parent for path in RUNS.glob("*/study.yaml"))
     if not directories:
         raise StudyError([f"{RUNS}: no run here; name the folder that `run --out` wrote"])

@@ -11,7 +11,7 @@ import typer
 
 from harness.cli.answers import answer, print_lines, refusals, replace_unknown_letters
 from harness.cli.bench import bench_app
-from harness.cli.command import StrictTyper
+from harness.cli.command import StrictTyper, completion_of_a_module
 from harness.cli.data import data_app
 from harness.cli.exchange import exchange_app
 from harness.cli.options import (
@@ -171,7 +171,9 @@ def report(
     runs: RunFolders = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The page to write; default: report.html of the run, of several beside them."),
+        typer.Option(
+            help="The page; tables, figures and verdicts.csv go beside it; default: report.html of the run."
+        ),
     ] = None,
     export: Annotated[
         str,
@@ -179,10 +181,14 @@ def report(
     ] = "",
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit 4 when a claim is contradicted, 5 when one is undecided.")
+        bool,
+        typer.Option(
+            "--check", help="Exit 4 when a claim is contradicted, 5 when one is undecided or not run."
+        ),
     ] = False,
     allow_undecided: Annotated[
-        bool, typer.Option("--allow-undecided", help="With --check: undecided claims are accepted.")
+        bool,
+        typer.Option("--allow-undecided", help="With --check: accept undecided claims; not those not run."),
     ] = False,
     wide: Annotated[
         bool, typer.Option("--wide", help="Every column of the tables, however wide the terminal is.")
@@ -374,6 +380,9 @@ def main() -> None:
     replace_unknown_letters()
     if foreign := paths.foreign_packages():
         print_lines(foreign)
+        raise SystemExit(ExitCode.BAD_INPUT)
+    if wrong := completion_of_a_module():
+        print_lines([wrong])
         raise SystemExit(ExitCode.BAD_INPUT)
     made = paths.ensure_home()
     if made and "--quiet" not in sys.argv:

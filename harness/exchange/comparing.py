@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -86,7 +86,8 @@ def _methods(arguments: Sequence[str]) -> dict[str, list[Path]]:
     ]
     counts = Counter(name for name, _ in found)
     mistakes += [
-        f"{name}: {count} methods are called so; write NAME=FILE"
+        f"{name}: {count} methods are called so; files of one method are its seeds: {name}=FILE,FILE; "
+        "another method needs a name of its own: NAME=FILE"
         for name, count in counts.items()
         if count > 1
     ]
@@ -110,7 +111,8 @@ def _ranked(methods: Mapping[str, Sequence[Path]]) -> tuple[Target, dict[str, Ru
             file = read_scores(path)
             with taken:
                 if not split:
-                    split.append(self_contained(SPLIT, file, "no dataset is given"))
+                    known = self_contained(SPLIT, file, "no dataset is given")
+                    split.append(replace(known, shown=str(path)))
             file = fitted(file, split[0])
             if file.query_persons is None:
                 raise ScoreFileError(f"{path}: query_persons and gallery_persons are missing")

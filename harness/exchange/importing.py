@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ def keep(
     ranked: Mapping[Direction, RankedQueries],
 ) -> ImportedCell:
     """Store the records of a file that fits its target; what an earlier import kept in its place stays."""
+    target = replace(target, notes=(*target.notes, *file.notes))
     cell = _cell_of(file, target, method, seed, store.study())
     parts = cell.parts(target.fingerprint, {})
     _prepare(store, method, target.name)

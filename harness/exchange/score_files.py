@@ -48,6 +48,7 @@ class ScoreFile:
         query_ids: `[queries]` a name of each query, or None where rows are in the order of the annotation.
         gallery_ids: `[gallery]` a name of each gallery item, or None.
         t2i_only: whether only the queries' side is ranked, as in a TREC run.
+        notes: what of its scores says nothing, to stand beside every number from it.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class ScoreFile:
     query_ids: tuple[str, ...] | None = None
     gallery_ids: tuple[str, ...] | None = None
     t2i_only: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def queries(self) -> int:
@@ -102,6 +104,7 @@ class ScoreFile:
             names(self.query_ids, query),
             names(self.gallery_ids, gallery),
             self.t2i_only,
+            self.notes,
         )
 
 
@@ -112,6 +115,8 @@ def read_scores(path: Path) -> ScoreFile:
         ScoreFileError: every mistake: keys, shapes, values that are not numbers, ids that repeat.
         FileNotFoundError: there is no such file.
     """
+    if path.is_dir():
+        raise ScoreFileError(f"{path}: a folder; name a file of scores ({', '.join(SUFFIXES)})")
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
     arrays = _arrays(path)
@@ -129,7 +134,26 @@ def read_scores(path: Path) -> ScoreFile:
         names.get(GALLERY_PERSONS),
         names.get(QUERY_IDS),
         names.get(GALLERY_IDS),
+        notes=tuple(f"{path.name}: {text}" for text in _saying_nothing(arrays)),
     )
+
+
+def _saying_nothing(arrays: Mapping[str, Array]) -> Iterator[str]:
+    """What of sound arrays ranks nothing: queries to which every image is alike, images of zeros."""
+    if SIMILARITY in arrays:
+        rows = arrays[SIMILARITY]
+        flat = int((rows.min(axis=1) == rows.max(axis=1)).sum()) if rows.shape[1] > 1 else 0
+        total = len(rows)
+    else:
+        text, image = arrays[TEXT], arrays[IMAGE]
+        total = len(text)
+        alike = len(image) > 1 and bool((image == image[0]).all())
+        flat = total if alike else int((~text.any(axis=1)).sum())
+        zeros = int((~image.any(axis=1)).sum())
+        if zeros:
+            yield f"{IMAGE}: {zeros:,} of {len(image):,} rows are all zero, alike to every query"
+    if flat:
+        yield f"every image scores alike for {flat:,} of {total:,} queries; R1 is chance there"
 
 
 def _text(value: Any) -> str:

@@ -51,6 +51,7 @@ class Target:
         subset: identities that were kept, where the dataset was restricted.
         provenance: what the loader had to say of the data.
         notes: what could not be checked, and why.
+        shown: what messages call it; empty for its name.
     """
 
     name: str
@@ -64,6 +65,12 @@ class Target:
     subset: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shown: str = ""
+
+    @property
+    def called(self) -> str:
+        """What messages call it: something that the user has named."""
+        return self.shown or self.name
 
 
 def find_target(
@@ -255,7 +262,7 @@ def _misfit(file: ScoreFile, target: Target) -> Iterator[str]:
     if (file.queries, file.gallery) == sizes[::-1] and sizes[0] != sizes[1]:
         what = f"{SIMILARITY} is transposed" if file.similarity is not None else "its two sides are exchanged"
         yield (
-            f"{what}: {target.name} has {sizes[0]:,} captions, which are queries, and {sizes[1]:,} images, "
+            f"{what}: {target.called} has {sizes[0]:,} captions, which are queries, and {sizes[1]:,} images, "
             "which are the gallery"
         )
         return
@@ -264,7 +271,7 @@ def _misfit(file: ScoreFile, target: Target) -> Iterator[str]:
         ("gallery items", file.gallery, sizes[1], file.gallery_ids, target.gallery_ids),
     ):
         if here != there:
-            yield f"has {here:,} {what}, and the test split of {target.name} has {there:,}"
+            yield f"has {here:,} {what}, and the test split of {target.called} has {there:,}"
         if ids is not None and known:
             yield from _unknown_ids(QUERY_IDS if what == "queries" else GALLERY_IDS, ids, known)
 
@@ -289,7 +296,7 @@ def _other_persons(query: Sequence[str], gallery: Sequence[str], target: Target)
     swapped = _renumbered(target.gallery_person, target.query_person)
     if len(query) == len(gallery) and np.array_equal(_coded(query, gallery)[0], swapped[0]):
         yield (
-            f"transposed: {QUERY_PERSONS} are the persons of the images of {target.name}, and "
+            f"transposed: {QUERY_PERSONS} are the persons of the images of {target.called}, and "
             f"{GALLERY_PERSONS} those of its captions; queries are captions"
         )
         return
@@ -303,7 +310,7 @@ def _other_persons(query: Sequence[str], gallery: Sequence[str], target: Target)
             side = target.query_person if key == QUERY_PERSONS else target.gallery_person
             person = target.persons[side[row]]
             yield (
-                f"{key}: {len(wrong):,} rows are of other people than in {target.name}, the first in row "
+                f"{key}: {len(wrong):,} rows are of other people than in {target.called}, the first in row "
                 f"{row}: {labels[row]!r}, and there {person!r}; rows stand in the order of the annotation, "
                 f"or {ids} name them"
             )

@@ -102,7 +102,10 @@ class UnknownNameError(HarnessError):
         self.known = tuple(known)
         self.nearest = nearest(name, self.known)
         hint = f": did you mean {self.nearest!r}?" if self.nearest else ":"
-        own = "; one of your own needs --plugin FILE" if kind in ("method", "dataset") else ""
+        own = {
+            "method": "; one of your own needs --plugin FILE",
+            "dataset": "; one of your own needs --dataset-file FILE, or that file in the --data-root",
+        }.get(kind, "")
         super().__init__(f"unknown {kind} {name!r}{hint} known: {', '.join(self.known) or 'none'}{own}")
 
 

@@ -344,6 +344,8 @@ def test_an_option_that_is_named_like_its_key_is_named_once(tmp_path: Path) -> N
 def test_an_unknown_method_may_be_one_of_a_plugin_and_an_unknown_split_not(tmp_path: Path) -> None:
     (error,) = errors_of(write_study(tmp_path, methods=["mine"]))
     assert error.endswith("; one of your own needs --plugin FILE")
+    (error,) = errors_of(write_study(tmp_path, datasets=["my-people"]))
+    assert error.endswith("; one of your own needs --dataset-file FILE, or that file in the --data-root")
     done = CliRunner().invoke(app, ["evaluate", "x.pth", "--dataset", "rendered-plaza", "--split", "tset"])
     assert "unknown split" in done.output
     assert "plugin" not in done.output

@@ -12,6 +12,7 @@ from study_files import SMALL, write_study
 from typer.testing import CliRunner
 
 from harness.cli.options import StudyOptions
+from harness.cli.report import run_folders
 from harness.cli.run_folder import refuse_another_study
 from harness.cli.verbs import app
 from harness.machine import paths
@@ -187,6 +188,41 @@ def test_an_older_name_of_a_variable_is_said_once_on_standard_error(tmp_path: Pa
     command = [sys.executable, "-m", "harness", "list", "studies"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr.splitlines() == ["TIPR_DATA: read as HARNESS_DATA, which is its name now"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--methods", ""), "--methods: names nothing; leave it out for all"),
+        (("--datasets", ","), "--datasets: names nothing; leave it out for all"),
+        (("--seeds", "0,0"), "--seeds lists 0 more than once"),
+        (("--seeds", ""), "--seeds names no seed"),
+        (("--set", "train.lr=1", "--set", "train.lr=2"), "--set: train.lr: given 2 times; keep one of them"),
+    ],
+)
+def test_a_list_that_names_nothing_and_what_is_given_twice_is_refused(
+    options: tuple[str, ...], said: str
+) -> None:
+    done = CliRunner().invoke(app, ["check", str(SMOKE), *options])
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_folder_that_is_named_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.yaml").write_text("")
+    named = [Path("b"), Path("a"), Path("b/"), tmp_path / "b"]
+    assert run_folders(named) == [Path("b"), Path("a")]
+
+
+def test_completion_of_a_module_names_the_program_that_a_shell_can_complete() -> None:
+    command = [sys.executable, "-m", "harness", "--show-completion"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.endswith("type `harness --show-completion`\n")
 
 
 def test_the_shell_completes_verbs_and_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -430,3 +430,30 @@ def test_a_file_that_is_one_seed_of_a_method_is_not_another_of_it_as_well(tmp_pa
     assert done.stderr.splitlines() == [f"{file}: is seed 0 of theirs already; each seed is its own run"]
     assert len(RunStore(into).cells()) == 1
     assert imported(file, into).exit_code == 0  # the same again is no contradiction
+
+
+def test_scores_that_rank_nothing_are_said_when_they_are_imported_and_beside_the_number(
+    tmp_path: Path,
+) -> None:
+    flat = np.ones((len(QUERY), len(GALLERY)))
+    flat[0] = np.arange(len(GALLERY))
+    file = write_npz(tmp_path / "flat.npz", text_features=None, image_features=None, similarity=flat)
+    done = imported(file, tmp_path / "run")
+    said = (
+        f"flat.npz: every image scores alike for {len(QUERY) - 1} of {len(QUERY)} queries; R1 is chance there"
+    )
+    assert said in done.stdout
+    assert said in str(RunStore(tmp_path / "run").cells()[0].results)
+
+    zeros = np.zeros((len(QUERY), 16))
+    file = write_npz(tmp_path / "zeros.npz", text_features=zeros)
+    done = imported(file, tmp_path / "other")
+    assert f"every image scores alike for {len(QUERY)} of {len(QUERY)} queries" in done.stdout
+    file = write_npz(tmp_path / "sound.npz")
+    assert "alike" not in imported(file, tmp_path / "sound").stdout
+
+
+def test_a_folder_in_the_place_of_a_file_of_scores_is_called_a_folder(tmp_path: Path) -> None:
+    done = imported(tmp_path, tmp_path / "run")
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"{tmp_path}: a folder; name a file of scores (.npz, ")

@@ -145,6 +145,15 @@ def test_undecided_claims_are_accepted_only_when_asked_and_contradicted_ones_nev
     assert report(contradicted, more=("--allow-undecided",)).exit_code == 4
 
 
+def test_a_claim_that_was_not_run_is_not_accepted_as_undecided(tmp_path: Path) -> None:
+    undecided = study(tmp_path, 3.0, 57.0, **UNSTEADY)
+    with (undecided / "claims.yaml").open("a") as file:
+        file.write("\n  - {id: absent, better: uit, than: nobody, dataset: rendered-plaza}\n")
+    done = report(undecided, more=("--allow-undecided",))
+    assert "absent: not run" in done.stdout
+    assert done.exit_code == 5
+
+
 def test_the_first_screen_counts_the_claims_that_were_decided(tmp_path: Path) -> None:
     study(tmp_path, 3.0, 57.0, **UNSTEADY)
     report(tmp_path, check=False)
