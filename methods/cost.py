@@ -91,7 +91,7 @@ def pass_gflop(
     def step() -> None:
         # Added one by one: a constant loss may lie on the CPU, which training on a CPU permits.
         total = sum(method(batch, noise).values(), torch.zeros((), device="meta"))
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
 
     return gflop(step) / pairs
 

@@ -105,10 +105,11 @@ def _published(facts: dict[str, Any]) -> str:
     if facts["official"]:
         return "the published counts"
     entry = registry.dataset(facts["dataset"])
-    shipped = isinstance(entry.load, partial) and entry.load.func is load_from_root
-    if shipped and entry.load.args[0].expected:
+    load = entry.load if isinstance(entry.load, partial) else None
+    shipped = load is not None and load.func is load_from_root
+    if shipped and load is not None and load.args[0].expected:
         return "not the published counts"
-    is_own = entry.plugin is not None or (isinstance(entry.load, partial) and not shipped)
+    is_own = entry.plugin is not None or (load is not None and not shipped)
     return f"{'your own dataset: ' if is_own and entry.home != 'embedded' else ''}no published counts"
 
 

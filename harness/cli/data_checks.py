@@ -62,8 +62,8 @@ def size_problems(cells: list[Cell], context: Context) -> Iterator[str]:
         splits = context.dataset(name, subset).splits
         for split in splits.values():
             if len(split.persons) < 2:
-                persons = plural(len(split.persons), "identity", "identities")
-                yield f"{name}: {split.name} has {persons}; at least 2 are needed"
+                counted = plural(len(split.persons), "identity", "identities")
+                yield f"{name}: {split.name} has {counted}; at least 2 are needed"
     seen = set()
     for cell in cells:
         if not cell.trains or cell.train.sampler != "released" or cell.dataset in seen:

@@ -20,7 +20,8 @@ from harness.machine.errors import ExitCode, in_words, is_of_the_machine, shorta
 from harness.machine.files import atomic_json, is_locked, lock_holder
 from harness.machine.progress import Progress
 from harness.machine.words import plural
-from harness.store.cell_run import LOCK, CellRun
+from harness.store.cell_run import CellRun
+from harness.store.cell_status import LOCK
 from harness.store.run_files import LEAKAGE
 from harness.store.runs import RunStore
 from harness.study.arms import Tuned

@@ -370,23 +370,9 @@ def plugin_line(error: BaseException) -> str:
 
 def plugin_fault(error: BaseException) -> PluginError | None:
     """An exception that arose in a plugin's code, as an error with its place and method; None for another."""
-    place = errors.place_in(error, _plugins)
-    if isinstance(error, PluginError) or place is None:
-        return error if isinstance(error, PluginError) else None
-    text = f"{type(error).__name__}: {error}"
-    named = _methods_in(error, place[0])
-    return PluginError(f"{named}: {text}" if named else text, place=place)
-
-
-def _methods_in(error: BaseException, plugin: Path) -> str:
-    """The method of a plugin in whose code an error arose; several, where they share the code."""
-    kinds = [type(value) for value in errors.callers(error, plugin)]
-    names = [
-        repr(name)
-        for name, entry in _methods.items()
-        if entry.plugin == plugin and any(entry.build in kind.__mro__ for kind in kinds)
-    ]
-    return f"method {' or '.join(names)}" if names else ""
+    return errors.fault_in(
+        error, _plugins, {name: (entry.plugin, entry.build) for name, entry in _methods.items()}
+    )
 
 
 def _failure(path: Path, error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -174,7 +174,26 @@ def place_in(error: BaseException, files: Collection[Path]) -> tuple[Path, int] 
     return places[-1] if places else None
 
 
-def callers(error: BaseException, file: Path) -> list[object]:
+def fault_in(
+    error: BaseException, plugins: Collection[Path], methods: Mapping[str, tuple[Path | None, object]]
+) -> PluginError | None:
+    """An exception that arose in the code of `plugins`, as an error with its place and method, or None.
+
+    `methods` are registered ones by name: the plugin that each came from, and its class.
+    """
+    place = place_in(error, plugins)
+    if isinstance(error, PluginError) or place is None:
+        return error if isinstance(error, PluginError) else None
+    text, kinds = f"{type(error).__name__}: {error}", [type(value) for value in _callers(error, place[0])]
+    names = [
+        repr(name)
+        for name, (plugin, built) in methods.items()
+        if plugin == place[0] and any(built in kind.__mro__ for kind in kinds)
+    ]
+    return PluginError(f"method {' or '.join(names)}: {text}" if names else text, place=place)
+
+
+def _callers(error: BaseException, file: Path) -> list[object]:
     """The objects in whose functions of `file` an error arose or through which it came, outermost first."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     inside = [frame for frame in frames if Path(frame.f_code.co_filename) == file]

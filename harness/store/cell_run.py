@@ -16,7 +16,7 @@ from harness.machine.terms import SELECTIONS, Selection
 from harness.machine.words import plural
 from harness.store import bundled, checkpoint_files, checksums, weights
 from harness.store.cell_format import described
-from harness.store.cell_status import HISTORY, RECORDS, RESULTS, State, Status, status_of
+from harness.store.cell_status import HISTORY, LOCK, RECORDS, RESULTS, State, Status, status_of
 from harness.store.checksums import Checksums
 from harness.store.seals import SealedFile, change_sealed, write_sealed
 from harness.study.cell import Cell, fingerprint
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-LOCK = "lock"
-"""A cell's file that is held by the process that trains it."""
 EvaluationKey = tuple[str, str, str]
 """Target, selection, direction."""
 

@@ -14,6 +14,8 @@ from harness.store.checksums import Checksums
 State = Literal["queued", "running", "done", "failed", "pruned"]
 HISTORY, RESULTS = "history.jsonl", "results.json"
 RECORDS = "records/*.parquet"
+LOCK = "lock"
+"""A cell's file that is held by the process that trains it."""
 WITH_CHECKSUM = (HISTORY, RESULTS, "model-*.safetensors", RECORDS)
 """Files, as patterns, whose checksums a finished cell keeps."""
 
