@@ -19,6 +19,7 @@ from reports.context import ReportContext
 from reports.document import Section, Table
 from reports.figures import FigureWriter
 from reports.look_record import record_looks
+from reports.lost_seeds import lost_seeds
 from reports.own_files import remove_outdated
 from reports.published import published as published_numbers
 from reports.sections import (
@@ -222,7 +223,12 @@ def _description(stored_runs: StoredRuns) -> str:
 def _remarks(context: ReportContext) -> list[str]:
     """What a reader must know before any number."""
     remarks = [provenance.broken_images(context), *summary.left_out(context)]
-    remarks += [*plan.remarks(context), *elsewhere.remarks(context), *summary.ambiguities(context)]
+    remarks += [
+        *lost_seeds(context.stored_runs),
+        *plan.remarks(context),
+        *elsewhere.remarks(context),
+        *summary.ambiguities(context),
+    ]
     if len(context.stored_runs.presets) > 1:
         remarks.append(
             "These runs were made under different protocols (one recipe for all methods, each its own, the "

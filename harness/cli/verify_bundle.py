@@ -1,25 +1,29 @@
-"""`verify BUNDLE`: every number, verdict and claim computed again from the records, without torch."""
+"""`verify BUNDLE`: everything that follows from the records computed again, without torch."""
 
 from __future__ import annotations
 
-import csv
-import math
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.cli.answers import answer, refusals
 from harness.exchange.archives import unpack
-from harness.exchange.bundling import bundled_runs
+from harness.exchange.bundling import bundled_runs, texts
+from harness.exchange.ro_crate import METADATA, code_of_texts, misdescribed, written_by
 from harness.machine.errors import ExitCode, StudyError
 from harness.machine.words import plural
-from harness.store.runs import RunStore
-from harness.trust.audit import audit, edited_table
+from harness.trust import made_again
+from harness.trust.bundled_run import RunCheck, check_run
 
-LAST_DIGIT = 2e-9
-"""By how much numbers of ten digits may differ, relative: the last digit on another processor."""
+NAMED = 3
+"""Files named in a sentence; the others are counted."""
+ONLY_TRAINING_TELLS = (
+    "whether a training gave these records is not seen here: a forgery with all checksums and seals renewed "
+    "is found only by training again (`report` unpacks the bundle, `verify FOLDER --cell NAME` trains)"
+)
 
 
 @dataclass
@@ -33,14 +37,24 @@ class BundleCheck:
     verdicts: int = 0
     claims: int = 0
     differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was not compared, and why."""
+    trusted: list[str] = field(default_factory=list)
+    """What cannot be computed again, and is believed."""
+
+    def add(self, run: RunCheck) -> None:
+        """Count what was found in one of its runs."""
+        self.runs.append(run.name)
+        for name in ("cells", "records", "verdicts", "claims"):
+            setattr(self, name, getattr(self, name) + getattr(run, name))
+        self.differences += [f"{run.name}/{text}" for text in run.differences]
+        self.notes += [f"{run.name}: {text}" for text in run.notes]
+        self.trusted += [text for text in run.trusted if text not in self.trusted]
 
     def plain(self) -> dict[str, Any]:
         """As printed by `--json`."""
-        return {
-            **vars(self),
-            "path": str(self.path),
-            "verdict": "differs" if self.differences else "reproduced",
-        }
+        verdict = "differs" if self.differences else "reproduced"
+        return {**asdict(self), "path": str(self.path), "verdict": verdict}
 
 
 def verify_bundle(path: Path) -> BundleCheck:
@@ -50,68 +64,44 @@ def verify_bundle(path: Path) -> BundleCheck:
         BundleError: it is damaged or unsafe.
     """
     check = BundleCheck(path)
-    with tempfile.TemporaryDirectory(prefix="bundle-") as folder:
-        check.differences += unpack(path, Path(folder))
-        for run in bundled_runs(Path(folder)):
-            check.runs.append(run.name)
-            differences = (text.replace(f"{run}/", "") for text in _differences(run, check))
-            check.differences += [f"{run.name}/{text}" for text in differences]
+    with tempfile.TemporaryDirectory(prefix="bundle-") as aside:
+        folder = Path(aside)
+        check.differences += unpack(path, folder)
+        metadata = _metadata(folder)
+        other_version = written_by(metadata) != code_of_texts()
+        check.differences += _beside_runs(check, folder, metadata, other_version)
+        for run in bundled_runs(folder):
+            found = check_run(run, other_version=other_version)
+            found.differences = [text.replace(f"{run}/", "") for text in found.differences]
+            check.add(found)
+    check.trusted.append(f"license and dates in {METADATA}")
     return check
 
 
-def _differences(run: Path, check: BundleCheck) -> Iterator[str]:
-    from reports.assemble import build
-
-    store = RunStore(run)
-    for cell in store.cells():
-        if not cell.was_finished:
-            continue
-        check.cells += 1
-        check.records += sum(int(row.get("queries") or 0) for row in cell.results)
-        yield from (f"cells/{cell.name}: {text}" for text in audit(cell, models=False))
-    yield from edited_table(store)
-    with tempfile.TemporaryDirectory(prefix="again-") as folder:
-        again = Path(folder)
-        made = build([run], again / "report.html")
-        check.claims += len(made.verdicts)
-        check.verdicts += len(_rows(again / "verdicts.csv")[1:])
-        for new in [again / "verdicts.csv", *sorted((again / "report" / "tables").glob("*.csv"))]:
-            yield from _compared(run / new.relative_to(again), new, new.relative_to(again).as_posix())
-        for old in sorted((run / "report" / "tables").glob("*.csv")):
-            if not (again / old.relative_to(run)).exists():
-                yield f"{old.relative_to(run).as_posix()}: the records give no such table"
-
-
-def _compared(old: Path, new: Path, name: str) -> Iterator[str]:
-    """Values of a table that the records do not give, each with its line and column."""
-    if not old.is_file():
-        yield f"{name} is gone"
-        return
-    before, after = _rows(old), _rows(new)
-    if len(before) != len(after) or before[:1] != after[:1]:
-        yield f"{name}: other rows or columns than the records give"
-        return
-    for number, (first, second) in enumerate(zip(before, after, strict=True), 1):
-        if len(first) != len(second):
-            yield f"{name}: line {number}: {len(first)} values, the records give {len(second)}"
-            continue
-        for column, written, computed in zip(before[0], first, second, strict=False):
-            if not _same(written, computed):
-                yield f"{name}: line {number}: {column} is {written}, the records give {computed}"
-
-
-def _rows(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file))
-
-
-def _same(first: str, second: str) -> bool:
-    if first == second:
-        return True
+def _metadata(folder: Path) -> Any:
     try:
-        return math.isclose(float(first), float(second), rel_tol=LAST_DIGIT, abs_tol=1e-12)
-    except ValueError:
-        return False
+        return json.loads((folder / METADATA).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _beside_runs(check: BundleCheck, folder: Path, metadata: Any, other_version: bool) -> Iterator[str]:
+    """What of the texts beside the runs is not what the files give."""
+    if metadata is None:
+        yield f"{METADATA} is gone or damaged"
+    elif wrong := misdescribed(metadata, folder):
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        yield f"{METADATA}: describes other files than these: {', '.join(wrong[:NAMED])}{more}"
+    for name, again in texts(folder).items():
+        if not (folder / name).is_file():
+            yield f"{name} is gone"
+            continue
+        written = (folder / name).read_text("utf-8", errors="replace")
+        found = list(made_again.passages(written, again, name))
+        if found and other_version:
+            check.notes.append(f"{name}: not in the words of this version of the harness, so not compared")
+        else:
+            yield from found
 
 
 def render(check: BundleCheck) -> None:
@@ -121,8 +111,12 @@ def render(check: BundleCheck) -> None:
         f"{plural(check.records, 'record')}, "
         f"{plural(check.verdicts, 'verdict')} and {plural(check.claims, 'claim')} computed again"
     )
+    for text in check.notes:
+        print(f"  note: {text}")
+    print(f"  taken on trust: {'; '.join(check.trusted)}")
     for text in check.differences:
         print(f"  differs: {text}")
+    print(f"  {ONLY_TRAINING_TELLS}")
     print(f"  {'differs' if check.differences else 'reproduced'}")
 
 

@@ -150,7 +150,9 @@ def _repeated(path: Path, contents: Mapping[str, bytes], manifest: Mapping[str, 
 def _altered(contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(contents.keys() - {MANIFEST} | manifest.keys()):
         if name not in contents:
-            yield f"{name} is gone"
+            twins = [other for other in contents if manifest.get(other) == manifest[name]]
+            lacks = "no file of the bundle has its bytes" if name.endswith(REPEATED) else "is gone"
+            yield f"{name} is stored once, as {twins[0]}, which was changed" if twins else f"{name} {lacks}"
         elif name not in manifest:
             yield f"{name} was added after the bundle was written"
         elif hashlib.sha256(contents[name]).hexdigest() != manifest[name]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.exchange.archives import stored_once, write_archive
+from harness.exchange.archives import MANIFEST, stored_once, write_archive
 from harness.exchange.checklists import answered, checklists
 from harness.exchange.ro_crate import METADATA, crate
 from harness.machine.errors import StudyError
 from harness.store.runs import RunStore
 
+README = "README.md"
 CHECKLISTS = {"neurips-checklist.md": "neurips", "reforms.md": "reforms"}
 _KEPT = (".json", ".jsonl", ".yaml", ".csv", ".html", ".md", ".txt")
 _FOLDERS = ("report/tables", "plugins", "data", "pictures")
@@ -70,13 +72,32 @@ def write_bundle(runs: Sequence[Path], out: Path | None = None, *, weights: bool
         raise StudyError(mistakes)
     contents: dict[str, Path | bytes] = {}
     for run, name in zip(runs, names, strict=True):
-        build([run])
+        # Of `.` the page would say no folder's name.
+        build([run if run.name else run.absolute()])
         contents |= {f"{name}/{file.relative_to(run).as_posix()}": file for file in _files(run, weights)}
     contents["README.md"] = _README.format(name=path.name, stem=path.stem, run=names[0]).encode()
-    contents |= {file: answered(checklists()[name], contents).encode() for file, name in CHECKLISTS.items()}
+    contents |= {file: text.encode() for file, text in _answers(contents).items()}
     described = json.dumps(crate(names, stored_once(contents)), indent=1, ensure_ascii=False)
     write_archive(path, {**contents, METADATA: described.encode()})
     return Bundle(path, path.stat().st_size, len(contents) + 2)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    """The texts beside the runs of an unpacked bundle, made again: its README and two checklists, by name.
+
+    What the bundle and its first run are called is taken from its own README.
+    """
+    readme = (folder / README).read_text("utf-8") if (folder / README).is_file() else ""
+    name, run = (re.search(pattern, readme) for pattern in (r"verify (\S+\.zip)", r"-bundle/(\S+) --cells"))
+    called = name[1] if name else f"{folder.name}.zip"
+    first = run[1] if run else bundled_runs(folder)[0].name
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in paths if path not in (MANIFEST, METADATA, *CHECKLISTS)]
+    return {README: _README.format(name=called, stem=Path(called).stem, run=first), **_answers(files)}
+
+
+def _answers(files: Collection[str]) -> dict[str, str]:
+    return {file: answered(checklists()[name], files) for file, name in CHECKLISTS.items()}
 
 
 def _finished(run: Path) -> bool:

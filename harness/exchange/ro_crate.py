@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ _SAID = {
     "report.html": "The page",
 }
 _SOFTWARE = "#tipr-harness"
+_CODE = (".py", ".html", ".css", ".js", ".yaml")
 
 
 def crate(runs: Sequence[str], contents: Mapping[str, Path | bytes]) -> dict[str, Any]:
@@ -71,7 +73,8 @@ def crate(runs: Sequence[str], contents: Mapping[str, Path | bytes]) -> dict[str
         "result": {"@id": "./"},
         "endTime": now.isoformat(timespec="seconds"),
     }
-    software = {"@id": _SOFTWARE, "@type": "SoftwareApplication", "name": "tipr-harness", "version": version}
+    software = {"@id": _SOFTWARE, "@type": "SoftwareApplication", "name": "tipr-harness"}
+    software |= {"version": version, "identifier": code_of_texts()}
     descriptor = {
         "@id": METADATA,
         "@type": "CreativeWork",
@@ -79,6 +82,41 @@ def crate(runs: Sequence[str], contents: Mapping[str, Path | bytes]) -> dict[str
         "about": {"@id": "./"},
     }
     return {"@context": _CONTEXT, "@graph": [descriptor, root, *folders, *entities, software, made]}
+
+
+def code_of_texts() -> str:
+    """SHA-256 of the code that writes page, tables and texts of a bundle: the same code, the same words."""
+    packages = {"reports": "**/*", "harness/exchange": "*"}
+    roots = {"reports": resources.files("reports"), "harness/exchange": resources.files("harness.exchange")}
+    digest = hashlib.sha256()
+    for name, pattern in packages.items():
+        root = Path(str(roots[name]))
+        for path in sorted(root.glob(pattern)):
+            if path.suffix in _CODE and "showcase" not in path.relative_to(root).parts:
+                digest.update(f"{name}/{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def written_by(metadata: Any) -> str:
+    """The `code_of_texts` of the version that wrote a bundle, by its metadata; empty where unknown."""
+    entities = metadata.get("@graph") if isinstance(metadata, dict) else None
+    for entity in entities if isinstance(entities, list) else []:
+        if isinstance(entity, dict) and entity.get("@id") == _SOFTWARE:
+            return str(entity.get("identifier") or "")
+    return ""
+
+
+def misdescribed(metadata: Any, folder: Path) -> list[str]:
+    """The files of an unpacked bundle that are gone, or have another SHA-256 than its metadata say."""
+    entities = metadata.get("@graph") if isinstance(metadata, dict) else None
+    found = []
+    for entity in entities if isinstance(entities, list) else []:
+        if not isinstance(entity, dict) or entity.get("@type") != "File":
+            continue
+        path = folder / str(entity.get("@id"))
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entity.get("sha256"):
+            found.append(str(entity["@id"]))
+    return found
 
 
 def _folder(name: str, contents: Mapping[str, Path | bytes]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from harness.machine.errors import StoreError
 from harness.store.bundled import left_out
@@ -12,6 +12,7 @@ from harness.store.cell_status import HISTORY, RESULTS
 from harness.store.results_table import RESULT_COLUMNS, results_rows
 from harness.store.runs import RunStore
 from harness.trust import run_comparison
+from harness.trust.contradictions import impossible_records, other_losses
 
 
 def audit(run: CellRun, *, models: bool = True) -> Iterator[str]:
@@ -25,10 +26,13 @@ def audit(run: CellRun, *, models: bool = True) -> Iterator[str]:
     yield from (f"{name} {what}" for name, what in run.altered(thorough=True).items() if name not in gone)
     yield from _lacking(run, gone)
     yield from _misdescribed(run)
+    yield from other_losses(run)
     for row in run.results:
         key = evaluation_key(row)
         try:
-            yield from run_comparison.contradictions(run.records(*key), row)
+            frame = run.records(*key)
+            yield from run_comparison.contradictions(frame, row)
+            yield from impossible_records(frame, row, run_comparison.named(key))
         except StoreError as error:
             yield f"{run_comparison.named(key)}: its per-query records cannot be read: {error}"
         kept = models and key[1] in run.kept_models and run.model_path(key[1]).exists()
@@ -65,10 +69,10 @@ def _misdescribed(run: CellRun) -> Iterator[str]:
             yield run.edited
 
 
-def edited_table(store: RunStore) -> Iterator[str]:
+def edited_table(store: RunStore, missing: Collection[str] = ()) -> Iterator[str]:
     """Rows that `results.csv` has and the cells have not, or the other way round.
 
-    A table that is only out of date is not edited.
+    A table that is only out of date is not edited. Rows of `missing` cells are left to whoever names these.
     """
     path = store.directory / "results.csv"
     try:
@@ -85,7 +89,9 @@ def edited_table(store: RunStore) -> Iterator[str]:
     cells = {run.name: run for run in store.cells()}
     known = {tuple(str(row[name]) for name in columns): row for row in results_rows(store)}
     # The scores of a cell with an altered file do not stand now, whatever the table says.
-    unsound = {name for name, run in cells.items() if run.was_finished and run.status.state != "done"}
+    unsound = {*missing} | {
+        name for name, run in cells.items() if run.was_finished and run.status.state != "done"
+    }
     for number, values in enumerate(written, 2):
         row = dict(zip(columns, values, strict=True))
         if row["cell"] in unsound:

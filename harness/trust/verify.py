@@ -20,7 +20,7 @@ from harness.launch.cell import run_cell
 from harness.launch.context import Context, prepare_process
 from harness.launch.kept_plugins import register_plugins_of
 from harness.machine.environment import Machine
-from harness.machine.errors import DataError, StoreError, StudyError
+from harness.machine.errors import DataError, HarnessError, StoreError, StudyError
 from harness.machine.files import atomic_json
 from harness.machine.progress import Progress
 from harness.machine.terms import SELECTIONS, Selection
@@ -33,8 +33,11 @@ from harness.study.cell import Cell
 from harness.trust import run_comparison
 from harness.trust.audit import audit, edited_table, models_left_out
 from harness.trust.certificate import Certificate, CheckedCell
+from harness.trust.missing_cells import missing_cells
 from harness.trust.run_comparison import Expectation
 from harness.trust.why import against_present
+from reports.lost_seeds import lost_seeds
+from reports.stored_runs import read
 
 WITHOUT_MODELS = (
     "the bundle was written without models, so none can be evaluated again; leave out --evaluate-only, and "
@@ -138,7 +141,9 @@ def _verified(store: RunStore, machine: Machine, work: Work, seed: int, progress
     for number, run in enumerate(finished, 1):
         certificate.damaged += [f"{run.name}: {text}" for text in audit(run)]
         progress.working("checking stored records", number, len(finished))
-    certificate.damaged += edited_table(store)
+    missing = missing_cells(store)
+    certificate.damaged += _lost_seeds(store)
+    certificate.damaged += [*map(str, missing), *edited_table(store, [cell.name for cell in missing])]
     progress.begin_study(len(work), 0)
     for run, only_evaluate in work.values():
         certificate.checked.append(_run_again(store, run, machine, only_evaluate, progress))
@@ -147,6 +152,14 @@ def _verified(store: RunStore, machine: Machine, work: Work, seed: int, progress
     except OSError as error:
         certificate.not_written = f"{store.directory}: the certificate cannot be written: {error.strerror}"
     return certificate
+
+
+def _lost_seeds(store: RunStore) -> list[str]:
+    """What the page says of seeds that an earlier look had finished; nothing where it cannot be read."""
+    try:
+        return [text.rstrip(".") for text in lost_seeds(read([store.directory]))]
+    except (HarnessError, FileNotFoundError):
+        return []
 
 
 def _described(finished: Sequence[CellRun]) -> list[tuple[CellRun, Cell]]:
