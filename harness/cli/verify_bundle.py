@@ -48,6 +48,7 @@ class BundleCheck:
         for name in ("cells", "records", "verdicts", "claims"):
             setattr(self, name, getattr(self, name) + getattr(run, name))
         self.differences += [f"{run.name}/{text}" for text in run.differences]
+        self.differences += [f"{run.name}: {text}" for text in run.about]
         self.notes += [f"{run.name}: {text}" for text in run.notes]
         self.trusted += [text for text in run.trusted if text not in self.trusted]
 

@@ -51,6 +51,9 @@ class RunCheck:
     verdicts: int = 0
     claims: int = 0
     differences: list[str] = field(default_factory=list)
+    """Of files of the run, each named first."""
+    about: list[str] = field(default_factory=list)
+    """Differences of the run as a whole."""
     notes: list[str] = field(default_factory=list)
     """What is not compared, or only planned."""
     trusted: list[str] = field(default_factory=list)
@@ -85,7 +88,7 @@ def check_run(run: Path, *, other_version: bool) -> RunCheck:
     written = _texts(run)
     made = build([run])
     check.claims, check.verdicts = len(made.verdicts), max(0, len(_rows(run / VERDICTS)) - 1)
-    check.differences += _lost(made)
+    check.about += _lost(made)
     fewer = len(missing) + sum(_is_unsound(cell) for cell in store.cells())
     _compare(check, written, _texts(run), fewer=fewer, other_version=other_version)
     return check
@@ -122,8 +125,8 @@ def _compare(
             check.differences += [*found[:LISTED], *([f"{name}: and {more} more"] if more > 0 else [])]
     if followed:
         cells = "the cell" if fewer == 1 else f"the {fewer} cells"
-        check.differences.append(
-            f"{sum(followed.values())} values or passages that follow from it differ, in {len(followed)} "
+        check.about.append(
+            f"{sum(followed.values()):,} values or passages that follow from it differ, in {len(followed)} "
             f"files ({', '.join(list(followed)[:NAMED])} …): they rest on {cells} named above, or were "
             "changed as well"
         )

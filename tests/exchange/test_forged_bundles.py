@@ -153,7 +153,7 @@ def test_a_cell_that_was_removed_is_named_and_what_follows_is_counted(bundle: Pa
     said = "is missing: study.yaml plans it, current.json lists it, results.csv has 6 rows of it"
     assert found[0] == f"planted/cells/{gone[0]} {said}"
     assert len(found) == 2
-    assert re.search(r"\d+ values or passages that follow from it differ", found[1])
+    assert re.match(r"planted: \d+ values or passages that follow from it differ", found[1])
     assert "unfinished.csv" not in "".join(found)
     assert "the records give" not in "".join(found)
 
@@ -207,7 +207,7 @@ def test_a_seed_that_was_finished_at_an_earlier_look_and_left_out_is_told_by_ver
         f"Seed 1 was planned, and finished at the look of {day} (uit on rendered-plaza and weak on "
         "rendered-plaza); it is not in the study now"
     )
-    assert differing(verified(tmp_path / "part" / "again.zip")) == [f"planted/{said}"]
+    assert differing(verified(tmp_path / "part" / "again.zip")) == [f"planted: {said}"]
     page = (tmp_path / "part" / "open" / "planted" / "report.html").read_text()
     assert said in page
 
