@@ -28,8 +28,9 @@ def section(context: ReportContext) -> Section | None:
         *([outlook] if (outlook := _outlook(homes)) is not None else []),
         Prose(
             "Where the uncertainty of one method’s R1 comes from. Test people: which people, with their "
-            "captions, happen to be in the test set. Choice of epoch: the spread of the test score over the "
-            "epochs that validation cannot tell from the best one; it is part of what seeds differ by."
+            "captions, happen to be in the test set. Choice of epoch: the spread of the test score, within a "
+            "run, over the epochs that validation cannot tell from the best one. It is no part of the other "
+            "columns, and can be larger: all runs may choose alike."
         ),
         *(_decomposition(context, group) for group in homes),
     ]
@@ -133,6 +134,8 @@ def _epoch_choice(group: ComparisonGroup, method: str, link: str) -> TableCell:
         width for cell in group.methods[method].cells if (width := epoch_spread(cell.history)) is not None
     ]
     mean = mean_of(widths)
+    if mean is None and not any(cell.trains for cell in group.methods[method].cells):
+        return missing("does not train", link)
     if mean is None:
         return missing("the history holds no test scores for several epochs tied on validation", link)
     return TableCell(number(mean, 2), mean, link, f"mean over {plural(len(widths), 'run')}")
