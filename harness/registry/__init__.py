@@ -347,6 +347,8 @@ def load_plugin(path: Path) -> None:
         raise PluginError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(path.parent) not in sys.path:  # what lies beside it, wherever the program is started; last, so
+        sys.path.append(str(path.parent))  # that nothing there stands for a package of ours
     try:
         with _registering(path):
             spec.loader.exec_module(module)

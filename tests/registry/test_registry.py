@@ -92,6 +92,17 @@ def test_a_plugin_registers_a_method_and_is_imported_once(tmp_path: Path) -> Non
     assert path in registry.plugins()
 
 
+def test_a_plugin_finds_a_module_that_lies_beside_it_wherever_the_program_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "beside_the_plugin.py").write_text("NAME = 'with-a-neighbour'\n")
+    body = "from harness.registry import register_method\nfrom beside_the_plugin import NAME\n"
+    body += "register_method(NAME, summary='s', build='methods.uit:ZeroShot')\n"
+    registry.load_plugin(write_plugin(tmp_path, body))
+    assert registry.method("with-a-neighbour").name == "with-a-neighbour"
+
+
 def test_a_plugin_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     path = write_plugin(
         tmp_path,
