@@ -12,6 +12,7 @@ from harness.cli.verify_bundle import verify_bundle
 from harness.exchange import showcase
 from harness.exchange.archives import unpack
 from harness.exchange.bundling import bundled_runs
+from harness.machine.generated_text import END, generated_part
 from reports.assemble import ReportResult
 
 SHOWCASE = showcase.ROOT / "reports" / "showcase"
@@ -21,14 +22,10 @@ CITED = re.compile(r"\((`[\w-]+`: [^)]+)\)")
 ROW = re.compile(r"`([\w-]+)` (better|worse|tied|cannot tell)(?: on ([\w-]+))?(?: in (mAP|R5|R10))?")
 
 
-def generated(path: Path) -> str:
-    return path.read_text("utf-8").partition(showcase.BEGIN)[2].partition(showcase.END)[0].strip()
-
-
 def written(path: Path) -> str:
     """The part of a README that people wrote."""
     before, _, rest = path.read_text("utf-8").partition(showcase.BEGIN)
-    return before + rest.partition(showcase.END)[2]
+    return before + rest.partition(END)[2]
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +55,8 @@ def test_every_number_and_verdict_follows_from_the_records(name: str) -> None:
 
 
 def test_what_the_readmes_say_was_found_follows_from_the_evidence(made: dict[str, ReportResult]) -> None:
-    assert generated(SHOWCASE / "README.md") == showcase.findings(made)
-    assert generated(showcase.ROOT / "README.md") == showcase.headlines(made)
+    assert generated_part(SHOWCASE / "README.md", showcase.BEGIN) == showcase.findings(made)
+    assert generated_part(showcase.ROOT / "README.md", showcase.BEGIN) == showcase.headlines(made)
 
 
 def test_the_tables_beside_a_page_are_those_of_its_evidence(tmp_path: Path) -> None:

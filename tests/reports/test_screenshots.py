@@ -10,17 +10,22 @@ import pytest
 import stores
 from PIL import Image
 
-from reports.screenshots import BEGIN, END, linked, main, shown_run
+from harness.machine.generated_text import END, generated_part, replace_generated
+from reports.screenshots import BEGIN, links, main, shown_run
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_main_readme_has_the_marks_between_which_the_script_writes() -> None:
-    text = linked((ROOT / "README.md").read_text("utf-8"), "reports/showcase", "ablation")
-    assert "(reports/showcase/first-screen.webp)" in text
-    assert linked(text, "reports/showcase", "ablation") == text
+def test_the_main_readme_has_the_marks_between_which_the_script_writes(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text("utf-8"), "utf-8")
+    shown = links("reports/showcase", "ablation")
+    replace_generated(readme, BEGIN, shown)
+    assert generated_part(readme, BEGIN) == shown
+    readme.write_text("no marks", "utf-8")
     with pytest.raises(ValueError, match="lacks the lines"):
-        linked("no marks", "reports/showcase", "ablation")
+        replace_generated(readme, BEGIN, shown)
+    assert readme.read_text("utf-8") == "no marks"
 
 
 def test_the_shown_output_stands_whole_above_how_to_read_it() -> None:
@@ -43,5 +48,5 @@ def test_pictures_output_and_links_come_from_the_stored_run(tmp_path: Path) -> N
     for name in ("first-screen", "retrieval"):
         assert Image.open(out / f"{name}.webp").width == 960
     assert "baseline" in (out / "run.md").read_text("utf-8")
-    links = re.findall(r"\]\(([^)]+)\)", readme.read_text() + (out / "run.md").read_text("utf-8"))
-    assert all((tmp_path / link).exists() or (out / link).exists() for link in links)
+    named = re.findall(r"\]\(([^)]+)\)", readme.read_text() + (out / "run.md").read_text("utf-8"))
+    assert all((tmp_path / link).exists() or (out / link).exists() for link in named)
