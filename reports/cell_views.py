@@ -94,6 +94,14 @@ class Run:
         """The study's name."""
         return str(self.study.get("name", self.path.name))
 
+    def targets(self, dataset: str) -> frozenset[str] | None:
+        """Where the study tests what was trained on a dataset; None where it does not say."""
+        evaluate = self.study.get("evaluate")
+        if not isinstance(evaluate, Mapping) or "targets" not in evaluate:
+            return None
+        crossed = self.study.get("datasets") if evaluate.get("transfer") else ()
+        return frozenset({dataset, *(crossed or ()), *(evaluate["targets"] or ())})
+
 
 @dataclass(frozen=True)
 class CellView:
@@ -141,10 +149,14 @@ class CellView:
 
     @cached_property
     def results(self) -> tuple[Mapping[str, Any], ...]:
-        """Rows of its results, one per target, selection and direction; none of a cell that was altered."""
+        """Rows of its results, one per target, selection and direction; none of a cell that was altered.
+
+        A cell that was copied from another run may have results on targets that this study does not ask for.
+        """
         if self.stored is None or self.status == ALTERED:
             return ()
-        return tuple(self.stored.results)
+        asked = self.run.targets(self.dataset)
+        return tuple(row for row in self.stored.results if asked is None or row.get("target") in asked)
 
     @property
     def seconds(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stores
+import yaml
 from stores import Truth
 
 from harness.store.runs import RunStore
@@ -187,3 +188,18 @@ def test_a_caption_beside_a_restoration_stays_text(name: str) -> None:
     page = rendered("restorations.html", link="runs", title="Restored", finding=finding, rows=[row])
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_results_on_targets_that_only_another_study_asked_for_are_not_shown(tmp_path: Path) -> None:
+    """A cell that `--reuse` copied brings them along."""
+    datasets = ("rendered-plaza", "rendered-station")
+    stores.write(
+        tmp_path, Truth(r1={"uit": 60.0, "baseline": 45.0}, datasets=datasets, transfer=True, **LITTLE)
+    )
+    path = tmp_path / "study.yaml"
+    values = yaml.safe_load(path.read_text("utf-8"))
+    asked = (({"transfer": True, "targets": []}, set(datasets)), ({"targets": []}, {"rendered-plaza"}))
+    for evaluate, tested in asked:
+        path.write_text(yaml.safe_dump({**values, "evaluate": evaluate}), "utf-8")
+        cell, *_ = read([tmp_path]).of("uit", "rendered-plaza", "clean")
+        assert cell.targets("t2i") == tested
