@@ -17,6 +17,31 @@ NO_MERGE = "<mask> <mask>"
 """A merge that no word has: it gives the mask token its place before the start token."""
 
 
+_README = """# A dual encoder for open_clip
+
+```python
+from pathlib import Path
+
+import open_clip
+
+folder = Path("FOLDER")  # where this README lies
+model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{{folder}}")
+tokenize = open_clip.get_tokenizer(f"local-dir:{{folder}}"{own})
+```
+
+`model.encode_image(preprocess(image)[None])` and `model.encode_text(tokenize(["a sentence"]))` give features;
+their cosine is the similarity.{why}
+"""
+_OWN_MERGES = f', bpe_path=str(folder / "{MERGES_FILE}")'
+_WHY = f""" The vocabulary is smaller than CLIP's: its merges are in `{MERGES_FILE}`. Without `bpe_path` the
+tokenizer is found only where the folder was written."""
+
+
+def has_own_merges(backbone: Backbone) -> bool:
+    """Whether a backbone's tokenizer needs a file of merges beside the model."""
+    return backbone.config.vocab_size != CLIP_VOCABULARY
+
+
 def export_open_clip(backbone: Backbone, folder: Path, interpolation: str = "bilinear") -> Path:
     """Write `backbone` as an open_clip model; returns the folder.
 
@@ -24,11 +49,18 @@ def export_open_clip(backbone: Backbone, folder: Path, interpolation: str = "bil
 
     `open_clip.create_model_from_pretrained("local-dir:FOLDER")` gives the model and the preprocessing of
     picture files, `open_clip.get_tokenizer("local-dir:FOLDER")` the tokenizer. A vocabulary smaller than
-    CLIP's has its merges in a file beside, which the configuration names by its absolute path.
+    CLIP's has its merges in a file beside, which the configuration names by its absolute path: open_clip
+    looks for a relative one below the working folder. `README.md` has lines that also work once the folder
+    was moved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = json.loads(json.dumps(backbone.config.raw))
-    if backbone.config.vocab_size != CLIP_VOCABULARY:
+    small = has_own_merges(backbone)
+    _write(
+        folder / "README.md",
+        _README.format(own=_OWN_MERGES if small else "", why=_WHY if small else "").encode(),
+    )
+    if small:
         merges = folder.resolve() / MERGES_FILE
         _write(merges, _merges(backbone.config.vocab_size))
         model["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": str(merges)}

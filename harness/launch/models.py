@@ -329,7 +329,7 @@ def export_checkpoint(
     Raises `CheckpointError` for a plugin's method that is no dual encoder of ours.
     """
     from methods.clip import DualEncoder
-    from methods.open_clip_export import export_open_clip
+    from methods.open_clip_export import export_open_clip, has_own_merges
     from methods.program_export import GLOBAL, export_programs
 
     model = open_model(checkpoint, backbone=backbone, image_size=image_size, ignore=ignore)
@@ -345,7 +345,8 @@ def export_checkpoint(
             f"loads and which has the global embedding alone{marks}"
         )
     folder = export_open_clip(plain, out, model.test_resize)
+    moved = f"; once it is moved, as {folder}/README.md says" if has_own_merges(plain) else ""
     return (
         f'{folder}: load it with open_clip.create_model_from_pretrained("local-dir:{folder}") and '
-        f'open_clip.get_tokenizer("local-dir:{folder}"){marks}'
+        f'open_clip.get_tokenizer("local-dir:{folder}"){moved}{marks}'
     )

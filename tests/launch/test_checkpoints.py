@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -287,6 +288,23 @@ def test_picture_files_and_sentences_through_open_clip_alone_have_our_features(
         assert torch.equal(ids, ours.backbone.tokenizer(sentences))
         assert int(ids.max()) < config.vocab_size
         assert torch.allclose(model.encode_text(ids), encoder.encode_text(ids), atol=1e-5)
+
+
+def test_an_exported_folder_that_was_moved_is_loaded_from_any_place_as_its_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_checkpoint(Path("tiny:rendered"), tmp_path / "first")
+    sentences = ["A man in a red coat & blue jeans, carrying a backpack."]
+    expected = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'first'}")(sentences)
+    moved = (tmp_path / "first").rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (code,) = re.findall(r"```python\n(.*?)```", (moved / "README.md").read_text("utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code.replace("FOLDER", str(moved)), found)
+    assert torch.equal(found["tokenize"](sentences), expected)
+    picture = found["preprocess"](Image.new("RGB", (30, 80)))
+    assert found["model"].encode_image(picture[None]).shape[0] == 1
 
 
 def test_exported_files_can_be_read_by_everybody(exported: Path) -> None:
