@@ -114,11 +114,9 @@ def build(
         for ruling in ruled
     }
     code = _exit_code(context, allow_undecided) if check else ExitCode.DONE
-    text = terminal_text(context, width, wide=wide)
     plain = report_json(context.groups, context.rulings, context.looks)
-    return ReportResult(
-        page, verdicts, code, text, title, summary.headline(context), ledger.tally(ruled), plain, context
-    )
+    said = (title, summary.headline(context), ledger.tally(ruled))
+    return ReportResult(page, verdicts, code, terminal_text(context, width, wide=wide), *said, plain, context)
 
 
 def _exit_code(context: ReportContext, allow_undecided: bool) -> ExitCode:

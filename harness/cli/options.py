@@ -29,6 +29,12 @@ DataRoot = Annotated[
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the run; default: runs/<study name>[+what --set changed].")
 ]
+ReportPage = Annotated[
+    Path | None,
+    typer.Option(
+        help="The page; tables, figures and verdicts.csv go beside it; default: report.html of the run."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the study: train.epochs=2."),

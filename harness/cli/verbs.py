@@ -23,6 +23,7 @@ from harness.cli.options import (
     Json,
     MachineOptions,
     Out,
+    ReportPage,
     RunFolders,
     SearchedDataset,
     SearchedOptions,
@@ -169,12 +170,7 @@ def free(
 @takes_groups
 def report(
     runs: RunFolders = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The page; tables, figures and verdicts.csv go beside it; default: report.html of the run."
-        ),
-    ] = None,
+    out: ReportPage = None,
     export: Annotated[
         str,
         typer.Option(metavar="NAMES", help="Also for tensorboard, mlflow, hub, croissant; with commas."),

@@ -118,11 +118,11 @@ def in_two_splits(dataset: Dataset, digests: Mapping[str, Sequence[bytes]]) -> I
 def shared_images_named(dataset: Dataset, digests: Mapping[str, Sequence[bytes]]) -> Iterator[str]:
     """A sentence for every split in which persons share a picture, with an example."""
     for name, split in dataset.splits.items():
-        shared = np.flatnonzero(shared_by_persons(split, digests.get(name, ())))
-        if not len(shared):
+        shared = np.flatnonzero(shared_by_persons(split, digests.get(name, ()))).tolist()
+        if not shared:
             continue
-        first = int(shared[0])
-        same = [int(image) for image in shared if digests[name][image] == digests[name][first]]
+        first = shared[0]
+        same = [image for image in shared if digests[name][image] == digests[name][first]]
         other = next(image for image in same if split.image_person[image] != split.image_person[first])
         shown = " and ".join(
             f"{_below(dataset, split.image_paths[image])} (person {split.persons[split.image_person[image]]})"

@@ -108,9 +108,9 @@ def test_a_picture_in_train_and_in_test_is_told_by_check_and_beside_every_number
     train, test = splits["train"].image_paths, splits["test"].image_paths
     saved_again(train[0], test[1])
     assert "in train and in test" not in str(load_dataset("rstpreid", tmp_path).notes)
-    (told,) = [line for line in check_dataset("rstpreid", tmp_path)["problems"] if "in train and in" in line]
-    assert told.startswith("rstpreid: 1 image is in train and in test: in test, ")
-    assert told.endswith(f"{test[1].name} is imgs/{train[0].name}")
+    (said,) = [line for line in check_dataset("rstpreid", tmp_path)["problems"] if "in train and in" in line]
+    assert said.startswith("rstpreid: 1 image is in train and in test: in test, ")
+    assert said.endswith(f"{test[1].name} is imgs/{train[0].name}")
     shutil.copy(train[0], test[1])
     assert "1 image is in train and in test" in str(load_dataset("rstpreid", tmp_path).notes)
     assert str(check_dataset("rstpreid", tmp_path)).count("1 image is in train and in test") == 1
