@@ -1,12 +1,13 @@
 """The plugin of a stored cell: where nobody gave it, the copy that its run keeps, if that is what ran.
 
-A copy counts by its hash, which is part of the cell's identity. Of an unpacked bundle, which came from
-somebody else, no code is run unless it is named with `--plugin`.
+A copy counts by its hash, which is part of the cell's identity. Of a run that came from somebody else, an
+unpacked bundle or one that another machine trained, no code is run unless it is named with `--plugin`.
 """
 
 from __future__ import annotations
 
 import shlex
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,9 +44,13 @@ def register_plugins_of(run: CellRun, *, dataset: bool = True, required: bool = 
     for kind, name in (("method", cell.base), *([("dataset", cell.dataset)] if dataset else [])):
         digest = code.get(f"plugin ({kind})") if isinstance(code, dict) else None
         known = registry.methods() if kind == "method" else registry.datasets()
-        if digest and name not in known and not is_bundled(store_of(run).directory):
+        if digest and name not in known and _is_of_this_machine(run):
             _register_kept(run, kind, name, digest)
     refuse_unregistered(run, dataset=dataset and required)
+
+
+def _is_of_this_machine(run: CellRun) -> bool:
+    return run.recorded.get("host") == socket.gethostname() and not is_bundled(store_of(run).directory)
 
 
 def register_plugins_at(checkpoint: Path) -> None:

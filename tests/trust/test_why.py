@@ -288,6 +288,14 @@ def test_no_code_of_an_unpacked_bundle_runs_unless_it_is_named(copy: Path) -> No
     assert "came from a plugin; give it with --plugin" in done.stderr
 
 
+def test_no_code_of_a_run_from_another_machine_runs_unless_it_is_named(copy: Path) -> None:
+    (run,) = RunStore(copy / "out").cells()
+    run.describe(host="of-somebody-else")
+    done = without_plugin(copy, "why", run.directory)
+    assert done.returncode == 2, done.stderr
+    assert "came from a plugin; give it with --plugin" in done.stderr
+
+
 def test_why_says_that_the_plugin_has_changed_since_the_cell_ran(copy: Path) -> None:
     (run,) = RunStore(copy / "out").cells()
     own = copy / PLUGIN.name
