@@ -48,6 +48,8 @@ STUDIES: Mapping[str, str] = {
 }
 """By the name of its folder, the study's file below `studies/`; in the order in which they run."""
 PAGE, TABLES, EVIDENCE = "report.html", ("results.csv", "verdicts.csv"), "evidence.zip"
+SELECTION = "val"
+"""The models that are compared: those chosen on validation."""
 LEFT_OUT_OF_EVIDENCE = ("pictures", "data")
 """Folders of a run: the page has the pictures, and the package the datasets' files."""
 LINE, WIDTH = 120, 80
@@ -180,12 +182,14 @@ def _first_shown(contexts: Mapping[str, ReportContext]) -> dict[frozenset[str], 
 
 
 def _trainings(context: ReportContext, group: ComparisonGroup, item: Comparison) -> frozenset[str]:
-    """Names of the cells of both methods, which hold their identities."""
-    return frozenset(
-        cell.directory
-        for cell in context.stored_runs.cells
-        if cell.method in (item.one, item.other) and group.evaluation.holds(cell)
-    )
+    """Checksums of what both methods' models found: trained again by another version, they find the same."""
+    found = set()
+    for cell in context.stored_runs.cells:
+        if cell.method in (item.one, item.other) and group.evaluation.holds(cell) and cell.stored:
+            path = cell.stored.records_path(group.evaluation.target, SELECTION, DIRECTION)
+            kept = cell.stored.checksums[path.relative_to(cell.stored.directory).as_posix()]
+            found.add(f"{cell.method} {kept['sha256']}")
+    return frozenset(found)
 
 
 def _finding(name: str, context: ReportContext, first: Mapping[frozenset[str], str]) -> str:
