@@ -88,6 +88,7 @@ def keep(run: Path, folder: Path) -> None:
             shutil.copyfile(kept / name, folder / name)
         for name in LEFT_OUT_OF_EVIDENCE:
             shutil.rmtree(kept / name, ignore_errors=True)
+        leave_out_images_found(RunStore(kept))
         _harness("bundle", str(place), "--out", str(folder.resolve() / EVIDENCE), folder=Path(aside))
 
 
@@ -95,19 +96,35 @@ def copy_evidence(run: Path, into: Path) -> None:
     """Copy a run without what no verdict of its study rests on, which would be most of it.
 
     Left out are the records and scores of images that search captions, those on targets that another study
-    asked for when it trained a cell that was reused, and the similarities of the images found.
+    asked for when it trained a cell that was reused, those of other targets by models that are not compared
+    there, and the similarities of the images found.
     """
     shutil.copytree(run, into, ignore=shutil.ignore_patterns("report", "report.html", "lock", "checkpoint"))
     study = RunStore(into).study()
     asked = {*study["datasets"], *(study["evaluate"]["targets"] or ())}
     for cell in RunStore(into).all_cells():
-        rows = [row for row in cell.results if row["direction"] == DIRECTION and row["target"] in asked]
+        home = cell.cell.dataset
+        rows = [
+            row
+            for row in cell.results
+            if row["direction"] == DIRECTION
+            and row["target"] in asked
+            and (row["target"] == home or row["selection"] == SELECTION)
+        ]
         stay = {cell.records_path(*evaluation_key(row)) for row in rows}
         for path in {*cell.directory.glob("records/*.parquet")} - stay:
             path.unlink()
         for key in map(evaluation_key, rows):
             cell.save_records(*key, cell.records(*key).drop(columns="top_score"))
         cell.write_results(rows)
+        cell.finish(cell.kept_models)
+
+
+def leave_out_images_found(store: RunStore) -> None:
+    """Drop the numbers of the ten nearest images, which only pictures need, from the records of a store."""
+    for cell in store.all_cells():
+        for key in map(evaluation_key, cell.results):
+            cell.save_records(*key, cell.records(*key).drop(columns="top"))
         cell.finish(cell.kept_models)
 
 

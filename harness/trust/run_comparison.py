@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +151,10 @@ def models(then: CellRun, now: CellRun) -> Iterator[str]:
             yield f"the model selected on {selection}: its weights are not the ones that training gives now"
 
 
+LEFT_OUT = {"top": "images found", "top_score": "similarities of the images found"}
+"""Columns of records that evidence which was made small may lack, and what they hold."""
+
+
 def lacking(then: CellRun, now: CellRun) -> Iterator[str]:
     """What the second run has and the first lacks, so that nothing of it was compared."""
     kept = {evaluation_key(row) for row in then.results}
@@ -158,12 +162,23 @@ def lacking(then: CellRun, now: CellRun) -> Iterator[str]:
     for direction in sorted({key[2] for key in missing}):
         targets = sorted({key[0] for key in missing if key[2] == direction})
         yield f"{direction} records on {', '.join(targets)}"
-    try:
-        columns = [set(run.records(*key).columns) for key in sorted(kept)[:1] for run in (then, now)]
-    except StoreError:
-        return
-    if columns and "top_score" in columns[1] - columns[0]:
-        yield "similarities of the images found (top_score)"
+    yield from _columns_left_out(then, now, kept)
+
+
+def _columns_left_out(then: CellRun, now: CellRun, kept: Iterable[EvaluationKey]) -> Iterator[str]:
+    """Columns that evidence was made small by; all evaluations on a target have the same."""
+    by_target = {key[0]: key for key in sorted(kept, reverse=True)}
+    gone: dict[str, list[str]] = {}
+    for target, key in sorted(by_target.items()):
+        try:
+            before, after = (set(run.records(*key).columns) for run in (then, now))
+        except StoreError:
+            continue
+        for column in LEFT_OUT.keys() & (after - before):
+            gone.setdefault(column, []).append(target)
+    for column, targets in sorted(gone.items()):
+        where = "" if len(targets) == len(by_target) else f" on {', '.join(targets)}"
+        yield f"{LEFT_OUT[column]} ({column}){where}"
 
 
 def cells_closely(
@@ -201,8 +216,7 @@ def records(then: pd.DataFrame, now: pd.DataFrame, where: str, expected: Expecta
     if len(then) != len(now):
         yield f"{where}: {len(then)} records then, {len(now)} now"
         return
-    if "top_score" not in then:  # evidence that was made small lacks them
-        now = now.drop(columns="top_score", errors="ignore")
+    now = now.drop(columns=LEFT_OUT.keys() - set(then.columns), errors="ignore")
     if expected.exact:
         names = [name for name in then.columns if name in now.columns]
         yield from (f"{where}: column {name} is missing" for name in set(then.columns) ^ set(now.columns))

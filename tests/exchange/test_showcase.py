@@ -19,7 +19,9 @@ SHOWCASE = showcase.ROOT / "reports" / "showcase"
 KEPT = [name for name in showcase.STUDIES if (SHOWCASE / name).is_dir()]
 CITED = re.compile(r"\((`[\w-]+`: [^)]+)\)")
 """`(`study`: `one` worse, `two` tied in mAP; `other study`: …)`: rows of `verdicts.csv` behind a sentence."""
-ROW = re.compile(r"`([\w-]+)` (better|worse|tied|cannot tell)(?: on ([\w-]+))?(?: in (mAP|R5|R10))?")
+ROW = re.compile(
+    r"`([\w-]+)` (better|worse|tied|cannot tell)(?: from ([\w-]+))?(?: on ([\w-]+))?(?: in (mAP|R5|R10))?"
+)
 
 
 def written(path: Path) -> str:
@@ -77,19 +79,23 @@ def test_every_sentence_on_what_was_found_names_rows_that_say_so() -> None:
             study, _, listed = rows.partition(": ")
             named = ROW.findall(listed)
             assert len(named) == listed.count("`") // 2
-            for one, verdict, dataset, metric in named:
-                found = verdicts(study.strip("`"), one, dataset, metric or "R1")
+            for one, verdict, trained_on, dataset, metric in named:
+                found = verdicts(study.strip("`"), one, trained_on, dataset, metric or "R1")
                 assert found == {verdict}, f"{study}: {one}: {sentence}"
 
 
-def verdicts(study: str, one: str, dataset: str, metric: str) -> set[str]:
-    """The verdicts for new people on a method in a study, searching images by captions."""
+def verdicts(study: str, one: str, trained_on: str, dataset: str, metric: str) -> set[str]:
+    """The verdicts for new people on a method in a study, searching images by captions.
+
+    Where no dataset of training is named, all of the study count; where none of testing, the same one.
+    """
     with (SHOWCASE / study / "verdicts.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     found = [
         row
         for row in rows
         if (row["one"], row["metric"], row["scope"], row["direction"]) == (one, metric, "people", "t2i")
+        and row["dataset"] == (trained_on or row["dataset"])
         and row["target"] == (dataset or row["dataset"])
     ]
     assert found, f"{study}: no row of {one}"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from harness.cli.verbs import app
 from harness.exchange.archives import unpack_beside
 from harness.exchange.bundling import bundled_runs, write_bundle
-from harness.exchange.showcase import copy_evidence
+from harness.exchange.showcase import copy_evidence, leave_out_images_found
 from harness.launch.context import Context
 from harness.machine.files import atomic_json
 from harness.store.runs import RunStore
@@ -182,3 +182,15 @@ def test_a_damaged_manifest_hides_no_missing_model(unpacked: RunStore, cuhk_root
     atomic_json(unpacked.directory.parent / "manifest.json", dict.fromkeys(names, ""))
     done = invoked(unpacked, cuhk_root, "--cells", "0")
     assert done.stdout.count("model-val.safetensors is gone") == 2
+
+
+def test_images_found_that_a_bundle_leaves_out_are_said_and_the_others_compared(
+    finished: Path, tmp_path: Path, cuhk_root: Path
+) -> None:
+    small = tmp_path / "light"
+    copy_evidence(finished, small)
+    leave_out_images_found(RunStore(small))
+    folder, _ = unpack_beside(write_bundle([small]).path)
+    done = invoked(RunStore(bundled_runs(folder)[0]), cuhk_root, "--cells", "1")
+    assert done.exit_code == 0, done.output
+    assert "images found (top); similarities of the images found (top_score)" in done.stdout
