@@ -10,6 +10,7 @@ the results is written here, from the evidence that is kept.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -199,13 +200,14 @@ def _first_shown(contexts: Mapping[str, ReportContext]) -> dict[frozenset[str], 
 
 
 def _trainings(context: ReportContext, group: ComparisonGroup, item: Comparison) -> frozenset[str]:
-    """Checksums of what both methods' models found: trained again by another version, they find the same."""
+    """Hashes of the ranks by both methods' models: trained again by another version, they give the same."""
     found = set()
     for cell in context.stored_runs.cells:
         if cell.method in (item.one, item.other) and group.evaluation.holds(cell) and cell.stored:
-            path = cell.stored.records_path(group.evaluation.target, SELECTION, DIRECTION)
-            kept = cell.stored.checksums[path.relative_to(cell.stored.directory).as_posix()]
-            found.add(f"{cell.method} {kept['sha256']}")
+            ranks = cell.stored.record_columns(group.evaluation.target, SELECTION, DIRECTION, ("rank",))[
+                "rank"
+            ]
+            found.add(f"{cell.method} {hashlib.sha256(ranks.tobytes()).hexdigest()}")
     return frozenset(found)
 
 

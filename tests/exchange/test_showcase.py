@@ -74,8 +74,9 @@ def test_every_sentence_on_what_was_found_names_rows_that_say_so() -> None:
     sentences = [" ".join(part.split()) for part in text.split("\n* ")[1:]]
     assert sentences
     for sentence in sentences:
-        (cited,) = CITED.findall(sentence)
-        for rows in cited.split("; "):
+        cited = CITED.findall(sentence)
+        assert cited, sentence
+        for rows in "; ".join(cited).split("; "):
             study, _, listed = rows.partition(": ")
             named = ROW.findall(listed)
             assert len(named) == listed.count("`") // 2
