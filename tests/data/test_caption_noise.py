@@ -53,3 +53,12 @@ def test_a_moved_caption_keeps_its_words_and_image_and_person_stay():
         assert torch.equal(getattr(after, name), getattr(before, name)[rows])
     assert moved.split.captions == tuple(data.split.captions[index] for index in order)
     assert torch.equal(data.batch(indices).captions, before.captions)
+
+
+def test_a_moved_caption_takes_its_own_nouns_and_adjectives_along():
+    data = small_data(4)
+    captions = len(data.split.captions)
+    data._content = torch.rand(captions, data.tokens, generator=torch.Generator().manual_seed(0)) < 0.5
+    order = np.roll(np.arange(captions), 3)
+    after = data.with_captions(order).batch(np.arange(captions))
+    assert torch.equal(after.content, data._content[torch.from_numpy(order)])

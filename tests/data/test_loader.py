@@ -115,3 +115,16 @@ def test_a_resident_batch_never_makes_the_host_wait(parts: Parts) -> None:
         data.batch(indices, drawn(draw_augmentation(16, (24, 8), generator, "cuda")))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_each_further_view_of_a_batch_is_made_of_its_own_draws(parts: Parts) -> None:
+    indices = np.arange(10)
+    first, second = (
+        draw_augmentation(10, (24, 8), torch.Generator().manual_seed(seed), "cpu") for seed in (0, 1)
+    )
+    data = DeviceData(*parts, "cpu")
+    more = StepDraws(drawn(first).images, {"second": drawn(second).images}, None)
+    batch = data.batch(indices, more)
+    assert torch.equal(batch.images, data.batch(indices, drawn(first)).images)
+    assert torch.equal(batch.views["second"], data.batch(indices, drawn(second)).images)
+    assert not torch.equal(batch.images, batch.views["second"])

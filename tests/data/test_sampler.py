@@ -118,3 +118,11 @@ def test_a_shuffle_holds_every_caption_once_and_pays_no_regard_to_persons() -> N
         count for batch in batches for count in Counter(person[batch].tolist()).values() if count > 1
     )
     assert paired / 600 < 0.15  # a caption's partner is one of 599, and 31 share its batch
+
+
+@pytest.mark.parametrize("rule", ["pairs", "shuffle"])
+def test_a_pass_over_every_pair_has_other_batches_than_the_epoch(rule: str) -> None:
+    batches = IdentityBatches(np.repeat(np.arange(20), 4), 8, 3, rule)
+    examined, trained = (np.concatenate(drawn) for drawn in (batches.every_pair(1), batches.epoch(1)))
+    assert sorted(examined) == sorted(trained)
+    assert examined.tolist() != trained.tolist()

@@ -201,3 +201,26 @@ def test_captions_are_cleaned_as_tbps_clips_released_code_cleans_them() -> None:
         assert cleaned(caption) == expected
     words = stored["caption_cleaning_truncates_to_words"]
     assert cleaned("word " * 200) == " ".join(["word"] * words)
+
+
+def test_two_seeds_move_other_captions_and_every_method_of_a_seed_the_same(
+    tmp_path: Path, context: Context
+) -> None:
+    noisy = cells(tmp_path, methods=["baseline", "uit"], data={"caption_noise": 0.5})
+    moved: dict[int, list[list[bool]]] = {}
+    for cell in noisy:
+        found = context.training_data(cell, "cpu").moved
+        assert found is not None
+        moved.setdefault(cell.seed, []).append(found.tolist())
+    (one, again), (other, _) = moved.values()
+    assert one == again != other
+
+
+def test_the_model_of_each_selection_has_that_selections_weights(tmp_path: Path, context: Context) -> None:
+    cell = cells(tmp_path)[0]
+    run, method = context.open_run(RunStore(tmp_path / "out"), cell), context.method(cell)
+    for epoch, selection in enumerate(("val", "last", "test"), 1):
+        weights = {name: torch.full_like(weight, epoch) for name, weight in method.state_dict().items()}
+        run.save_model(selection, weights, epoch)
+    for epoch, selection in enumerate(("val", "last", "test"), 1):
+        assert (context.trained_method(cell, run, selection).classifier.weight == epoch).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,26 @@ def test_a_released_checkpoint_evaluates_with_its_own_inputs(tmp_path: Path) -> 
     assert (spec.mean, spec.test_resize, spec.caption_cleaning) == (IMAGENET_MEAN, "bicubic", True)
     images = torch.randn(2, 3, 32, 32)
     assert torch.allclose(model.method.encode_image(images), source.encode_image(images), atol=1e-6)
+
+
+def test_each_view_reaches_its_own_loss() -> None:
+    method, batch = toy_method("tbps-clip"), toy_batch()
+    views = {name: toy_batch(seed=seed).images for seed, name in enumerate(method.views, 1)}
+
+    def losses(**changed: torch.Tensor) -> dict[str, float]:
+        computed = method(replace(batch, views={**views, **changed}), {})
+        return {name: value.item() for name, value in computed.items()}
+
+    before, other = losses(), toy_batch(seed=9).images
+    for name, reached in {"second": {"nitc"}, "strong_1": {"simclr"}, "strong_2": {"simclr"}}.items():
+        after = losses(**{name: other})
+        assert {loss for loss in before if before[loss] != after[loss]} == reached
+
+
+def test_the_share_of_soft_labels_grows_over_the_first_epoch_and_then_stays() -> None:
+    method = toy_method("tbps-clip-simple", soft_label_share=0.4)
+    shares = [
+        float(method.soft_share(replace(toy_batch(), epochs_done=torch.tensor(done))))
+        for done in (0.0, 0.25, 1.0, 3.5)
+    ]
+    assert shares == pytest.approx([0.0, 0.1, 0.4, 0.4])

@@ -12,6 +12,7 @@ import stores
 import yaml
 from stores import Truth
 
+from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from reports.comparison import ComparisonGroup, ComparisonOptions, comparison_groups
 from reports.context import ReportContext
@@ -203,3 +204,20 @@ def test_results_on_targets_that_only_another_study_asked_for_are_not_shown(tmp_
         path.write_text(yaml.safe_dump({**values, "evaluate": evaluate}), "utf-8")
         cell, *_ = read([tmp_path]).of("uit", "rendered-plaza", "clean")
         assert cell.targets("t2i") == tested
+
+
+def test_runs_whose_records_lie_in_another_order_are_compared_query_by_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_order = the_group(tmp_path, {"uit": 70.0, "other": 50.0})
+    read_columns = CellRun.record_columns
+
+    def backwards(cell: Any, *arguments: Any) -> Any:
+        columns = read_columns(cell, *arguments)
+        return {name: column[::-1] for name, column in columns.items()}
+
+    monkeypatch.setattr(CellRun, "record_columns", backwards)
+    (turned,) = groups_of(tmp_path)
+    for method in ("uit", "other"):
+        assert (turned.methods[method].scores["R1"] == in_order.methods[method].scores["R1"]).all()
+        assert (turned.methods[method].scores["mAP"] == in_order.methods[method].scores["mAP"]).all()

@@ -305,3 +305,24 @@ def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(
     assert "unequal budgets" in errors
     (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
     assert [trial["reason"] for trial in record["trials"]] == ["nan"] * 4
+
+
+def test_a_trial_is_reported_and_worth_the_metric_that_the_study_selects_by(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each epoch scores two splits; R1 falls while mAP rises.
+    heights, scores = iter([(90.0, 10.0)] * 2 + [(80.0, 20.0)] * 2 + [(70.0, 15.0)] * 2), loop.scores
+
+    def apart(*arguments: Any, **settings: Any) -> dict[str, float]:
+        r1, mean_precision = next(heights)
+        return {**scores(*arguments, **settings), "R1": r1, "mAP": mean_precision}
+
+    monkeypatch.setattr(loop, "scores", apart)
+    context = Context(light_machine(data))
+    search = {**LIGHT_SEARCH, "trials": 1}
+    light = light_study(tmp_path, seeds=1, search=search, select={"metric": "mAP"})
+    search_study(light, RunStore(tmp_path / "out"), context, LaunchOptions(context.machine, workers=1))
+    (record,) = json.loads((tmp_path / "out" / "search.json").read_text())["searches"]
+    (trial,) = record["trials"]
+    assert trial["value"] == 20.0
+    assert [score for _, score in trial["intermediate"]] == [10.0, 20.0, 15.0]

@@ -649,3 +649,19 @@ def test_a_database_that_fails_while_a_search_is_made_is_one_clear_error(
     monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.2)
     with pytest.raises(StorageError, match=message):
         create_search(stub.search(tmp_path))
+
+
+def test_two_seeds_of_a_search_and_two_methods_draw_other_points_and_the_same_search_the_same(
+    tmp_path: Path,
+) -> None:
+    one = stub.search(tmp_path / "one", sampler="random", trials=3)
+    again = replace(one, url=stub.search(tmp_path / "again").url)
+    seed = replace(one, url=stub.search(tmp_path / "seed").url, seed=one.seed + 1)
+    name = replace(one, name=f"{one.name}-other", url=stub.search(tmp_path / "name").url)
+    drawn = [
+        [trial["params"] for trial in record["trials"][1:]]
+        for search in (one, again, seed, name)
+        for record in run(search)
+    ]
+    assert drawn[0] == drawn[1]
+    assert all(drawn[0][0] != other[0] for other in drawn[2:])

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +14,11 @@ from small_runs import Linear, MemoryRun, recipe, run_small, small_data, trainin
 from torch import nn
 
 from harness.data.sampler import SAMPLING_RULES
+from harness.machine import devices
+from harness.machine.seeds import seed_for
 from harness.store.cell_run import CellRun
+from harness.train import epoch_hook, step_inputs
+from harness.train.epoch_hook import pair_statistics
 from harness.train.loop import TrainingData, TrainingOptions
 
 EVERY_STEP = TrainingOptions(report_seconds=0, checkpoint_minutes=0)
@@ -189,3 +194,36 @@ def test_killed_with_sigkill_inside_the_hook_a_run_in_the_store_ends_the_same_bi
         weights = load_file(run.model_path(selection))
         for name, weight in load_file(expected.model_path(selection)).items():
             assert torch.equal(weights[name], weight), (selection, name)
+
+
+def test_neither_the_hook_nor_its_pass_draws_by_a_seed_of_a_training_step(monkeypatch):
+    drawn = []
+
+    def telling(*axes):
+        drawn.append(seed_for(*axes))
+        return drawn[-1]
+
+    for module in (step_inputs, epoch_hook, devices):
+        monkeypatch.setattr(module, "seed_for", telling)
+    run_small(method=weighing(), epochs=2)
+    assert len(drawn) == 2 * (1 + 2 * 4 * 3)  # epochs; the hook, then pass and training: steps, purposes
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_the_hook_draws_anew_before_every_epoch():
+    drawn = []
+
+    class Drawing(Numbering):
+        def before_epoch(self, epoch, examined, generator):
+            drawn.append(torch.rand((), generator=generator).item())
+            return {}
+
+    torch.manual_seed(0)
+    run_small(method=Drawing(), epochs=3)
+    assert len(set(drawn)) == 3
+
+
+def test_the_history_tells_values_of_moved_captions_from_those_in_place():
+    values = {"trust": torch.tensor([1.0, 0.0, 0.5, 1.0])}
+    moved = np.array([False, True, True, False])
+    assert pair_statistics(values, moved) == {"trust": {"all": 0.625, "moved": 0.25, "in_place": 1.0}}

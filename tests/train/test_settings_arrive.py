@@ -315,3 +315,16 @@ def test_every_pair_of_a_clean_epoch_is_trained_on_once_in_an_order_of_the_epoch
     first, second = (np.concatenate(batches.epoch(epoch)) for epoch in (0, 1))
     assert sorted(first) == sorted(second) == list(range(32))
     assert first.tolist() != second.tolist()
+
+
+def test_a_method_learns_which_share_of_the_training_is_done_step_by_step() -> None:
+    seen: list[float] = []
+
+    class Telling(Linear):
+        def forward(self, batch: Any, noise: Any) -> Any:
+            seen.append(batch.epochs_done.item())
+            return super().forward(batch, noise)
+
+    torch.manual_seed(0)
+    run_small(method=Telling(), epochs=2)
+    assert seen == [step / 4 for step in range(8)]
