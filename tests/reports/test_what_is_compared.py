@@ -178,6 +178,26 @@ def test_a_run_on_a_subset_of_people_is_never_compared_with_one_on_all(tmp_path:
     assert whole.evaluation.title != few.evaluation.title
 
 
+def test_the_drop_of_a_study_on_a_subset_is_from_its_own_score_at_home(tmp_path: Path) -> None:
+    """Not from that of a study on all people, which the same report may hold."""
+    names = ("rendered-plaza", "rendered-arcade")
+    planted: dict[str, Any] = {**LITTLE, "datasets": names, "transfer": True}
+    folders = (tmp_path / "all", tmp_path / "few")
+    stores.write(folders[0], Truth({"uit": 80.0}, **planted))
+    stores.write(folders[1], Truth({"uit": 40.0}, **{**planted, "people": 20, "subset": 20}))
+    groups = tuple(groups_of(*folders))
+    context = ReportContext(read(list(folders)), groups, ComparisonOptions(resamples=200), published())
+    section = transfer.section(context)
+    assert section is not None
+    shown = {}
+    for table in section.tables:
+        if table.key.startswith("transfer-r1-rendered-plaza-to-rendered-arcade"):
+            place = [column.label for column in table.columns].index("Same dataset")
+            shown["20 people" in table.title] = table.rows[0][place].sort
+    at_home = [100 * np.mean([hits(folder, "uit", seed).mean() for seed in range(3)]) for folder in folders]
+    assert (shown[False], shown[True]) == (pytest.approx(at_home[0]), pytest.approx(at_home[1]))
+
+
 # -- foreign text ---------------------------------------------------------------------------------
 
 
