@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,3 +65,19 @@ def test_a_folder_without_cells_is_refused(tmp_path: Path, monkeypatch: pytest.M
     answer = CliRunner().invoke(app, ["run", "smoke", "--reuse", "nowhere"])
     assert answer.exit_code == 2
     assert "--reuse nowhere: no run with cells lies there" in answer.stderr
+
+
+def test_a_cell_of_which_one_byte_differs_at_the_same_size_and_time_is_trained_anew(
+    cuhk_root: Path, tmp_path: Path
+) -> None:
+    """As a disk leaves it that lost a bit: a copy would carry the damage into another study."""
+    (first,) = ran(light_study(tmp_path / "a", seeds=1), tmp_path / "one", cuhk_root)
+    model = first.model_path("val")
+    sound, status = model.read_bytes(), model.stat()
+    with model.open("r+b") as file:
+        file.seek(len(sound) - 1)
+        file.write(bytes([sound[-1] ^ 1]))
+    os.utime(model, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (again,) = ran(light_study(tmp_path / "a", seeds=1), tmp_path / "two", cuhk_root, tmp_path / "one")
+    assert again.name == first.name
+    assert trained_at(again) != trained_at(first)
