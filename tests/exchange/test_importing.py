@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from light_runs import PLUGIN, light_machine, light_study, run_light
 from safetensors.numpy import save_file
 from score_data import GALLERY, QUERY, arrays, write_npz
@@ -98,6 +99,38 @@ def test_a_trec_run_exported_and_imported_again_gives_every_record_again(
     assert done.exit_code == 0, done.output
     ours, theirs = records(store, "light", "val", "t2i"), records(store, "again", "unknown", "t2i")
     pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_a_model_of_a_study_on_a_subset_is_exported_and_imported_on_that_subset(
+    cuhk_root: Path, tmp_path: Path
+) -> None:
+    study = light_study(tmp_path / "study", seeds=1, subset=2)
+    run = run_light(study, tmp_path / "few", Context(light_machine(cuhk_root))).directory
+    cell, file = RunStore(run).cells()[0].directory, tmp_path / "features.npz"
+    common = ("--dataset", "cuhk-pedes", "--data-root", cuhk_root, "--device", "cpu", "--plugin", PLUGIN)
+    done = invoke("export", cell, file, "--features", "--subset", 2, *common)
+    assert done.exit_code == 0, done.output
+    done, store = into_copy(run, tmp_path, cuhk_root, file)
+    assert done.exit_code == 0, done.output
+    ours, theirs = records(store, "light", "val", "t2i"), records(store, "again", "unknown", "t2i")
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert ours["person_id"].nunique() == 2
+    assert {cell.cell.subset for cell in store.cells()} == {2}
+
+
+@pytest.mark.parametrize(("preset", "recipe"), [("clean", "own"), ("released", "shared")])
+def test_an_imported_method_stands_under_the_protocol_of_the_study_it_joins(
+    tmp_path: Path, preset: str, recipe: str
+) -> None:
+    """Under another, it would be compared with none of the study's methods."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    study = {"name": "joined", "methods": ["uit"], "datasets": ["their-lab"], "seeds": [0]}
+    (folder / "study.yaml").write_text(yaml.safe_dump({**study, "preset": preset, "recipe": recipe}))
+    done = imported(write_npz(tmp_path / "theirs.npz"), folder)
+    assert done.exit_code == 0, done.output
+    (cell,) = (run.cell for run in RunStore(folder).cells())
+    assert (cell.preset, cell.recipe) == (preset, recipe)
 
 
 def test_other_tools_of_retrieval_read_what_export_writes(run: Path, exported: Path) -> None:
