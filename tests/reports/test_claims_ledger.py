@@ -10,6 +10,9 @@ from stores import Truth
 from typer.testing import CliRunner, Result
 
 from harness.cli.verbs import app
+from reports.comparison import ComparisonOptions, comparison_groups
+from reports.ledger import rulings
+from reports.stored_runs import read
 
 CLAIM = "claims:\n  - {{id: gain, better: uit, than: irra, dataset: rendered-plaza, size: {size}}}\n"
 UNSTEADY: dict[str, object] = {"people": 200, "seeds": 2, "seed_sd": 3.0}
@@ -190,3 +193,15 @@ def test_a_label_that_stands_for_two_methods_is_said_and_no_other_method_becomes
     assert "Difference to uit<" in page
     assert "Difference to uit [" not in page
     assert "Difference to irra" not in page
+
+
+def test_a_claim_about_another_test_set_is_judged_by_the_scores_there(tmp_path: Path) -> None:
+    names = ("rendered-plaza", "rendered-arcade")
+    study(tmp_path, None, 50.0, people=300, datasets=names, transfer=True)
+    claim = "{id: gain, better: uit, than: irra, dataset: rendered-plaza, target: rendered-arcade}"
+    (tmp_path / "claims.yaml").write_text(f"claims: [{claim}]\n")
+    runs = read([tmp_path])
+    groups = comparison_groups(runs, ComparisonOptions(resamples=200))
+    (ruling,) = rulings(runs, groups)
+    assert ruling.group is not None
+    assert (ruling.group.evaluation.source, ruling.group.evaluation.target) == names
