@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from light_runs import PLUGIN, light_machine, light_study, run_light
+from light_runs import PLUGIN, RECIPE, light_machine, light_study, run_light
 from safetensors.numpy import save_file
 from score_data import GALLERY, QUERY, arrays, write_npz
 from typer.testing import CliRunner, Result
@@ -101,10 +101,11 @@ def test_a_trec_run_exported_and_imported_again_gives_every_record_again(
     pd.testing.assert_frame_equal(ours, theirs)
 
 
-def test_a_model_of_a_study_on_a_subset_is_exported_and_imported_on_that_subset(
+def test_a_model_of_a_study_on_a_subset_is_exported_on_that_subset_in_its_own_precision(
     cuhk_root: Path, tmp_path: Path
 ) -> None:
-    study = light_study(tmp_path / "study", seeds=1, subset=2)
+    train = {**RECIPE, "precision": "bf16"}
+    study = light_study(tmp_path / "study", seeds=1, subset=2, train=train)
     run = run_light(study, tmp_path / "few", Context(light_machine(cuhk_root))).directory
     cell, file = RunStore(run).cells()[0].directory, tmp_path / "features.npz"
     common = ("--dataset", "cuhk-pedes", "--data-root", cuhk_root, "--device", "cpu", "--plugin", PLUGIN)
@@ -337,8 +338,14 @@ def test_rows_in_any_order_are_put_right_by_their_ids(
     run: Path, exported: Path, cuhk_root: Path, tmp_path: Path
 ) -> None:
     given = dict(np.load(exported / "features.npz"))
-    order = np.random.default_rng(0).permutation(len(given["query_ids"]))
-    shuffled = {name: given[name][order] for name in ("text_features", "query_persons", "query_ids")}
+    sides = {
+        "query_ids": ("text_features", "query_persons", "query_ids"),
+        "gallery_ids": ("image_features", "gallery_persons", "gallery_ids"),
+    }
+    shuffled = {}
+    for ids, names in sides.items():
+        order = np.random.default_rng(0).permutation(len(given[ids]))
+        shuffled |= {name: given[name][order] for name in names}
     np.savez(tmp_path / "shuffled.npz", **{**given, **shuffled})
     done, store = into_copy(run, tmp_path, cuhk_root, tmp_path / "shuffled.npz")
     assert done.exit_code == 0, done.output
