@@ -241,3 +241,14 @@ def test_runs_whose_records_lie_in_another_order_are_compared_query_by_query(
     for method in ("uit", "other"):
         assert (turned.methods[method].scores["R1"] == in_order.methods[method].scores["R1"]).all()
         assert (turned.methods[method].scores["mAP"] == in_order.methods[method].scores["mAP"]).all()
+
+
+def test_methods_that_each_miss_as_many_but_other_queries_are_compared_on_those_both_answered(
+    tmp_path: Path,
+) -> None:
+    missing = {"other": (3, 5, 7), "uit": (4, 6, 100)}
+    group = the_group(tmp_path, {"uit": 70.0, "other": 50.0}, unanswered=missing)
+    shared = np.setdiff1d(np.arange(160), [query for queries in missing.values() for query in queries])
+    for method in ("uit", "other"):
+        expected = np.stack([hits(tmp_path, method, seed)[shared] for seed in range(3)])
+        assert np.array_equal(group.methods[method].scores["R1"], expected)
