@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,15 @@ def test_a_cells_precision_and_tie_order_reach_its_evaluation(
 def test_the_identity_names_what_tagged_the_captions(tmp_path: Path, context: Context) -> None:
     cell = cells(tmp_path)[0]
     assert context.parts(cell)["protocol"]["tagger"] == f"{context.tagger.name} {context.tagger.version}"
+
+
+def test_the_identity_names_the_pretrained_weights_by_their_content(tmp_path: Path, context: Context) -> None:
+    file = tmp_path / "start.pt"
+    file.write_bytes(b"weights")
+    (cell,) = cells(tmp_path, seeds=1, train={**TRAIN, "pretrained": "none"})
+    cell = replace(cell, train=cell.train.model_copy(update={"pretrained": str(file)}))
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert context.parts(cell)["settings"]["pretrained"] == f"sha256:{digest}"
 
 
 def test_the_text_length_reaches_tokens_model_cost_and_the_opened_model(
