@@ -247,7 +247,7 @@ def _point(name: str, size: int, answer: Any) -> None:
     files.os.fsync = lambda descriptor: None  # type: ignore[attr-defined]
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["TIPR_CACHE"] = f"{folder}/cache"
+        os.environ["HARNESS_CACHE"] = f"{folder}/cache"
         work = Path(folder, "work")
         work.mkdir()
         CURVES[name][1](size, watch, work)
