@@ -123,6 +123,7 @@ class DeviceData:
         moved.split, moved._ahead = replace(self.split, captions=captions), None
         moved._plain, moved._pruned = self._plain[rows], self._pruned[rows]
         moved._content = self._content[rows]
+        moved._words = None if self._words is None else self._words[rows]
         return moved
 
     @property

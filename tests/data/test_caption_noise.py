@@ -62,3 +62,11 @@ def test_a_moved_caption_takes_its_own_nouns_and_adjectives_along():
     order = np.roll(np.arange(captions), 3)
     after = data.with_captions(order).batch(np.arange(captions))
     assert torch.equal(after.content, data._content[torch.from_numpy(order)])
+
+
+def test_a_moved_caption_takes_the_numbers_of_its_own_words_along():
+    data = small_data(4)
+    captions = len(data.split.captions)
+    data._words = torch.arange(captions).unsqueeze(1).expand(-1, data.tokens).to(torch.int16)
+    order = np.roll(np.arange(captions), 3)
+    assert torch.equal(data.with_captions(order)._words, data._words[torch.from_numpy(order)])
