@@ -61,6 +61,13 @@ def test_what_the_readmes_say_was_found_follows_from_the_evidence(made: dict[str
     assert generated_part(showcase.ROOT / "README.md", showcase.BEGIN) == showcase.headlines(made)
 
 
+@pytest.mark.parametrize(
+    "page", [showcase.ROOT / "README.md", *SHOWCASE.rglob("*.md"), *SHOWCASE.rglob("*.html")]
+)
+def test_commands_and_folders_are_those_below_a_clone(page: Path) -> None:
+    assert not re.findall(r"\S*/runs/\S*", page.read_text("utf-8")), "a folder of the machine that ran it"
+
+
 def test_the_tables_beside_a_page_are_those_of_its_evidence(tmp_path: Path) -> None:
     for name in KEPT:
         unpack(SHOWCASE / name / showcase.EVIDENCE, tmp_path / name)
