@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.data.dataset import SPLIT_NAMES, Dataset
+from harness.data.dataset import SPLIT_NAMES
 from harness.launch.context import Context, InputSpec
 from harness.machine.errors import DataError
-from harness.machine.words import plural
+from harness.machine.words import plural, plural_are
 from harness.study.cell import Cell
 from harness.study.study import Study
 
@@ -27,14 +27,7 @@ def data_problems(study: Study, context: Context, notes: list[str]) -> Iterator[
         except DataError as error:
             yield from error.lines
         else:
-            said = _without_subset(dataset, study.file.subset)
-            notes += [note for note in (*said, *dataset.problems) if note not in notes]
-
-
-def _without_subset(dataset: Dataset, subset: int | None) -> list[str]:
-    """The notes on a dataset; that on its subset only where a split has so many people that it was cut."""
-    cut = subset is not None and any(len(split.persons) >= subset for split in dataset.splits.values())
-    return [note for note in dataset.notes if cut or f"only {subset} identities per split" not in note]
+            notes += [note for note in (*dataset.notes, *dataset.problems) if note not in notes]
 
 
 def captions_cut(cells: list[Cell], context: Context) -> Iterator[str]:
@@ -49,11 +42,8 @@ def captions_cut(cells: list[Cell], context: Context) -> Iterator[str]:
     for (name, split, _, length), spec in lengths.items():
         cut = context.data_provenance(name, spec, split)["captions_cut"]
         if cut:
-            are = "is" if cut == 1 else "are"
-            yield (
-                f"{name} {split}: {plural(cut, 'caption')} {are} longer than the {length} tokens read, "
-                "and cut there"
-            )
+            captions = plural_are(cut, "caption")
+            yield f"{name} {split}: {captions} longer than the {length} tokens read, and cut there"
 
 
 def size_problems(cells: list[Cell], context: Context) -> Iterator[str]:

@@ -66,8 +66,9 @@ def keep_identities(dataset: Dataset, count: int) -> Dataset:
         name: keep_persons(split, set(_shuffled(split.persons, SUBSET_RULE, name)[:count]))
         for name, split in dataset.splits.items()
     }
-    note = f"{dataset.name}: only {count} identities per split"
-    return replace(dataset, splits=splits, notes=(*dataset.notes, note), official=False)
+    cut = any(len(split.persons) > count for split in dataset.splits.values())
+    note = [f"{dataset.name}: only {count} identities per split"] if cut else []
+    return replace(dataset, splits=splits, notes=(*dataset.notes, *note), official=False)
 
 
 def _shuffled(persons: Sequence[str], *salt: str) -> list[str]:
