@@ -16,6 +16,7 @@ from harness.machine.files import Lines
 from harness.machine.terms import NOT_KNOWN, OWN_RECIPES
 from harness.store.cell_run import CellRun, by_epoch
 from harness.store.cell_status import HISTORY
+from harness.store.run_files import targets_of
 from reports.estimates import Floats, Integers
 
 ALTERED = "altered"
@@ -94,14 +95,6 @@ class Run:
         """The study's name."""
         return str(self.study.get("name", self.path.name))
 
-    def targets(self, dataset: str) -> frozenset[str] | None:
-        """Where the study tests what was trained on a dataset; None where it does not say."""
-        evaluate = self.study.get("evaluate")
-        if not isinstance(evaluate, Mapping) or "targets" not in evaluate:
-            return None
-        crossed = self.study.get("datasets") if evaluate.get("transfer") else ()
-        return frozenset({dataset, *(crossed or ()), *(evaluate["targets"] or ())})
-
 
 @dataclass(frozen=True)
 class CellView:
@@ -155,7 +148,7 @@ class CellView:
         """
         if self.stored is None or self.status == ALTERED:
             return ()
-        asked = self.run.targets(self.dataset)
+        asked = targets_of(self.run.study, self.dataset)
         return tuple(row for row in self.stored.results if asked is None or row.get("target") in asked)
 
     @property

@@ -15,21 +15,10 @@ if TYPE_CHECKING:
     from harness.machine.errors import HarnessError
 
 
-FULL_INSTALLATION = frozenset(
-    {
-        *(
-            "torch",
-            "torchvision",
-            "open_clip",
-            "lightning_fabric",
-            "optuna",
-            "cmaes",
-            "sqlalchemy",
-            "sklearn",
-        ),
-        *("textblob", "nltk", "filelock"),
-    }
-)
+FULL_INSTALLATION = frozenset({
+    "torch", "torchvision", "open_clip", "lightning_fabric", "optuna", "cmaes", "sqlalchemy", "sklearn",
+    "textblob", "nltk", "filelock",
+})  # fmt: skip
 """Packages of the project, as they are imported, that `requirements-review.txt` leaves out."""
 
 

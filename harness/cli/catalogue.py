@@ -66,6 +66,7 @@ def _cost(name: str) -> dict[str, Any]:
     from harness.launch.count_cache import cached_count
 
     def counted() -> dict[str, Any]:
+        """The row of the table, counted now."""
         from methods.cost import cost
 
         row = cost(name, *FULL_SIZE)

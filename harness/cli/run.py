@@ -17,9 +17,9 @@ from harness.launch.context import Context
 from harness.launch.illustrations import illustrate
 from harness.machine import paths
 from harness.machine.errors import ExitCode, in_words, is_of_the_machine, shortage
-from harness.machine.files import atomic_json, is_locked, lock_holder
+from harness.machine.files import atomic_json, lock_holder
 from harness.machine.progress import Progress
-from harness.machine.words import plural
+from harness.machine.words import plural_are
 from harness.store.cell_run import CellRun
 from harness.store.cell_status import LOCK
 from harness.store.run_files import LEAKAGE
@@ -129,13 +129,12 @@ def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode
 
 def _why_unfinished(unfinished: Sequence[CellRun]) -> Iterator[str]:
     """A line for each cell that failed, and one for those that another process trains."""
-    locks = {run.name: run.directory / LOCK for run in unfinished}
-    held = {name: lock_holder(lock) for name, lock in locks.items() if is_locked(lock)}
+    holders = {run.name: lock_holder(run.directory / LOCK) for run in unfinished}
+    held = {name: holder for name, holder in holders.items() if holder is not None}
     if held:
         who = ", ".join(dict.fromkeys(filter(None, held.values())))
-        are = "is" if len(held) == 1 else "are"
         by = f" ({who})" if who else ""
-        yield f"{plural(len(held), 'cell')} {are} being trained by another process{by}: {', '.join(held)}"
+        yield f"{plural_are(len(held), 'cell')} being trained by another process{by}: {', '.join(held)}"
     for run in unfinished:
         if run.name not in held:
             status = run.status

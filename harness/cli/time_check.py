@@ -95,13 +95,12 @@ def expected_time(
     measured = _measured([out, *_latest_runs()], environment.arithmetic(device))
     paces = {key: pace for key, (_, pace) in measured.items()}
     gflop = {key: _gflop(cell) for key, cell in {_key(cell): cell for cell in trained}.items()}
-    reached = [gflop[key] * pace.pairs_per_second for key, pace in paces.items() if key in gflop]
-    known, how = [paces[_key(cell)] for cell in trained if _key(cell) in paces], ""
-    alike = [] if reached else _alike(measured, trained[0])
-    if alike:
-        reached, how = [rate for rate, _ in alike], "at the rate that other runs reached on this device"
-    rate, how = (median(reached), how) if reached else _assumed_rate(context, trained[0])
-    evaluation = _typical_evaluation(known or [pace for _, pace in alike])
+    known = [paces[_key(cell)] for cell in trained if _key(cell) in paces]
+    if known:
+        rate, how = median(gflop[key] * paces[key].pairs_per_second for key in gflop if key in paces), ""
+        evaluation = _typical_evaluation(known)
+    else:
+        rate, evaluation, how = _assumed(context, trained[0], _alike(measured, trained[0]))
     seconds = 0.0
     step_seconds: dict[str, float] = {}
     for cell in trained:
@@ -150,23 +149,30 @@ def _origin(measured: int, trained: int, how: str) -> str:
     return f"from FLOPs, {how}"
 
 
-def _typical_evaluation(known: Sequence[Pace]) -> float:
-    return median(pace.evaluation_seconds for pace in known) if known else 0.0
+def _typical_evaluation(paces: Sequence[Pace]) -> float:
+    return median(pace.evaluation_seconds for pace in paces)
 
 
-def _assumed_rate(context: Context, cell: Cell) -> tuple[float, str]:
-    """GFLOP a second, and how it was found."""
+def _assumed(context: Context, cell: Cell, alike: Sequence[tuple[float, Pace]]) -> tuple[float, float, str]:
+    """GFLOP a second and seconds of an evaluation where no cell's step was measured, and how they were found.
+
+    Args:
+        context: of the device.
+        cell: one of the planned ones.
+        alike: rates and paces of other runs with its encoder.
+    """
     import torch
 
     from harness.speed.timing import matrix_rate
 
+    if alike:
+        how = "at the rate that other runs reached on this device"
+        return median(rate for rate, _ in alike), _typical_evaluation([pace for _, pace in alike]), how
     device = context.fabric(cell).device
     dtype = torch.bfloat16 if device.type == "cuda" and cell.train.precision == "bf16" else torch.float32
     rate, used = matrix_rate(device, dtype) / 1e9, USED.get(device.type, USED["cuda"])
-    return (
-        used * rate,
-        f"at {100 * used:.0f} % of the {rate:,.0f} GFLOP/s of a matrix product here: a rough guess",
-    )
+    how = f"at {100 * used:.0f} % of the {rate:,.0f} GFLOP/s of a matrix product here: a rough guess"
+    return used * rate, 0.0, how
 
 
 def _gflop(cell: Cell) -> float:

@@ -123,8 +123,8 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
             result.problems += another_study(study, out, asked=options.out is not None)
             if not result.problems:
                 left = [cell for cell in result.cells if result.states.get(cell.key) != "done"]
-                measured = None if (out / OVERHEAD).exists() else study.overhead
-                result.time = expected_time(left, context, launch, out, measured)
+                overhead = None if (out / OVERHEAD).exists() else study.overhead
+                result.time = expected_time(left, context, launch, out, overhead)
     answer(result.plain(study), as_json, lambda: render(result, study))
     print_lines(result.problems)
     raise typer.Exit(ExitCode.BAD_INPUT if result.problems else ExitCode.DONE)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harness.data.dataset import Dataset, Split
 from harness.data.image_hashes import UNREADABLE
+from harness.machine.words import plural_are
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def in_two_splits(dataset: Dataset, digests: Mapping[str, Sequence[bytes]]) -> I
             if digest in first and digest != UNREADABLE
         ]
         if pairs:
-            counted = "1 image is" if len(pairs) == 1 else f"{len(pairs):,} images are"
+            counted = plural_are(len(pairs), "image")
             known, path = pairs[0]
             where = f"{_below(dataset, path)} is {_below(dataset, known)}"
             yield f"{dataset.name}: {counted} in {earlier} and in {later}: in {later}, {where}"

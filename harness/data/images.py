@@ -268,6 +268,7 @@ def _decode_into(
     """Decode all images, write each group of rows in its place, yield source hashes and failures in order."""
 
     def task(start: int) -> _Chunk:
+        """Decode the group of images that begins at `start`."""
         group = paths[start : start + ROWS_PER_TASK]
         pixels = np.zeros((len(group), 3, *size), dtype=np.uint8)
         digests, failures = [], {}

@@ -17,6 +17,7 @@ from harness.data.dataset import SPLIT_NAMES
 from harness.data.layout import SUFFIX, read_layout
 from harness.data.rows import BY_SUFFIX, read_rows
 from harness.machine.errors import DataError
+from harness.machine.words import plural_are
 
 SAMPLE = 1000
 SHOWN = 10
@@ -110,10 +111,10 @@ def _first_rows(
 def _unrecognised(target: Path, columns: dict[str, str], unknown: dict[str, int]) -> Iterator[str]:
     """What to write for the words of the split column that no split is known for."""
     for word, count in unknown.items():
-        rows = "1 row is" if count == 1 else f"{count:,} rows are"
         yield (
-            f"{target}: split {word!r} in column {columns['split']!r} was not recognised, so its {rows} left "
-            f"out (skip); if they belong to a split, write `{word}: train` (or val, test) under `splits:`"
+            f"{target}: split {word!r} in column {columns['split']!r} was not recognised, so its "
+            f"{plural_are(count, 'row')} left out (skip); if they belong to a split, write "
+            f"`{word}: train` (or val, test) under `splits:`"
         )
 
 

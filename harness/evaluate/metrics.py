@@ -176,6 +176,7 @@ class _Positives:
 
     @classmethod
     def find(cls, query_person: Tensor, gallery_person: Tensor) -> _Positives:
+        """Of queries by their persons [queries], in a gallery by its persons [gallery]."""
         by_person, order = gallery_person.sort(stable=True)
         first = torch.searchsorted(by_person, query_person)
         count = torch.searchsorted(by_person, query_person, right=True) - first

@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from harness.machine.files import sha256
+
 METADATA = "ro-crate-metadata.json"
 _CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 _PROFILE = "https://w3id.org/ro/crate/1.1"
@@ -99,24 +101,24 @@ def code_of_texts() -> str:
 
 def written_by(metadata: Any) -> str:
     """The `code_of_texts` of the version that wrote a bundle, by its metadata; empty where unknown."""
-    entities = metadata.get("@graph") if isinstance(metadata, dict) else None
-    for entity in entities if isinstance(entities, list) else []:
-        if isinstance(entity, dict) and entity.get("@id") == _SOFTWARE:
-            return str(entity.get("identifier") or "")
-    return ""
+    software = (entity for entity in _entities(metadata) if entity.get("@id") == _SOFTWARE)
+    return str(next(software, {}).get("identifier") or "")
 
 
 def misdescribed(metadata: Any, folder: Path) -> list[str]:
     """The files of an unpacked bundle that are gone, or have another SHA-256 than its metadata say."""
-    entities = metadata.get("@graph") if isinstance(metadata, dict) else None
-    found = []
-    for entity in entities if isinstance(entities, list) else []:
-        if not isinstance(entity, dict) or entity.get("@type") != "File":
-            continue
-        path = folder / str(entity.get("@id"))
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entity.get("sha256"):
-            found.append(str(entity["@id"]))
-    return found
+    files = {str(each.get("@id")): each for each in _entities(metadata) if each.get("@type") == "File"}
+    return [
+        name
+        for name, entity in files.items()
+        if not (folder / name).is_file() or sha256(folder / name) != entity.get("sha256")
+    ]
+
+
+def _entities(metadata: Any) -> list[dict[str, Any]]:
+    """The entities of a bundle's metadata, as far as it has the form of one."""
+    graph = metadata.get("@graph") if isinstance(metadata, dict) else None
+    return [each for each in graph if isinstance(each, dict)] if isinstance(graph, list) else []
 
 
 def _folder(name: str, contents: Mapping[str, Path | bytes]) -> dict[str, Any]:

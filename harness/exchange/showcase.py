@@ -19,11 +19,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.exchange.archives import unpack
 from harness.exchange.bundling import bundled_runs
 from harness.machine.generated_text import begin_mark, replace_generated
-from harness.store.cell_run import evaluation_key
+from harness.store.cell_run import CellRun, evaluation_key
+from harness.store.run_files import targets_of
 from harness.store.runs import RunStore
 from reports.assemble import ReportResult, build
 from reports.comparison import DIRECTION, ComparisonGroup
@@ -102,31 +104,34 @@ def copy_evidence(run: Path, into: Path) -> None:
     """
     shutil.copytree(run, into, ignore=shutil.ignore_patterns("report", "report.html", "lock", "checkpoint"))
     study = RunStore(into).study()
-    asked = {*study["datasets"], *(study["evaluate"]["targets"] or ())}
     for cell in RunStore(into).all_cells():
         home = cell.cell.dataset
+        asked = targets_of(study, home)
         rows = [
             row
             for row in cell.results
             if row["direction"] == DIRECTION
-            and row["target"] in asked
+            and (asked is None or row["target"] in asked)
             and (row["target"] == home or row["selection"] == SELECTION)
         ]
         stay = {cell.records_path(*evaluation_key(row)) for row in rows}
         for path in {*cell.directory.glob("records/*.parquet")} - stay:
             path.unlink()
-        for key in map(evaluation_key, rows):
-            cell.save_records(*key, cell.records(*key).drop(columns="top_score"))
         cell.write_results(rows)
-        cell.finish(cell.kept_models)
+        _without_column(cell, rows, "top_score")
 
 
 def leave_out_images_found(store: RunStore) -> None:
     """Drop the numbers of the ten nearest images, which only pictures need, from the records of a store."""
     for cell in store.all_cells():
-        for key in map(evaluation_key, cell.results):
-            cell.save_records(*key, cell.records(*key).drop(columns="top"))
-        cell.finish(cell.kept_models)
+        _without_column(cell, cell.results, "top")
+
+
+def _without_column(cell: CellRun, rows: Sequence[Mapping[str, Any]], column: str) -> None:
+    """Drop a column from the records of these results, and finish the cell with what is left."""
+    for key in map(evaluation_key, rows):
+        cell.save_records(*key, cell.records(*key).drop(columns=column))
+    cell.finish(cell.kept_models)
 
 
 def write(made: Mapping[str, ReportResult], out: Path, readme: Path) -> None:

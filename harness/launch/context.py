@@ -108,6 +108,7 @@ class Context:
         self._ready: OrderedDict[Any, DeviceData] = OrderedDict()
         self._caches: dict[Any, ImageCache] = {}
         self._captions_cut: dict[Any, int] = {}
+        self._notes: dict[Any, list[str]] = {}
         self._backbones: dict[Any, Backbone] = {}
         self._resident: bool | None = None
 
@@ -256,12 +257,14 @@ class Context:
             )
         dataset = self.dataset(name, spec.subset)
         known = {**dataset.provenance(), "captions_cut": self._captions_cut[key]}
-        cache = self._caches.get(self._cache_key(name, spec, split)) if split == "test" else None
+        images = self._cache_key(name, spec, split)
         # Only of images that are decoded already: a check of a study decodes none.
-        return known if cache is None else {**known, "notes": self._notes_by_pixels(dataset, cache)}
-
-    def _notes_by_pixels(self, dataset: Dataset, cache: ImageCache) -> list[str]:
-        return notes_by_pixels(dataset, cache.split, cache.digests)
+        if split != "test" or images not in self._caches:
+            return known
+        if images not in self._notes:
+            cache = self._caches[images]
+            self._notes[images] = notes_by_pixels(dataset, cache.split, cache.digests)
+        return {**known, "notes": list(self._notes[images])}
 
     def training_data(self, cell: Cell, device: Any) -> TrainingData:
         """Everything that training a cell reads. The batches are the same for every method of a seed."""

@@ -207,10 +207,13 @@ def lock(path: Path, patience: float = 1.0) -> Iterator[None]:
         os.close(descriptor)
 
 
-def lock_holder(path: Path) -> str:
-    """Who holds a lock: `pid 4711`, on another machine `pid 4711 on node7`; empty where not known."""
+def lock_holder(path: Path) -> str | None:
+    """Who holds a lock: `pid 4711`, on another machine `pid 4711 on node7`; empty where not known.
+
+    None of a lock that nobody holds.
+    """
     if not is_locked(path):
-        return ""
+        return None
     try:
         pid, host = path.read_text("utf-8").split()
     except (OSError, ValueError):

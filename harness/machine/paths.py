@@ -8,12 +8,10 @@ import stat
 import tempfile
 from pathlib import Path
 
-from harness.registry.errors import OWN
+from harness.registry.errors import OWN_PACKAGES as OWN_PACKAGES
 from harness.registry.variables import offline as offline
 from harness.registry.variables import variable as variable
 
-OWN_PACKAGES = OWN
-"""The packages of this project."""
 RUNS = Path("runs")
 """The folder of runs, below the working folder."""
 SOURCE = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-OWN = ("harness", "methods", "reports")
+OWN_PACKAGES = ("harness", "methods", "reports")
 """The packages of this project."""
 Reason = Literal["", "oom", "nan", "data", "timeout", "error"]
 """Why a cell or a trial failed; empty when it did not."""

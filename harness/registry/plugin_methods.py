@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.registry.errors import OWN, PluginError
+from harness.registry.errors import OWN_PACKAGES, PluginError
 
 WANTED = "must return a dict of named scalar losses"
 
@@ -75,6 +75,6 @@ def _source(method: nn.Module) -> tuple[str, tuple[Path, int] | None]:
     for function in ("losses", "forward"):
         defined = getattr(type(method), function, None)
         code = getattr(defined, "__code__", None)
-        if code is not None and str(defined.__module__).partition(".")[0] not in OWN:
+        if code is not None and str(defined.__module__).partition(".")[0] not in OWN_PACKAGES:
             return function, (Path(code.co_filename), code.co_firstlineno)
     return "forward", None

@@ -184,6 +184,7 @@ class TrialQueue:
         """
 
         def act() -> bool:
+            """Store the epoch's score where it is new; whether the pruner ends the trial."""
             if not self.owns(claim):
                 raise TrialLost(
                     f"trial {claim.number} of {self.search.name} was taken over by another worker"
@@ -202,6 +203,7 @@ class TrialQueue:
         """Finish a trial with its score."""
 
         def act() -> None:
+            """Store the checksum of the outcome, then the score."""
             self._write_outcome(claim.trial._trial_id, TrialState.COMPLETE, value)
             self.study.tell(claim.trial, value, skip_if_finished=True)
 
@@ -211,6 +213,7 @@ class TrialQueue:
         """Finish a trial that the pruner ended after `epoch`; its score is that of the epoch."""
 
         def act() -> None:
+            """Store the epoch, the checksum of the outcome, then the state."""
             claim.trial.set_user_attr("pruned_at", epoch)
             score = claim.trial._get_latest_trial().intermediate_values[epoch]
             value = score if math.isfinite(score) else None

@@ -44,6 +44,15 @@ def listed_methods(study: Mapping[str, Any]) -> list[str]:
     return [str(entry.get("name") if isinstance(entry, Mapping) else entry) for entry in entries]
 
 
+def targets_of(study: Mapping[str, Any], dataset: str) -> frozenset[str] | None:
+    """Where a resolved study tests what was trained on a dataset; None where it does not say."""
+    evaluate = study.get("evaluate")
+    if not isinstance(evaluate, Mapping) or "targets" not in evaluate:
+        return None
+    crossed = study.get("datasets") if evaluate.get("transfer") else ()
+    return frozenset({dataset, *(crossed or ()), *(evaluate["targets"] or ())})
+
+
 def reference_of(labels: Sequence[str]) -> str:
     """The method that the others are compared with: `uit`, or the first listed; empty of none."""
     return DEFAULT_REFERENCE if DEFAULT_REFERENCE in labels else next(iter(labels), "")

@@ -95,10 +95,10 @@ class _SectionChecks:
             for detail in error.errors():
                 where = str(detail["loc"][0]) if len(detail["loc"]) > 1 else ""
                 known = _SECTIONS[where].model_fields if where in _SECTIONS else ()
-                belongs = _belongs_in(detail)
-                if belongs:
+                if belongs := _belongs_in(detail):
                     self.document.complain(detail["loc"], f"unknown key: did you mean {belongs!r}?")
-                self.document.complain_detail(detail, (), known)
+                else:
+                    self.document.complain_detail(detail, (), known)
             broken = {detail["loc"][0] for detail in error.errors()}
             kept = {name: value for name, value in good.items() if name not in broken}
             placeholders = {"name": "study", "methods": ["-"], "datasets": ["-"]}

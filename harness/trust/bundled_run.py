@@ -81,7 +81,7 @@ def check_run(run: Path, *, other_version: bool) -> RunCheck:
             check.differences += _restored(found, cell, stored_under)
     missing = missing_cells(store)
     check.differences += [str(cell) for cell in missing]
-    check.notes += [f"cells/{slot} is planned and was not begun" for slot in not_begun(store)]
+    check.notes += [f"cells/{slot} is planned and was not begun" for slot in not_begun(store, missing)]
     check.differences += [f"{name} is gone" for name in (RESULTS_TABLE,) if not (run / name).is_file()]
     check.differences += edited_table(store, [cell.name for cell in missing])
     check.trusted = [text for pattern, text in TRUSTED.items() if next(run.glob(pattern), None)]
@@ -89,7 +89,7 @@ def check_run(run: Path, *, other_version: bool) -> RunCheck:
     made = build([run])
     check.claims, check.verdicts = len(made.verdicts), max(0, len(_rows(run / VERDICTS)) - 1)
     check.about += _lost(made)
-    fewer = len(missing) + sum(_is_unsound(cell) for cell in store.cells())
+    fewer = len(missing) + _left_out_of_report(made)
     _compare(check, written, _texts(run), fewer=fewer, other_version=other_version)
     return check
 
@@ -101,11 +101,12 @@ def _lost(made: ReportResult) -> list[str]:
     return [] if made.context is None else [text.rstrip(".") for text in lost_seeds(made.context.stored_runs)]
 
 
-def _is_unsound(cell: CellRun) -> bool:
-    """Whether the report leaves a finished cell out."""
-    return cell.was_finished and (
-        cell.status.state != "done" or bool(cell.altered("records/*", thorough=True))
-    )
+def _left_out_of_report(made: ReportResult) -> int:
+    """How many cells the report left out, for their scores or records were altered."""
+    from reports.cell_views import ALTERED
+
+    cells = () if made.context is None else made.context.stored_runs.cells
+    return sum(cell.status == ALTERED for cell in cells)
 
 
 def _compare(

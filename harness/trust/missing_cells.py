@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.machine.errors import StoreError
 from harness.machine.files import read_json
@@ -54,9 +55,8 @@ def missing_cells(store: RunStore) -> list[MissingCell]:
         for name in sorted((rows.keys() | current) - present)
     ]
     slots = {slot_of(name) for name in (*present, *(cell.name for cell in named))}
-    unnamed = {
-        slot: _finished_at_a_look(store.directory, slot, slots) for slot in planned if slot not in slots
-    }
+    looks = look_history(store.directory).records
+    unnamed = {slot: _finished_at_a_look(looks, slot, slots) for slot in planned if slot not in slots}
     return named + [MissingCell(slot, is_planned=True, look=day) for slot, day in unnamed.items() if day]
 
 
@@ -78,19 +78,19 @@ def planned_slots(store: RunStore) -> list[str]:
     ]
 
 
-def not_begun(store: RunStore) -> list[str]:
-    """What the study wants and no cell, present or missing, stands for."""
+def not_begun(store: RunStore, missing: Sequence[MissingCell]) -> list[str]:
+    """What the study wants and no cell, present or `missing`, stands for."""
     known = {slot_of(run.name) for run in store.all_cells()}
-    for cell in missing_cells(store):
+    for cell in missing:
         known |= {cell.name, slot_of(cell.name)}
     return [slot for slot in planned_slots(store) if slot not in known]
 
 
-def _finished_at_a_look(directory: Path, slot: str, begun: set[str]) -> str:
+def _finished_at_a_look(looks: Sequence[Mapping[str, Any]], slot: str, begun: set[str]) -> str:
     """The day of a look that counts more finished seeds of a method than there are cells; else empty."""
     method = slot_of(slot)
     there = sum(slot_of(each) == method for each in begun)
-    for record in look_history(directory).records:
+    for record in looks:
         for place, by_method in (record.get("finished") or {}).items():
             dataset = place.partition("/")[2]
             if any(f"{dataset}.{name}" == method and count > there for name, count in by_method.items()):

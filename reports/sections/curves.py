@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from harness.machine.words import plural
+from harness.machine.words import plural_are
 from reports.cell_views import CellView, Evaluation
 from reports.context import ReportContext
 from reports.document import Figure, Prose, Section, visible
@@ -71,7 +71,7 @@ def _figure(context: ReportContext, evaluation: Evaluation) -> Figure | None:
             f"curves-{evaluation.key}",
             f"Validation R1 by epoch for every method and seed, trained on {evaluation.title}",
             f"Trained on {evaluation.title}."
-            + (f" {plural(rest, 'more method')} {'is' if rest == 1 else 'are'} not drawn." if rest else ""),
+            + (f" {plural_are(rest, 'more method')} not drawn." if rest else ""),
         )
 
 
