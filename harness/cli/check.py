@@ -207,6 +207,15 @@ def _search_problems(study: Study, context: Context, out: Path) -> list[str]:
     return search_problems(study, context, out)
 
 
+def trials_left(study: Study, context: Context, out: Path) -> list[tuple[Cell, int]]:
+    """Of each search of the study, its recipe's cell and how many of its trials are left in `out`."""
+    if study.search is None:
+        return []
+    from harness.search.study import budgets_left
+
+    return budgets_left(study, context, out)
+
+
 def _disk_problems(result: CheckResult, load: Loader, out: Path) -> Iterator[str]:
     """Whether the output folder's disk holds what is left to train; the sums go into `found.disk`."""
     left = [cell for cell in result.cells if result.states.get(cell.key) != "done"]

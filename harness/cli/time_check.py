@@ -50,7 +50,7 @@ class TimeEstimate:
     seconds: float
     workers: int
     measured: int
-    """Cells whose speed was measured here, of `trained`."""
+    """Cells and trials whose speed was measured here, of `trained`."""
     trained: int
     origin: str
     device_memory: int
@@ -59,6 +59,8 @@ class TimeEstimate:
     """Bytes of one cell, where it was measured."""
     overhead_seconds: float = 0.0
     """Of `seconds`, what measuring the methods' overhead takes: in one process, after the cells."""
+    trial_seconds: float = 0.0
+    """Of `seconds`, what the trials of the searches take when none is pruned."""
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -67,8 +69,11 @@ class TimeEstimate:
     def sentences(self) -> Iterator[str]:
         """Time and memory in words."""
         at_once = f", {self.workers} cells at once" if self.workers > 1 else ""
-        after = f", with {about(self.overhead_seconds)} for the overhead" if self.overhead_seconds else ""
-        yield f"time of what is left: about {about(self.seconds)}{at_once}{after} ({self.origin})"
+        trials = f"{about(self.trial_seconds)} for the trials if none is pruned" if self.trial_seconds else ""
+        overhead = f"{about(self.overhead_seconds)} for the overhead" if self.overhead_seconds else ""
+        parts = " and ".join(part for part in (trials, overhead) if part)
+        of_it = f", with {parts}" if parts else ""
+        yield f"time of what is left: about {about(self.seconds)}{at_once}{of_it} ({self.origin})"
         whole = f"; the device has {self.device_memory / GIGABYTE:.1f} GB"
         if self.peak_memory is not None:
             yield f"memory: {self.peak_memory / GIGABYTE:.1f} GB a cell, measured here{whole}"
@@ -82,40 +87,74 @@ def expected_time(
     options: LaunchOptions,
     out: Path,
     overhead: Overhead | None = None,
+    trials: Sequence[tuple[Cell, int]] = (),
 ) -> TimeEstimate | None:
-    """Time of the cells that train, and of measuring their `overhead`; None where no cell trains.
+    """Time of the cells that train, of their `overhead` and of the `trials`; None where nothing trains.
 
     A cell of a method whose steps were measured on this device takes that long a pair; the others take their
     FLOPs at the rate that measured ones reached here, or else at a share of a matrix product's.
+
+    Args:
+        cells: what is left of the study.
+        context: of the device.
+        options: which say how many cells train at once.
+        out: the study's run folder, whose speeds count as measured.
+        overhead: the study's section where it is still to be measured.
+        trials: of each search, its recipe's cell and how many trials are left.
     """
     trained = [cell for cell in cells if cell.trains]
-    if not trained:
+    tried = [cell for cell, count in trials for _ in range(count)]
+    trainings = trained + tried
+    if not trainings:
         return None
-    device = context.fabric(cells[0]).device
-    measured = _measured([out, *_latest_runs()], environment.arithmetic(device))
-    paces = {key: pace for key, (_, pace) in measured.items()}
-    gflop = {key: _gflop(cell) for key, cell in {_key(cell): cell for cell in trained}.items()}
-    known = [paces[_key(cell)] for cell in trained if _key(cell) in paces]
-    if known:
-        rate, how = median(gflop[key] * paces[key].pairs_per_second for key in gflop if key in paces), ""
-        evaluation = _typical_evaluation(known)
-    else:
-        rate, evaluation, how = _assumed(context, trained[0], _alike(measured, trained[0]))
-    seconds = 0.0
-    step_seconds: dict[str, float] = {}
-    for cell in trained:
-        pairs = len(context.dataset(cell.dataset, cell.subset).splits["train"].captions)
-        pace = paces.get(_key(cell)) or Pace(rate / gflop[_key(cell)], evaluation, 0.0)
-        step_seconds[cell.method] = cell.train.batch_size / pace.pairs_per_second
-        seconds += cell.train.epochs * (pairs / pace.pairs_per_second + pace.evaluation_seconds)
-    workers = min(options.resources.slots, len(trained))
+    device = context.fabric(trainings[0]).device
+    pace_of, measured, how = _paces(trainings, context, [out, *_latest_runs()])
+    slots = options.resources.slots
+    of_cells = _training_seconds(trained, context, pace_of) / max(1, min(slots, len(trained)))
+    of_trials = _training_seconds(tried, context, pace_of) / max(1, min(slots, len(tried)))
+    step_seconds = {
+        cell.method: cell.train.batch_size / pace_of[_key(cell)].pairs_per_second for cell in trained
+    }
     measuring = _overhead_seconds(cells, step_seconds, overhead)
-    peak = max((pace.peak_memory for pace in known), default=None)
-    origin = _origin(len(known), len(trained), how)
+    known = sum(_key(cell) in measured for cell in trainings)
+    peak = max((pace_of[key].peak_memory for key in measured), default=None)
     return TimeEstimate(
-        seconds / workers + measuring, workers, len(known), len(trained), origin, _device_bytes(device),
-        peak, measuring,
+        of_cells + of_trials + measuring, min(slots, len(trainings)), known, len(trainings),
+        _origin(known, len(trainings), how), _device_bytes(device), peak, measuring, of_trials,
     )  # fmt: skip
+
+
+def _paces(
+    trainings: Sequence[Cell], context: Context, folders: Sequence[Path]
+) -> tuple[dict[str, Pace], set[str], str]:
+    """By what decides a step's duration its pace, which of them were measured, and how the others are known.
+
+    Where none was measured, the third tells what rate is assumed instead.
+    """
+    found = _measured(folders, environment.arithmetic(context.fabric(trainings[0]).device))
+    planned = {_key(cell): cell for cell in trainings}
+    paces = {key: found[key][1] for key in planned if key in found}
+    measured, how = set(paces), ""
+    gflop = {key: _gflop(cell) for key, cell in planned.items()}
+    if measured:
+        rate = median(gflop[key] * paces[key].pairs_per_second for key in measured)
+        evaluation = _typical_evaluation([paces[key] for key in map(_key, trainings) if key in measured])
+    else:
+        first = trainings[0]
+        rate, evaluation, how = _assumed(context, first, _alike(found, first))
+    for key in planned:
+        paces.setdefault(key, Pace(rate / gflop[key], evaluation, 0.0))
+    return paces, measured, how
+
+
+def _training_seconds(cells: Sequence[Cell], context: Context, pace_of: Mapping[str, Pace]) -> float:
+    """Seconds that the cells take one after another."""
+    seconds = 0.0
+    for cell in cells:
+        pairs = len(context.dataset(cell.dataset, cell.subset).splits["train"].captions)
+        pace = pace_of[_key(cell)]
+        seconds += cell.train.epochs * (pairs / pace.pairs_per_second + pace.evaluation_seconds)
+    return seconds
 
 
 def _overhead_seconds(
@@ -144,7 +183,8 @@ def _origin(measured: int, trained: int, how: str) -> str:
         return "from speeds measured on this device"
     if measured:
         return (
-            f"{measured} of {trained} cells from speeds measured on this device, the others from their FLOPs"
+            f"{measured} of {trained} trainings from speeds measured on this device, "
+            "the others from their FLOPs"
         )
     return f"from FLOPs, {how}"
 

@@ -105,7 +105,7 @@ def run(
 def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False) -> None:
     """Everything `run` would refuse, before a device is touched; prints the cells and the expected cost."""
     with refusals():
-        from harness.cli.check import examine
+        from harness.cli.check import examine, trials_left
         from harness.cli.check_text import render
         from harness.cli.run_folder import another_study
         from harness.cli.time_check import expected_time
@@ -124,7 +124,8 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
             if not result.problems:
                 left = [cell for cell in result.cells if result.states.get(cell.key) != "done"]
                 overhead = None if (out / OVERHEAD).exists() else study.overhead
-                result.time = expected_time(left, context, launch, out, overhead)
+                trials = trials_left(study, context, out)
+                result.time = expected_time(left, context, launch, out, overhead, trials)
     answer(result.plain(study), as_json, lambda: render(result, study))
     print_lines(result.problems)
     raise typer.Exit(ExitCode.BAD_INPUT if result.problems else ExitCode.DONE)

@@ -49,13 +49,16 @@ def write_search_json(searches: Sequence[SearchPlan], run_dir: Path) -> list[dic
     Searches that were recorded there before and are not among these (a run of one method of several) stay.
     """
     records = {search.name: search_record(search, trial_queue(search).trials()) for search in searches}
-    of_others = [record for record in _recorded(run_dir / SEARCH) if record.get("name") not in records]
+    of_others = [
+        record for record in recorded_searches(run_dir / SEARCH) if record.get("name") not in records
+    ]
     everything = sorted([*of_others, *records.values()], key=lambda record: str(record.get("name")))
     atomic_json(run_dir / SEARCH, {"searches": everything})
     return everything
 
 
-def _recorded(path: Path) -> list[dict[str, Any]]:
+def recorded_searches(path: Path) -> list[dict[str, Any]]:
+    """The searches that the file holds; none where it is missing or cannot be read."""
     try:
         return [record for record in read_json(path)["searches"] if isinstance(record, dict)]
     except (StoreError, KeyError, TypeError):

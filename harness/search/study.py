@@ -19,14 +19,17 @@ from harness.search.database import StorageError, search_url
 from harness.search.live_table import SearchDisplay
 from harness.search.plan import SearchPlan
 from harness.search.search_checks import plan_problems
+from harness.search.search_json import recorded_searches
 from harness.search.search_loop import PluginFailed, SearchProgress, run_searches
 from harness.search.space import Parameter, Scalar
 from harness.search.trial_queue import trial_queue
 from harness.search.trial_record import trial_record
 from harness.search.trial_training import FOLDER, CellObjective, attach_progress
 from harness.search.winner import winning_trial
+from harness.store.run_files import SEARCH
 from harness.store.runs import RunStore
 from harness.study.arms import StudyArm, Tuned, arms_of, searched_settings
+from harness.study.cell import Cell
 from harness.study.schema import Choices, Range
 from harness.study.schema import Search as SearchSection
 from harness.study.study import Study
@@ -114,6 +117,17 @@ def search_problems(study: Study, context: Context, out: Path) -> list[str]:
     except StorageError as error:
         return [str(error)]
     return plan_problems(searches, out)
+
+
+def budgets_left(study: Study, context: Context, out: Path) -> list[tuple[Cell, int]]:
+    """Of each search, its recipe's cell and how many trials `search.json` of `out` leaves to its budget."""
+    found = recorded_searches(out / SEARCH)
+    finished = {record.get("name"): int(record.get("finished", 0)) for record in found}
+    return [
+        (search.objective.recipe, max(0, search.trials - finished.get(search.name, 0)))
+        for search in searches_of(study, context, out)
+        if isinstance(search.objective, CellObjective)
+    ]
 
 
 def search_study(study: Study, store: RunStore, context: Context, options: LaunchOptions) -> Tuned:

@@ -49,7 +49,7 @@ def test_a_method_without_a_measured_speed_takes_its_flops_at_the_rate_that_othe
     made = expected_time(cells, context, options, tmp_path)
     assert made is not None
     assert made.seconds == pytest.approx((2 * 64 / 32 + 2 * 64 / 16) / 2)
-    assert "1 of 2 cells from speeds measured on this device, the others from their FLOPs" in made.origin
+    assert "1 of 2 trainings from speeds measured on this device, the others from their FLOPs" in made.origin
 
 
 def test_without_any_measured_speed_it_says_that_it_guesses_from_flops(
@@ -79,6 +79,31 @@ def test_the_time_of_a_study_holds_that_of_measuring_its_overhead(
     assert made.overhead_seconds == pytest.approx(2 * 2 * (2 + 3 * 2 * 5) * step)
     assert made.seconds == pytest.approx(2 * (64 / 16 + 3) + made.overhead_seconds)
     assert "for the overhead" in next(made.sentences())
+
+
+def test_the_time_of_a_study_holds_that_of_its_trials(
+    parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, context, options = parts
+    paces = {time_check._key(cell): (cell, Pace(16.0, 3.0, 1e9)) for cell in cells}
+    monkeypatch.setattr(time_check, "_measured", lambda folders, device: paces)
+    made = expected_time(cells, context, options, tmp_path, trials=[(cell, 3) for cell in cells])
+    assert made is not None
+    training = 2 * (64 / 16 + 3)  # 2 epochs of 64 pairs at 16 pairs a second and 3 s of evaluation
+    assert made.trial_seconds == pytest.approx(6 * training / 2)  # two at once
+    assert made.seconds == pytest.approx(2 * training / 2 + made.trial_seconds)
+    assert "for the trials if none is pruned" in next(made.sentences())
+
+
+def test_trials_that_are_left_take_time_where_every_cell_is_done(
+    parts: tuple[list, Context, LaunchOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, context, options = parts
+    paces = {time_check._key(cell): (cell, Pace(16.0, 3.0, 1e9)) for cell in cells}
+    monkeypatch.setattr(time_check, "_measured", lambda folders, device: paces)
+    made = expected_time([], context, options, tmp_path, trials=[(cells[0], 1), (cells[1], 0)])
+    assert made is not None
+    assert made.seconds == pytest.approx(2 * (64 / 16 + 3))
 
 
 def test_a_study_of_other_batches_is_timed_by_the_rate_that_earlier_runs_reached(

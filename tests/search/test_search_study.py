@@ -21,6 +21,7 @@ from harness.search.database import StorageError
 from harness.search.plan import TrialFailed
 from harness.search.study import (
     SearchIncomplete,
+    budgets_left,
     search_problems,
     search_seed,
     search_study,
@@ -273,6 +274,9 @@ def test_a_trial_trains_as_many_epochs_as_asked_and_is_worth_its_best_one(
     assert trial["value"] == 70.0
     assert [score for _, score in trial["intermediate"]] == [50.0, 70.0, 40.0][:trained]
     assert (trial["epochs"], record["epochs_allotted"]) == (trained, trained)
+    longer = light_study(tmp_path, seeds=1, search={**LIGHT_SEARCH, "trials": 4, **epochs})
+    ((cell, left),) = budgets_left(longer, context, tmp_path / "out")
+    assert (left, cell.train.epochs) == (3, trained), "what `check` counts the time of"
 
 
 def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(
