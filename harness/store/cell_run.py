@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.machine import files
 from harness.machine.errors import Reason, StoreError
-from harness.machine.files import atomic_file, atomic_json, atomic_write, read_json
+from harness.machine.files import atomic_json, atomic_write, read_json
 from harness.machine.terms import SELECTIONS, Selection
 from harness.machine.words import plural
 from harness.store import bundled, checkpoint_files, checksums, weights
 from harness.store.cell_format import described
 from harness.store.cell_status import HISTORY, LOCK, RECORDS, RESULTS, State, Status, status_of
 from harness.store.checksums import Checksums
+from harness.store.record_files import read_record_columns, read_records, write_records
 from harness.store.seals import SealedFile, change_sealed, write_sealed
 from harness.study.cell import Cell, fingerprint
 
@@ -332,35 +333,20 @@ class CellRun:
 
     def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> None:
         """Keep one row per query of an evaluation."""
-        with atomic_file(self.records_path(target, selection, direction)) as file:
-            frame.to_parquet(file, index=False, write_page_checksum=True)
+        write_records(self.records_path(target, selection, direction), frame)
 
     def records(self, target: str, selection: str, direction: str) -> pd.DataFrame:
         """The rows of an evaluation. Raises `StoreError` when they are missing or damaged."""
-        import pandas as pd
-
-        path = self.records_path(target, selection, direction)
-        try:
-            return pd.read_parquet(path, page_checksum_verification=True)
-        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-            raise StoreError(f"{path}: {error}") from error
+        return read_records(self.records_path(target, selection, direction))
 
     def record_columns(
         self, target: str, selection: str, direction: str, columns: Sequence[str]
     ) -> dict[str, Any]:
         """Some columns of an evaluation's records, as arrays `[queries]` by name.
 
-        Reading the lists of gallery items as well would take ten times as long. Raises `StoreError` when the
-        records are missing or damaged.
+        Raises `StoreError` when the records are missing or damaged.
         """
-        import pyarrow.parquet as parquet
-
-        path = self.records_path(target, selection, direction)
-        try:
-            table = parquet.read_table(path, columns=list(columns), page_checksum_verification=True)
-            return {name: table.column(name).to_numpy() for name in columns}
-        except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors
-            raise StoreError(f"{path}: {error}") from error
+        return read_record_columns(self.records_path(target, selection, direction), columns)
 
     def records_path(self, target: str, selection: str, direction: str) -> Path:
         """Where the records of an evaluation lie."""
