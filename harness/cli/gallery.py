@@ -26,11 +26,11 @@ from harness.evaluate.features import IMAGES_AT_ONCE, encode_captions, encode_im
 from harness.launch.context import Context
 from harness.launch.fingerprints import COMPONENTS, component_files
 from harness.launch.models import CheckpointError, OpenedModel
-from harness.launch.plugin_files import plugin_files
 from harness.machine.environment import arithmetic
 from harness.machine.errors import DataError
 from harness.machine.files import atomic_write
 from harness.machine.paths import cache_dir
+from harness.registry.plugin_imports import plugin_files
 from harness.study.cell import fingerprint
 
 Kind = Literal["images", "captions"]

@@ -52,7 +52,7 @@ def changes_between(
     return [
         *_changed_values(then, now, words),
         *_changed_data(then, now, files, words),
-        *_changed_code(then, now),
+        *_changed_code(then, now, words),
     ]
 
 
@@ -123,10 +123,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:FILES_NAMED]) + (", …" if len(names) > FILES_NAMED else "")
 
 
-def _changed_code(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+def _changed_code(then: Mapping[str, Any], now: Mapping[str, Any], words: Words) -> Iterator[Change]:
     before, after = mapping_in(then, "code"), mapping_in(now, "code")
     for component in sorted({*before, *after}):
-        if before.get(component) != after.get(component):
+        if (component in before) != (component in after):
+            digests = [{name: each[:8] for name, each in side.items()} for side in (before, after)]
+            yield Change("code", f"the code of {component}: {value_change(*digests, component, words)}")
+        elif before.get(component) != after.get(component):
             where = ", ".join(fingerprints.COMPONENTS.get(component, ()))
             yield Change("code", f"the code of {component} changed" + (f" ({where})" if where else ""))
 

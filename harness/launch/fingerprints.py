@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.launch.plugin_files import plugin_files
+from harness.launch.plugin_files import with_related
 from harness.machine.files import sha256
+from harness.registry.plugin_imports import plugin_files
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "data": ("harness/data/*.py",),
@@ -28,6 +29,8 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 }
 """The parts of the code that can change a number of a cell, as patterns below the two packages."""
 
+METHOD_PLUGIN, DATASET_PLUGIN = "plugin (method)", "plugin (dataset)"
+"""The components of the plugins that registered a cell's method, and its dataset."""
 NOT_COUNTED: Mapping[str, str] = {
     "harness/data/missing_images.py": "lists files that are not there; a run is refused before it starts",
     "harness/data/leakage.py": "reports near duplicates; nothing is left out for it",
@@ -37,7 +40,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "methods/cost.py": "counts operations for the report",
     "methods/released.py": "opens checkpoints of other code, of which no cell is trained",
     "harness/__init__.py": "empty",
-    "harness/registry/*": "resolves settings, which are in the identity",
+    "harness/registry/*": "resolves settings, which are in the identity; imports plugins, which count too",
     "harness/study/*": "expands a study into cells, whose settings are in the identity",
     "harness/store/*": "keeps bytes under checksums; computes no score",
     "harness/launch/__init__.py": "empty",
@@ -62,21 +65,45 @@ NOT_COUNTED: Mapping[str, str] = {
 """Files a run may pass through that no number depends on, each with the reason; the others all count."""
 
 
-@functools.cache
-def code_fingerprint(method: Path | None = None, dataset: Path | None = None) -> dict[str, str]:
+def code_fingerprint(
+    method: Path | None = None, dataset: Path | tuple[Path, ...] | None = None
+) -> dict[str, str]:
     """One SHA-256 per component of the code that can change a number, and of the plugins a cell uses.
 
-    Comments, docstrings, layout and the Python version do not count: only what is executed does.
+    Comments, docstrings, layout and the Python version do not count: only what is executed does. A plugin
+    counts with every module it imports.
 
     Args:
-        method: the plugin that registered the cell's method; it counts with every module it imports.
-        dataset: the same of the cell's dataset.
+        method: the plugin that registered the cell's method.
+        dataset: the same of the cell's dataset; of a joint dataset those of its parts.
     """
+    datasets = (dataset,) if isinstance(dataset, Path) else dataset or ()
+    related = with_related([*([method] if method else []), *datasets])
+    return dict(_code_fingerprint(method, datasets, related))
+
+
+@functools.cache
+def _code_fingerprint(
+    method: Path | None, datasets: tuple[Path, ...], related: tuple[Path, ...]
+) -> dict[str, str]:
     components = {name: _digest(component_files(name)) for name in COMPONENTS}
-    for name, plugin in (("plugin (method)", method), ("plugin (dataset)", dataset)):
-        if plugin is not None:
-            components[name] = _digest(plugin_files(plugin))
+    if method is not None:
+        components[METHOD_PLUGIN] = plugin_digest(method)
+    if datasets:
+        components[DATASET_PLUGIN] = plugin_digest(datasets[0])
+    further = [each for each in related if each not in (method, *datasets)]
+    for kind, plugins in (("dataset ", datasets[1:]), ("", further)):
+        for plugin, digest in sorted((each.name, plugin_digest(each)) for each in plugins):
+            name = f"plugin ({kind}{plugin})"
+            # Plugins of the same name in different folders are told apart by their order.
+            same = sum(key.startswith(name[:-1]) for key in components)
+            components[f"{name[:-1]}, {same + 1})" if same else name] = digest
     return components
+
+
+def plugin_digest(plugin: Path) -> str:
+    """SHA-256 of what a plugin executes, and every module it imports."""
+    return _digest(plugin_files(plugin))
 
 
 def package_folder(package: str) -> Path:

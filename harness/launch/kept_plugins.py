@@ -1,31 +1,36 @@
-"""The plugin of a stored cell: where nobody gave it, the copy that its run keeps, if that is what ran.
+"""The plugins of a stored cell: where nobody gave them, the copies that its run keeps, if they are what ran.
 
-A copy counts by its hash, which is part of the cell's identity. Of a run that came from somebody else, an
-unpacked bundle or one that another machine trained, no code is run unless it is named with `--plugin`.
+A copy counts by its hash, which is part of the cell's identity; of a dataset that the cell was only evaluated
+on, whose data count, by the hash in its folder's name. Of a run that came from somebody else, an unpacked
+bundle or one that another machine trained, no code is run unless it is named with `--plugin`.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness import registry
-from harness.launch.fingerprints import code_fingerprint
-from harness.launch.plugin_files import plugin_files
-from harness.machine.errors import StoreError
+from harness.launch.fingerprints import DATASET_PLUGIN, METHOD_PLUGIN, plugin_digest
+from harness.launch.plugin_files import is_as_kept
+from harness.machine.errors import StoreError, StudyError
 from harness.machine.paths import as_typed
-from harness.registry import DATASET_FILE, PluginError
+from harness.registry import DATASET_FILE
 from harness.store.bundled import is_bundled
 from harness.store.cell_run import CellRun
-from harness.store.stored_cell import KEPT_PLUGINS, refuse_unregistered, store_of
+from harness.store.stored_cell import kept_copies, refuse_unregistered, store_of, unregistered
+from harness.study.cell import Cell
+
+_COMPONENT = re.compile(r"plugin \((dataset )?(.+?\.[^, ]+)(, \d+)?\)")
+"""A component of the code of a further plugin: part of a joint dataset or not, its file's name, a number."""
 
 
 def register_plugins_of(run: CellRun, *, dataset: bool = True, required: bool = True) -> None:
-    """Register the method and the dataset of a cell by the plugins that its run keeps, and say so.
+    """Register method, dataset and targets of a cell by the plugins that its run keeps, and say so.
 
     Args:
         run: the cell.
@@ -34,6 +39,7 @@ def register_plugins_of(run: CellRun, *, dataset: bool = True, required: bool = 
 
     Raises:
         StudyError: a plugin was not given, and what the run keeps is not what ran.
+        PluginError: what the run keeps cannot be imported, or not with the modules kept beside it.
     """
     try:
         cell, code = run.cell, run.parts.get("code", {})
@@ -41,16 +47,16 @@ def register_plugins_of(run: CellRun, *, dataset: bool = True, required: bool = 
         return
     if run.is_imported:
         return
-    for kind, name in (("method", cell.base), *([("dataset", cell.dataset)] if dataset else [])):
-        digest = code.get(f"plugin ({kind})") if isinstance(code, dict) else None
-        known = registry.methods() if kind == "method" else registry.datasets()
-        if digest and name not in known and _is_of_this_machine(run):
-            _register_kept(run, kind, name, digest)
+    code = code if isinstance(code, dict) else {}
+    if run.recorded.get("host") == socket.gethostname() and not is_bundled(store_of(run).directory):
+        _register_kept(run, cell, code, dataset)
     refuse_unregistered(run, dataset=dataset and required)
-
-
-def _is_of_this_machine(run: CellRun) -> bool:
-    return run.recorded.get("host") == socket.gethostname() and not is_bundled(store_of(run).directory)
+    given = {file.name for file in registry.plugins()}
+    for file in (_further_plugin(component) for component in code):
+        if file and file not in given:
+            raise StudyError(
+                [f"{run.name}: needs the plugin {file}, which takes part; give it with --plugin"]
+            )
 
 
 def register_plugins_at(checkpoint: Path) -> None:
@@ -60,55 +66,52 @@ def register_plugins_at(checkpoint: Path) -> None:
         register_plugins_of(CellRun(folder), required=False)
 
 
-def _register_kept(run: CellRun, kind: str, name: str, digest: str) -> None:
-    recorded = [Path(str(file)) for file in run.recorded.get("plugins") or ()]
-    own = [file for file in recorded if file.name.endswith(DATASET_FILE)]  # its pictures lie beside it
-    top = (store_of(run).directory / KEPT_PLUGINS).resolve()
-    for file in [*own, *sorted(top.rglob("*.py"))]:
-        with _importable(file, top) as folders:
-            if not file.is_file() or not _is_what_ran(file, kind, digest):
-                continue
-            registry.load_plugin(file)
-            _require_own_modules(file, folders)
-            sys.path[:0] = folders  # it may import more of them when it runs
-        changed = "" if file in own else _changed_since(recorded, file, kind, digest)
-        print(f"{kind} {name!r}: by {as_typed(file)}, as its run kept it{changed}", file=sys.stderr)
-        return
+def _further_plugin(component: str) -> str:
+    """The file of a plugin that takes part without having registered method or dataset; empty for others."""
+    known = _COMPONENT.fullmatch(component)
+    return known[2] if known and not known[1] else ""
 
 
-def _is_what_ran(file: Path, kind: str, digest: str) -> bool:
-    code = code_fingerprint(file, None) if kind == "method" else code_fingerprint(None, file)
-    return code[f"plugin ({kind})"] == digest
+def _register_kept(run: CellRun, cell: Cell, code: Mapping[str, str], dataset: bool) -> None:
+    given = {file.name for file in registry.plugins()}
+    files = [Path(str(file)) for file in run.recorded.get("plugins") or ()]  # in the order of their import
+    files = [file for file in files if file.name not in given]
+    if dataset and any(kind != "method" for kind, _ in unregistered(cell)):
+        for file in files:
+            if file.name.endswith(DATASET_FILE) and file.is_file():  # its pictures lie beside it
+                registry.load_dataset_file(file)
+    wanted = dict(_wanted(cell, code, dataset))
+    for file in files:
+        for copy in kept_copies(store_of(run).directory, file) if wanted else ():
+            if what := wanted.pop(plugin_digest(copy.resolve()), ""):
+                _load(copy, file, what)
+                break
+    for file in files if dataset else ():
+        missing = [f"{kind} {name!r}" for kind, name in unregistered(cell) if kind == "target"]
+        copies = [copy.resolve() for copy in kept_copies(store_of(run).directory, file)]
+        if missing and copies and is_as_kept(copies[0]):
+            _load(copies[0], file, ", ".join(missing))
 
 
-def _changed_since(recorded: list[Path], kept: Path, kind: str, digest: str) -> str:
-    """What to add where the user's own file is another one by now."""
-    for file in recorded:
-        if file.name == kept.name and file.is_file() and not _is_what_ran(file, kind, digest):
-            return (
-                f"; {as_typed(file)} has changed since: --plugin {shlex.quote(str(as_typed(file)))} takes it"
-            )
-    return ""
+def _wanted(cell: Cell, code: Mapping[str, str], dataset: bool) -> Iterator[tuple[str, str]]:
+    """By its hash every plugin of the identity that nobody gave, and what it is for."""
+    missing = {kind for kind, _ in unregistered(cell, dataset=dataset)}
+    given = {file.name for file in registry.plugins()}
+    for component, digest in code.items():
+        known = _COMPONENT.fullmatch(component)
+        if component == METHOD_PLUGIN and "method" in missing:
+            yield digest, f"method {cell.base!r}"
+        elif (component == DATASET_PLUGIN or (known and known[1])) and "dataset" in missing:
+            yield digest, f"dataset {cell.dataset!r}"
+        elif known and not known[1] and known[2] not in given:
+            yield digest, f"plugin {known[2]!r}"
 
 
-@contextmanager
-def _importable(file: Path, top: Path) -> Iterator[list[str]]:
-    """Modules kept with a plugin below `top` are found before any others; the folders they lie in."""
-    folders = [str(folder) for folder in file.parents if top in folder.parents]
-    sys.path[:0] = folders
-    try:
-        yield folders
-    finally:
-        for folder in folders:
-            sys.path.remove(folder)
-
-
-def _require_own_modules(file: Path, folders: list[str]) -> None:
-    """Raises `PluginError` where a module of the plugin was imported from elsewhere: other code would run."""
-    for kept in plugin_files(file)[1:]:
-        for folder in filter(kept.is_relative_to, folders):
-            parts = kept.relative_to(folder).with_suffix("").parts
-            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            origin = getattr(sys.modules.get(name), "__file__", None)
-            if origin is not None and Path(origin).resolve() != kept:
-                raise PluginError(f"{file}: imports {origin} in place of {kept}; start from another folder")
+def _load(copy: Path, recorded: Path, what: str) -> None:
+    """Import a copy; `recorded` is the user's own file, which may be another one by now."""
+    registry.load_plugin(copy)
+    changed = ""
+    if recorded.is_file() and plugin_digest(recorded) != plugin_digest(copy.resolve()):
+        own = as_typed(recorded)
+        changed = f"; {own} has changed since: --plugin {shlex.quote(str(own))} takes it"
+    print(f"{what}: by {as_typed(copy)}, as its run kept it{changed}", file=sys.stderr)

@@ -1,33 +1,33 @@
-"""Which files a plugin brings in: its own, and every module of the user's that it imports, however far."""
+"""Which plugins are behind a cell, and the copies of their sources that a run keeps."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import os
-import sys
-import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.machinery import PathFinder
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness import registry
 from harness.data.joint import parts_of
 from harness.machine.files import atomic_write
-from harness.machine.paths import OWN_PACKAGES
+from harness.registry.plugin_imports import plugin_files
 from harness.store.stored_cell import KEPT_PLUGINS
 from harness.study.cell import Cell
 
 
 def plugins_behind(methods: Iterable[str], datasets: Iterable[str]) -> list[Path]:
-    """The plugins and dataset files that registered these methods and datasets, in the order of their import.
+    """The plugins and dataset files behind these methods and datasets, in the order of their import.
 
-    A data root brings in every dataset file that lies in it; those of other datasets are not among them.
+    Those that registered them, and those that `with_related` adds. A data root brings in every dataset file
+    that lies in it; those of other datasets are not among them.
     """
     known_methods, known_datasets = registry.methods(), registry.datasets()
     entries = [known_methods[name] for name in methods if name in known_methods]
     parts = {part for name in datasets for part in parts_of(name) if part in known_datasets}
-    files = {entry.plugin for entry in entries} | {known_datasets[part].plugin for part in parts}
+    registering = {entry.plugin for entry in entries} | {known_datasets[part].plugin for part in parts}
+    files = with_related(file for file in registering if isinstance(file, Path))
     return [plugin for plugin in registry.plugins() if plugin in files or _described_by(plugin) in parts]
 
 
@@ -36,69 +36,56 @@ def _described_by(plugin: Path) -> str:
     return registry.load_dataset_file(plugin) if plugin.name.endswith(registry.DATASET_FILE) else ""
 
 
+def with_related(plugins: Iterable[Path]) -> tuple[Path, ...]:
+    """`plugins`, and the other imported ones that can change what these do; in the order of their import.
+
+    Those are plugins whose methods or datasets their code names (`registry.method("mine")`), and plugins that
+    register nothing but run something as they are imported: that may change any method.
+    """
+    return _with_related(frozenset(plugins), registry.plugins())
+
+
+@functools.cache
+def _with_related(plugins: frozenset[Path], imported: tuple[Path, ...]) -> tuple[Path, ...]:
+    owners = {
+        name: entry.plugin
+        for known in (registry.methods(), registry.datasets())
+        for name, entry in known.items()
+        if isinstance(entry.plugin, Path)
+    }
+    found = {*plugins, *(each for each in imported if each not in owners.values() and _runs_something(each))}
+    waiting = list(found)
+    while waiting:
+        texts = {text for file in plugin_files(waiting.pop()) for text in _texts_in(file)}
+        named = {owner for name, owner in owners.items() if name in texts} - found
+        found |= named
+        waiting += named
+    return tuple(each for each in (*imported, *sorted(plugins - {*imported})) if each in found)
+
+
+def _runs_something(plugin: Path) -> bool:
+    """Whether importing a plugin executes anything; a dataset file is read, not imported."""
+    if plugin.name.endswith(registry.DATASET_FILE):
+        return False
+    try:
+        body = ast.parse(plugin.read_text("utf-8")).body
+    except (OSError, SyntaxError, ValueError):  # a compiled module has no source to look into
+        return True
+    return any(not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)) for each in body)
+
+
+def _texts_in(file: Path) -> set[str]:
+    """The texts that are written out in a source."""
+    try:
+        nodes = ast.walk(ast.parse(file.read_text("utf-8")))
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    return {each.value for each in nodes if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+
+
 def plugins_of(cell: Cell) -> list[Path]:
     """The plugins and dataset files that a cell needs."""
     return plugins_behind([cell.base], [cell.dataset, *cell.targets])
-
-
-def plugin_files(plugin: Path) -> list[Path]:
-    """`plugin` and the files it imports, directly or not, also inside functions; sorted after the first.
-
-    Left out are Python's own library, installed packages (their versions are recorded) and this project,
-    which counts by itself. An import whose name is computed while the program runs is not seen.
-    """
-    plugin = plugin.expanduser().resolve()
-    imported_files, waiting = {plugin}, [plugin]
-    while waiting:
-        file = waiting.pop()
-        for imported in _imported_files(file, plugin.parent):
-            if imported not in imported_files:
-                imported_files.add(imported)
-                waiting.append(imported)
-    return [plugin, *sorted(imported_files - {plugin})]
-
-
-def _imported_files(file: Path, folder: Path) -> Iterator[Path]:
-    try:
-        tree = ast.parse(file.read_text("utf-8"))
-    except (OSError, SyntaxError, ValueError):  # a compiled module has no source to look into
-        return
-    for name, base in _imported_names(tree, file):
-        first = name.partition(".")[0]
-        if base is None and (first in OWN_PACKAGES or first in sys.stdlib_module_names):
-            continue
-        yield from (path for path in _files_of(name, base or folder) if _is_of_the_user(path))
-
-
-def _imported_names(tree: ast.AST, file: Path) -> Iterator[tuple[str, Path | None]]:
-    """Dotted names of every import in a source; of a relative one also the folder it starts from."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = file.parents[node.level - 1] if node.level else None
-            start = node.module or ""
-            for alias in node.names:
-                yield f"{start}.{alias.name}".strip("."), base  # perhaps a module, perhaps a name in one
-
-
-def _files_of(name: str, folder: Path) -> Iterator[Path]:
-    """Files of a dotted name: of each package on the way, and of the module."""
-    search: Sequence[str] | None = [str(folder), *sys.path]
-    for part in name.split("."):
-        loaded = PathFinder.find_spec(part, search)
-        if loaded is None:
-            return
-        if loaded.origin and os.path.isfile(loaded.origin):
-            yield Path(loaded.origin).resolve()
-        search = loaded.submodule_search_locations
-        if search is None:
-            return
-
-
-def _is_of_the_user(path: Path) -> bool:
-    installed = {sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib", "platstdlib")}
-    return not any(path.is_relative_to(Path(folder).resolve()) for folder in installed if folder)
 
 
 def keep_plugins(directory: Path, plugins: Sequence[Path]) -> None:
@@ -109,8 +96,20 @@ def keep_plugins(directory: Path, plugins: Sequence[Path]) -> None:
     for plugin in plugins:
         files = plugin_files(plugin)
         top = Path(os.path.commonpath([file.parent for file in files]))
-        contents = {file.relative_to(top): file.read_bytes() for file in files}
-        digest = hashlib.sha256(b"".join(contents[name] for name in sorted(contents))).hexdigest()
-        folder = directory / KEPT_PLUGINS / f"{plugin.stem}.{digest[:12]}"
-        for name, content in contents.items():
-            atomic_write(folder / name, content)
+        folder = directory / KEPT_PLUGINS / f"{plugin.stem}.{_digest_of(files, top)}"
+        for file in files:
+            atomic_write(folder / file.relative_to(top), file.read_bytes())
+
+
+def is_as_kept(copy: Path) -> bool:
+    """Whether a copy that a run keeps has the content that was copied, by the hash in its folder's name."""
+    top = next((folder for folder in copy.parents if folder.parent.name == KEPT_PLUGINS), None)
+    files = plugin_files(copy)
+    is_whole = top is not None and all(file.is_relative_to(top) for file in files)
+    return is_whole and top is not None and top.name == f"{copy.stem}.{_digest_of(files, top)}"
+
+
+def _digest_of(files: Iterable[Path], top: Path) -> str:
+    """The first 12 digits of the SHA-256 of some files' contents, in the order of their paths below `top`."""
+    ordered = sorted(files, key=lambda file: file.relative_to(top))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in ordered)).hexdigest()[:12]

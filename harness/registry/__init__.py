@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.registry import errors
+from harness.registry import errors, plugin_imports
 
 # The base of the errors and the ban on the network: what a method may need besides its registration.
 from harness.registry.errors import HarnessError as HarnessError
@@ -95,7 +95,8 @@ class DatasetEntry:
     home: str = ""
     """`embedded`, or its folder below the data root."""
     how_to_get: str = ""
-    plugin: Path | None = None
+    plugin: Path | tuple[Path, ...] | None = None
+    """The user's file it came from, when it is not one of ours; of a joint dataset those of its parts."""
     text_length: int | None = None
     """Tokens that its captions need, where its file says so."""
 
@@ -296,7 +297,8 @@ def dataset(name: str) -> DatasetEntry:
         name,
         summary="joint training: " + "; ".join(entry.summary for entry in entries),
         load="harness.data.datasets:load_dataset",
-        plugin=next((entry.plugin for entry in entries if entry.plugin is not None), None),
+        plugin=tuple(dict.fromkeys(file for entry in entries if isinstance(file := entry.plugin, Path)))
+        or None,
         text_length=max((entry.text_length or 0 for entry in entries), default=0) or None,
     )
 
@@ -327,7 +329,8 @@ def load_dataset_file(path: Path) -> str:
 def load_plugin(path: Path) -> None:
     """Import a user's file so that what it registers can be named in a study; a second call does nothing.
 
-    Raises `PluginError` when there is no such file or it fails while being imported.
+    Raises `PluginError` when there is no such file, it fails while being imported, or one of its modules was
+    imported from another file than the one that counts as the plugin's.
     """
     path = path.expanduser().resolve()
     if path in _plugins:
@@ -347,13 +350,16 @@ def load_plugin(path: Path) -> None:
         raise PluginError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if str(path.parent) not in sys.path:  # what lies beside it, wherever the program is started; last, so
-        sys.path.append(str(path.parent))  # that nothing there stands for a package of ours
+    if str(path.parent) not in sys.path:  # for imports of computed names; last, so that nothing there
+        sys.path.append(str(path.parent))  # stands for a package of ours
     try:
         with _registering(path):
+            plugin_imports.import_own_modules(path)
             spec.loader.exec_module(module)
+            plugin_imports.require_own_modules(path)
     except PluginError:
         del sys.modules[name]
+        plugin_imports.release_modules(path)
         raise
     _plugins[path] = name
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.data.joint import parts_of
 from harness.machine.environment import Machine
 from harness.machine.errors import StoreError, StudyError
 from harness.machine.paths import RUNS, as_typed
+from harness.registry.plugin_imports import KEPT_PLUGINS as KEPT_PLUGINS
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
+from harness.study.cell import Cell
 
-KEPT_PLUGINS = "plugins"
-"""The folder of a run in which the sources of its plugins are kept."""
 NAMED = 5
 """Cells named in a message; the others are counted."""
 MOST_THREADS = 1024
@@ -45,10 +46,10 @@ def machine_of(run: CellRun, machine: Machine) -> Machine:
 
 
 def refuse_unregistered(run: CellRun, *, dataset: bool = True) -> None:
-    """Raises `StudyError` where the cell's method or dataset is a plugin's that was not given.
+    """Raises `StudyError` where the cell's method, or a dataset of it, is a plugin's that was not given.
 
-    A damaged description is left for its readers to report. Without `dataset` the dataset is not asked for:
-    a model is opened without the data that it was trained on.
+    A damaged description is left for its readers to report. Without `dataset` no dataset is asked for: a
+    model is opened without the data that it was trained and evaluated on.
     """
     if run.is_imported:
         return
@@ -59,12 +60,20 @@ def refuse_unregistered(run: CellRun, *, dataset: bool = True) -> None:
     given = kept if isinstance(kept, list) and kept else ["FILE"]
     files = [shlex.quote(str(_where_it_lies(store_of(run).directory, str(file)))) for file in given]
     option = " ".join(f"--plugin {file}" for file in files)
-    for kind, name, registered in (
-        ("method", cell.base, registry.methods()),
-        ("dataset", cell.dataset, registry.datasets()),
-    ):
-        if name not in registered and (dataset or kind == "method"):
-            raise StudyError([f"{run.name}: its {kind} {name!r} came from a plugin; give it with {option}"])
+    for kind, name in unregistered(cell, dataset=dataset):
+        raise StudyError([f"{run.name}: its {kind} {name!r} came from a plugin; give it with {option}"])
+
+
+def unregistered(cell: Cell, *, dataset: bool = True) -> list[tuple[str, str]]:
+    """What of a cell nothing has registered: kind (`method`, `dataset`, `target`) and name of each."""
+    known = registry.datasets()
+    own = parts_of(cell.dataset)
+    targets = dict.fromkeys(part for target in cell.targets for part in parts_of(target))
+    return [
+        *(("method", name) for name in (cell.base,) if name not in registry.methods()),
+        *(("dataset", name) for name in own if dataset and name not in known),
+        *(("target", name) for name in targets if dataset and name not in own and name not in known),
+    ]
 
 
 def options_again(directory: Path, recorded: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -97,9 +106,14 @@ def _where_it_lies(directory: Path, plugin: str) -> Path:
     file = Path(plugin)
     if file.exists():
         return file
-    copies = list((directory / KEPT_PLUGINS).glob(f"{glob.escape(file.stem)}.*"))
-    found = [path for copy in copies for path in copy.rglob(glob.escape(file.name)) if path.is_file()]
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=file)
+    return next(iter(kept_copies(directory, file)), file)
+
+
+def kept_copies(directory: Path, plugin: Path) -> list[Path]:
+    """The copies of a plugin that the run in `directory` keeps, the latest first."""
+    copies = (directory / KEPT_PLUGINS).glob(f"{glob.escape(plugin.stem)}.*")
+    found = [path for copy in copies for path in copy.rglob(glob.escape(plugin.name)) if path.is_file()]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def store_of(run: CellRun) -> RunStore:

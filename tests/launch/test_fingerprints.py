@@ -20,7 +20,8 @@ from harness.launch.fingerprints import (
     source_meaning,
     weights_fingerprint,
 )
-from harness.launch.plugin_files import keep_plugins, plugin_files
+from harness.launch.plugin_files import keep_plugins
+from harness.registry.plugin_imports import plugin_files
 
 SOURCE = '''
 """Module."""
@@ -46,11 +47,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fresh_fingerprint(plugin: Path | None = None) -> dict[str, str]:
-    code_fingerprint.cache_clear()
+    fingerprints._code_fingerprint.cache_clear()
     try:
         return code_fingerprint(plugin)
     finally:
-        code_fingerprint.cache_clear()
+        fingerprints._code_fingerprint.cache_clear()
 
 
 def test_comments_docstrings_and_layout_mean_nothing() -> None:
