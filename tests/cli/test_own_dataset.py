@@ -49,3 +49,17 @@ def test_a_subset_is_noted_only_where_a_split_was_cut(lab: Path, subset: int, sa
     done = invoke("check", study, "--data-root", lab, "--device", "cpu", "--out", lab / "out")
     assert done.exit_code == 0, done.output
     assert (f"only {subset} identities per split" in done.stdout) == said
+
+
+def test_dataset_files_are_found_by_the_variable_as_by_the_option(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = invoke("data", "check", "lab")
+    assert absent.exit_code == 2
+    assert "lab" in absent.output
+    monkeypatch.setenv("HARNESS_DATA", str(lab))
+    done = invoke("data", "check", "lab")
+    assert done.exit_code == 0, done.output
+    study = write_study(lab, methods=["baseline"], datasets=["lab"], seeds=1)
+    done = invoke("check", study, "--device", "cpu", "--out", lab / "out")
+    assert done.exit_code == 0, done.output

@@ -263,6 +263,23 @@ def test_a_layout_loads_by_a_short_file_with_the_fingerprint_of_the_same_data_in
     assert not dataset.official
 
 
+def test_a_person_pattern_reads_the_name_of_the_file_and_not_its_folders(tmp_path: Path) -> None:
+    """Days and cameras have numbers too: `day3/cam1/0007_c1s1_…` shows person 7."""
+    content = [
+        {
+            "split": row["split"],
+            "file_path": drawn(tmp_path / "lab/imgs", row, f"day3/cam{row['view']}/{name_of(row)}"),
+            "captions": row["captions"],
+        }
+        for row in records()
+    ]
+    dump(tmp_path / "lab/list.json", content)
+    text = "annotations: list.json\nimages: imgs\nperson_pattern: '(?P<person>\\d+)'"
+    splits = load_dataset(registered(tmp_path / "lab", text), None).splits
+    assert splits["test"].persons == ("7", "11")
+    assert {*splits["train"].persons, *splits["val"].persons} == {"2", "5"}  # val is carved from train
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
 def test_a_table_of_captions_with_its_own_columns_loads_from_every_format(
     ending: str, tmp_path: Path

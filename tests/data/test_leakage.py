@@ -95,6 +95,24 @@ def test_unreadable_images_are_counted_and_compared_with_nothing(tmp_path: Path)
     assert (found.unreadable, found.shared, found.left_images) == (2, 0, 0)
 
 
+def test_pictures_after_an_unreadable_one_are_still_named_by_their_own_names(tmp_path: Path) -> None:
+    left = saved(tmp_path / "l", **{f"a{n}": scene(n) for n in range(4)})
+    right = saved(tmp_path / "r", **{f"b{n}": scene(20 + n) for n in range(4)})
+    shutil.copy(left[2], right[3])
+    for broken in (left[0], left[1], right[1]):
+        broken.write_text("not an image")
+    found = report(left, right, tmp_path)
+    assert [(pair.left, pair.right) for pair in found.examples] == [
+        (f"l/{left[2].name}", f"r/{right[3].name}")
+    ]
+    assert (found.exact_files, found.unreadable) == (1, 3)
+    hashes = hash_images(left, tmp_path)
+    alone = hash_images(left[3:], tmp_path)
+    assert hashes.paths == (f"l/{left[2].name}", f"l/{left[3].name}")
+    for name in ("files", "pixels", "gradients", "frequencies", "thumbnails"):
+        assert np.array_equal(getattr(hashes, name)[1:], getattr(alone, name)), name
+
+
 def test_the_search_in_small_blocks_finds_what_brute_force_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

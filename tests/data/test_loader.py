@@ -8,7 +8,7 @@ from harness.data.captions import CaptionTokens, caption_tokens
 from harness.data.dataset import Split
 from harness.data.datasets import load_dataset
 from harness.data.images import ImageCache, image_cache
-from harness.data.loader import DeviceData, ImageDraws, StepDraws, fits
+from harness.data.loader import DeviceData, ImageDraws, StepDraws, _ReadAhead, fits
 from methods.text_pruning import TextBlobTagger
 from methods.tokenizer import Tokenizer
 
@@ -101,6 +101,72 @@ def test_read_ahead_batches_equal_resident_ones_whatever_was_announced(parts: Pa
     streamed.close()
     whole = torch.cat(list(resident.image_chunks(5)))
     assert torch.equal(torch.cat(list(streamed.image_chunks(5))), whole)
+
+
+class NoStream:
+    """Stands in for a stream of CUDA where there is none: everything is done at once."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def record_event(self) -> None:
+        pass
+
+    def wait_event(self, _: object) -> None:
+        pass
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets pixels be read ahead on a CPU."""
+    monkeypatch.setattr(torch.cuda, "Stream", NoStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", NoStream)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone())
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
+
+
+def reading_ahead(parts: Parts, batches: list[np.ndarray]) -> DeviceData:
+    data = DeviceData(*parts, "cpu", resident=False)
+    rows = [data.split.caption_image[indices] for indices in batches]
+    data._ahead = _ReadAhead(data._pixels, rows, data.device)
+    return data
+
+
+@pytest.mark.parametrize("asked", ["as announced", "in another order", "more than was announced"])
+def test_a_batch_has_its_own_pixels_whatever_was_read_ahead(
+    parts: Parts, without_cuda: None, asked: str
+) -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.permutation(54)[:16] for _ in range(7)]
+    data, resident = reading_ahead(parts, batches), DeviceData(*parts, "cpu")
+    wanted = {
+        "as announced": batches,
+        "in another order": [batches[0], *batches[:0:-1]],
+        "more than was announced": [*batches, rng.permutation(54)[:9]],
+    }[asked]
+    for indices in wanted:
+        assert torch.equal(data.batch(indices).images, resident.batch(indices).images)
+    data.close()
+
+
+def test_pixels_that_cannot_be_read_ahead_end_the_step_that_needs_them(
+    parts: Parts, without_cuda: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no memory to pin")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", full)
+    data = reading_ahead(parts, [np.arange(4)])
+    with pytest.raises(RuntimeError, match="no memory to pin"):
+        data.batch(np.arange(4))
+    data.close()
 
 
 @needs_gpu

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.launch import cells
 from harness.launch.cell import run_cell
 from harness.launch.cells import LaunchOptions, run_cells
 from harness.launch.context import Context
+from harness.launch.units import WorkerDied
 from harness.machine.environment import Machine
 from harness.machine.errors import Pruned
 from harness.store.cell_run import CellRun
@@ -254,3 +256,44 @@ def test_results_are_the_same_from_workers_as_from_one_process(tmp_path: Path, c
         assert all(run.status.state == "done" for _, run in runs)
         tables.append((store.directory / "results.csv").read_text())
     assert tables[0] == tables[1]
+
+
+class OneAfterTheOther:
+    """A launcher of several slots whose units run in this process when they are submitted.
+
+    The worker of the cells in `dies` is killed when it begins them for the first time.
+    """
+
+    slots = 2
+
+    def __init__(self, context: Context, dies: list[Cell]) -> None:
+        self.context, self.dies, self.begun = context, list(dies), list[Cell]()
+
+    def submit(
+        self, _: Callable[..., Status], cell: Cell, identity: str, directory: Path, machine: Machine
+    ) -> Future[Status]:
+        assert (identity, machine) == (self.context.identity(cell), self.context.machine)
+        self.begun.append(cell)
+        future: Future[Status] = Future()
+        if cell in self.dies:
+            self.dies.remove(cell)
+            future.set_exception(WorkerDied("killed"))
+        else:
+            future.set_result(run_cell(cell, RunStore(directory), self.context))
+        return future
+
+    def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
+        pass
+
+
+def test_workers_begin_cells_in_the_order_of_the_study_and_one_whose_worker_died_before_new_ones(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = study_of(tmp_path, seeds=5, methods=["light"]).cells()
+    launcher = OneAfterTheOther(context, dies=[planned[1]])
+    monkeypatch.setattr(cells, "open_launcher", lambda *_: launcher)
+    store = RunStore(tmp_path / "out")
+    runs = run_cells(planned, store, context, LaunchOptions(context.machine, workers=2))
+    assert [run.status.state for _, run in runs] == ["done"] * 5
+    begun = [cell.seed for cell in launcher.begun]
+    assert begun == [0, 1, 1, 2, 3, 4]

@@ -85,6 +85,19 @@ def test_an_altered_file_stays_altered_when_others_are_removed(run: CellRun) -> 
     assert run.altered() == {"history.jsonl": "is not as it was written"}
 
 
+def test_only_what_a_cell_has_is_named_as_removed(run: CellRun) -> None:
+    def named(*arguments: str) -> list[str]:
+        (cell,) = json.loads(invoke(run, "--json", *arguments))["cells"]
+        return list(cell["what"])
+
+    assert named("--keep", "checkpoint") == ["model-last", "model-test"]
+    assert named("--keep", "last", "--keep", "test") == ["checkpoint"]
+    run.drop_checkpoint()
+    assert named() == ["model-last", "model-test"]
+    assert named("--keep", "last", "--yes") == ["model-test"]
+    assert not run.model_path("test").exists()
+
+
 def test_an_unfinished_cell_loses_nothing(run: CellRun) -> None:
     run.set_status("queued")
     assert removable(RunStore(run.directory.parents[1])) == []

@@ -71,6 +71,15 @@ def test_a_shipped_study_is_found_by_its_name_from_any_folder(
             "studies/demo.yaml",
             "studies/demo.yaml: no such file; the study that is shipped runs by its name: demo",
         ),
+        (
+            "studies/demo",
+            "studies/demo: no such file; the study that is shipped runs by its name: demo",
+        ),
+        ("demo.yml", "demo.yml: no such file; the study that is shipped runs by its name: demo"),
+        (
+            "studies/mining.yaml",
+            "studies/mining.yaml: no such file; the study that is shipped runs by its name: questions/mining",
+        ),
         ("mine.yaml", "mine.yaml: no such file"),
         ("demoo.yaml", "demoo.yaml: no such file: did you mean the shipped study 'demo'?"),
     ],
@@ -172,6 +181,23 @@ def test_the_released_preset_turns_every_switch_and_each_can_be_turned_back_alon
     assert (uit.train.precision, uit.train.sampler) == ("bf16", "released")
     assert repaired.select.split == "val"
     assert (uit.method_settings["caption_corruption"], uit.method_settings["text_pass"]) == ("off", "twice")
+
+
+@pytest.mark.parametrize(
+    ("switches", "corruption"),
+    [
+        ({}, "by_tag"),
+        ({"tir": False}, "off"),
+        ({"tir": False, "cmt": False, "text_pruning": False, "mlm": True}, "uniform"),
+        ({"tir": False, "caption_corruption": "by_tag"}, "by_tag"),
+    ],
+)
+def test_the_released_preset_follows_the_switches_that_a_study_gives_a_method(
+    tmp_path: Path, switches: dict[str, Any], corruption: str
+) -> None:
+    """As released, captions are corrupted by UIT's code where its TIR flag is on, and always by IRRA's."""
+    path = write_study(tmp_path, methods=[{"name": "mine", "base": "uit", **switches}], preset="released")
+    assert one(load_study(path).cells(), "mine").method_settings["caption_corruption"] == corruption
 
 
 def test_a_bug_of_the_released_code_can_be_added_to_the_clean_preset_alone(tmp_path: Path) -> None:
