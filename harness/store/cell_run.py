@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,7 @@ class CellRun:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._records = directory / "records"
         self._cell_file = SealedFile(directory / "cell.json", self._cell_of)
         self._status_file = SealedFile(directory / "status.json", status_of)
 
@@ -102,7 +102,7 @@ class CellRun:
         description = self.description
         # First, for a later version's is left as it is.
         cell, parts = self.cell, self._parts_of(description)
-        if problem := self._cell_file.problem():
+        if problem := self._cell_file.problem_when_read:
             raise StoreError(problem)
         try:
             identity, asked = fingerprint(parts), fingerprint(cell.parts_beside(parts))
@@ -136,19 +136,28 @@ class CellRun:
         if status.state == "running" and not files.is_locked(self.directory / LOCK):
             detail = f"cut off after {plural(status.epoch, 'whole epoch')}; resumes"
             return Status("queued", "", detail, status.epoch, status.seconds)
-        if status.state == "done" and (problem := self.edited or self._altered_scores()):
+        if status.state == "done" and (problem := self._edited() or self._altered_scores(status)):
             detail = f"{problem}; its models are evaluated again"
             return Status("queued", "", detail, status.epoch, status.seconds)
         return status
 
-    def _altered_scores(self) -> str:
-        wrong = {**self.altered(RESULTS), **self.altered(RECORDS)}
-        return next((f"{name} {what}" for name, what in wrong.items()), "")
+    def _edited(self) -> str:
+        """`edited`, where the status was read just now: of thousands of cells each look counts."""
+        return self._cell_file.problem() or self._status_file.problem_when_read
+
+    def _altered_scores(self, status: Status) -> str:
+        kept = status.checksums
+        scores = {name: kept[name] for pattern in (RESULTS, RECORDS) for name in _named(kept, pattern)}
+        return next((f"{name} {what}" for name, what in self._altered(scores).items()), "")
+
+    def _altered(self, kept: Checksums) -> dict[str, str]:
+        return checksums.altered(self.directory, kept, thorough=False)
 
     @property
     def is_intact(self) -> bool:
         """Whether the cell is done and none of its files was changed since."""
-        return self.was_finished and not self.edited and not self.altered()
+        status = self._written_status()
+        return status.state == "done" and not self._edited() and not self._altered(status.checksums)
 
     @property
     def was_finished(self) -> bool:
@@ -218,7 +227,7 @@ class CellRun:
         pattern of names.
         """
         kept = self.checksums
-        wanted = kept if only == "*" else {name: kept[name] for name in kept if fnmatchcase(name, only)}
+        wanted = kept if only == "*" else {name: kept[name] for name in _named(kept, only)}
         return checksums.altered(self.directory, wanted, thorough=thorough)
 
     def fail(self, reason: Reason, detail: str, plugin_line: str = "") -> None:
@@ -350,7 +359,7 @@ class CellRun:
 
     def records_path(self, target: str, selection: str, direction: str) -> Path:
         """Where the records of an evaluation lie."""
-        return self.directory / "records" / f"{target}.{selection}.{direction}.parquet"
+        return self._records / f"{target}.{selection}.{direction}.parquet"
 
     def write_results(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep the scores, one row per target, selection and direction, with the target's fingerprint."""
@@ -366,6 +375,10 @@ class CellRun:
         except StoreError:
             return []
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _named(kept: Checksums, pattern: str) -> list[str]:
+    return [name for name in kept if checksums.fits(name, pattern)]
 
 
 def by_epoch(lines: files.Lines) -> list[dict[str, Any]]:

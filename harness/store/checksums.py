@@ -15,6 +15,8 @@ Checksums = Mapping[str, Mapping[str, Any]]
 """By a file's path below its folder: its `bytes`, its `sha256`, and when it was last `written`."""
 ALTERED = "is not as it was written"
 _KEYS = {"bytes", "sha256"}
+fits = lru_cache(maxsize=10_000)(fnmatchcase)
+"""Whether a name fits a pattern; the files of thousands of cells have the same few names."""
 _TIME = "written"
 
 
@@ -33,7 +35,7 @@ def are_well_formed(kept: Any, patterns: Iterable[str]) -> bool:
     """Whether a value that was read has the form of `checksums_of`'s, of files that fit the patterns."""
     allowed = tuple(patterns)
     return isinstance(kept, dict) and all(
-        any(fnmatchcase(name, pattern) for pattern in allowed)
+        any(fits(name, pattern) for pattern in allowed)
         and ".." not in name
         and isinstance(checksum, dict)
         and checksum.keys() - {_TIME} == _KEYS
@@ -48,10 +50,8 @@ def altered(folder: Path, kept: Checksums, *, thorough: bool) -> dict[str, str]:
     (it was copied; a clock was wrong), it is read.
     """
     # Paths as text: a store of thousands of cells has tens of thousands of files, and asks often.
-    wrongs = {
-        name: _what_is_wrong(os.path.join(folder, name), checksum, thorough)
-        for name, checksum in kept.items()
-    }
+    root = os.fspath(folder)
+    wrongs = {name: _what_is_wrong(f"{root}/{name}", kept[name], thorough) for name in kept}
     return {name: wrong for name, wrong in wrongs.items() if wrong}
 
 

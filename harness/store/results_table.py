@@ -8,6 +8,9 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from harness.machine.terms import METRICS
 from harness.store.cell_run import CellRun
 from harness.store.data_notes import data_sentences
 from harness.store.runs import RunStore
+from harness.study.cell import Cell
 
 COUNTS = ("queries", "gallery")
 RESULT_COLUMNS = (
@@ -26,6 +30,7 @@ RESULT_COLUMNS = (
     "cell",
     "data",
 )
+_in_a_cell = itemgetter("target", "selection", "direction", "cell")
 
 
 def write_results_table(store: RunStore) -> Path:
@@ -34,9 +39,9 @@ def write_results_table(store: RunStore) -> Path:
     with atomic_file(path) as file:
         began = os.fstat(file.fileno()).st_mtime_ns
         text = io.StringIO()
-        writer = csv.DictWriter(text, RESULT_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(results_rows(store))
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(RESULT_COLUMNS)
+        writer.writerows([row[name] for name in RESULT_COLUMNS] for row in _rows_of_store(store))
         file.write(text.getvalue().encode())
         file.flush()
         # As old as what it says: a cell may end while the others are read.
@@ -46,9 +51,25 @@ def write_results_table(store: RunStore) -> Path:
 
 def results_rows(store: RunStore) -> list[dict[str, Any]]:
     """One row per cell, target, selection and direction, sorted; a cell without results has one, unscored."""
-    rows = [row for run in store.cells() for row in _rows_of(run)]
-    keys = ("dataset", "method", "seed", "target", "selection", "direction", "cell")
-    return sorted(rows, key=lambda row: [(isinstance(row[key], str), row[key]) for key in keys])
+    return list(_rows_of_store(store))
+
+
+def _rows_of_store(store: RunStore) -> Iterator[dict[str, Any]]:
+    cells = []
+    for run in store.cells():
+        with suppress(StoreError):
+            cell = run.cell
+            cells.append((_in_order(cell.dataset, cell.method, cell.seed), run, cell))
+    cells.sort(key=itemgetter(0))
+    # One group at a time: the rows of thousands of cells would take a hundred megabytes.
+    for _, group in groupby(cells, itemgetter(0)):
+        rows = [row for _, run, cell in group for row in _rows_of(run, cell)]
+        yield from sorted(rows, key=lambda row: _in_order(*_in_a_cell(row)))
+
+
+def _in_order(*values: Any) -> list[tuple[bool, Any]]:
+    """To sort by: of a damaged file a number may stand where a text belongs."""
+    return [(isinstance(value, str), value) for value in values]
 
 
 def results_sha256(store: RunStore) -> str:
@@ -56,11 +77,7 @@ def results_sha256(store: RunStore) -> str:
     return hashlib.sha256(json.dumps(results_rows(store), sort_keys=True).encode()).hexdigest()
 
 
-def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
-    try:
-        cell = run.cell
-    except StoreError:
-        return
+def _rows_of(run: CellRun, cell: Cell) -> Iterator[dict[str, Any]]:
     status = run.status
     common: dict[str, Any] = {
         "method": cell.method,
@@ -72,17 +89,20 @@ def _rows_of(run: CellRun) -> Iterator[dict[str, Any]]:
         "cell": run.name,
     }
     scored = run.results if status.state == "done" else []
+    known, sentences = None, ""
     for result in scored:
+        if known != (known := _known(result)):
+            sentences = " ".join(" ".join(data_sentences(*known)).split())
         scores = {name: f"{result[name]:.4f}" for name in METRICS}
         evaluated = {name: result[name] for name in ("target", "selection", "direction", *COUNTS)}
-        yield common | evaluated | scores | {"data": _said(result)}
+        yield common | evaluated | scores | {"data": sentences}
     if not scored:
         blank = dict.fromkeys(("target", "selection", "direction", *METRICS, *COUNTS, "data"), "")
         yield common | blank | {"target": cell.dataset}
 
 
-def _said(result: Mapping[str, Any]) -> str:
-    """What the loader had to say of the data of a result, in one line."""
+def _known(result: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The target of a result, and what the loader had to say of its data."""
     data = result.get("data")
-    known = {**data, "skipped": result.get("skipped")} if isinstance(data, Mapping) else {}
-    return " ".join(" ".join(data_sentences(str(result["target"]), known)).split())
+    said = {**data, "skipped": result.get("skipped")} if isinstance(data, Mapping) else {}
+    return str(result["target"]), said

@@ -47,7 +47,8 @@ class RunStore:
 
     def _run(self, path: Path) -> CellRun:
         """The cell in a folder, always the same object: it reads its status again only when that changed."""
-        return self._opened.setdefault(path.name, CellRun(path))
+        run = self._opened.get(path.name)
+        return run or self._opened.setdefault(path.name, CellRun(path))
 
     def cells(self) -> list[CellRun]:
         """The latest requested cell per method, dataset and seed, by name."""
@@ -59,7 +60,8 @@ class RunStore:
         folder = self.directory / "cells"
         if not folder.is_dir():
             return []
-        return [self._run(path) for path in sorted(folder.iterdir()) if (path / "cell.json").is_file()]
+        names = sorted(name for name in os.listdir(folder) if os.path.isfile(f"{folder}/{name}/cell.json"))
+        return [self._opened.get(name) or self._run(folder / name) for name in names]
 
     def _current(self) -> dict[str, str]:
         try:

@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_json, read_json
 from harness.store.checksums import ALTERED
 
 SEAL = "seal"
+_encode = json.JSONEncoder(sort_keys=True).encode
 Value = TypeVar("Value")
 
 
@@ -49,15 +50,15 @@ class SealedFile(Generic[Value]):
     def __init__(self, path: Path, parse: Callable[[Any], Value]) -> None:
         self._path, self._parse = path, parse
         self._version: tuple[int, int, int] | None = None
-        self._value: Value | None = None
-        self._broken = False
+        self._value: Any = None
+        self._is_broken = False
 
     def read(self) -> Any:
         """Its values, read now. Raises `StoreError` when it is missing or no JSON."""
-        self._version, self._broken = None, False
+        self._version, self._is_broken = None, False
         version = self._version_now()  # before it is read: one that is replaced meanwhile is read again
         values = read_json(self._path)
-        self._broken = is_broken(values)
+        self._is_broken = is_broken(values)
         with suppress(StoreError):
             self._value, self._version = self._parse(values), version
         return values
@@ -66,8 +67,9 @@ class SealedFile(Generic[Value]):
         """What it means. Raises `StoreError` when it is missing or damaged."""
         if self._version is None or self._version != self._version_now():
             values = self.read()
-            return self._parse(values) if self._version is None else cast(Value, self._value)
-        return cast(Value, self._value)
+            if self._version is None:
+                return self._parse(values)
+        return self._value
 
     def problem(self) -> str:
         """What is wrong with it if its values are not the ones of its seal, by its name; else empty.
@@ -76,7 +78,12 @@ class SealedFile(Generic[Value]):
         """
         with suppress(StoreError):
             self.value()
-        return f"{self._path.name} {ALTERED}" if self._broken else ""
+        return self.problem_when_read
+
+    @property
+    def problem_when_read(self) -> str:
+        """`problem` as it was when the values were read last, where they were read just now."""
+        return f"{self._path.name} {ALTERED}" if self._is_broken else ""
 
     def _version_now(self) -> tuple[int, int, int]:
         try:
@@ -94,4 +101,4 @@ def is_broken(values: Any) -> bool:
 def _seal_of(values: Mapping[str, Any]) -> str:
     """The seal of an object as JSON gives it."""
     others = {name: value for name, value in values.items() if name != SEAL}
-    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_encode(others).encode()).hexdigest()

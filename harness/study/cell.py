@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache, lru_cache
 from typing import Any
 
 from harness.machine.terms import OWN_RECIPES, SELECTIONS, Selection, TieOrder, protocol_of
@@ -100,7 +101,7 @@ class Cell:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
         """The cell that `to_dict` wrote. Raises ValueError for anything else."""
-        known = {field.name for field in fields(cls)} - {"imported"}
+        known = _names_of(cls) - {"imported"}
         values = {"recipe": "shared", **values} if isinstance(values, Mapping) else values
         if not isinstance(values, Mapping) or values.keys() - {"imported"} != known:
             raise ValueError(f"not a cell of this version: its names are not {', '.join(sorted(known))}")
@@ -110,8 +111,8 @@ class Cell:
                     **values,
                     "targets": tuple(values["targets"]),
                     "keep": tuple(values["keep"]),
-                    "select": Select.model_validate_json(json.dumps(values["select"])),
-                    "train": TrainSettings.model_validate_json(json.dumps(values["train"])),
+                    "select": _select_of(json.dumps(values["select"])),
+                    "train": _train_of(json.dumps(values["train"])),
                     "method_settings": dict(values["method_settings"]),
                     "overrides": dict(values["overrides"]),
                 }
@@ -175,5 +176,17 @@ class Cell:
 
 def fingerprint(value: Any) -> str:
     """SHA-256, in hex, of a plain value's canonical JSON."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+@cache
+def _names_of(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
+
+
+# Of thousands of cells all but a few have the same recipe: it is checked, and kept, once.
+_select_of = lru_cache(maxsize=1000)(Select.model_validate_json)
+_train_of = lru_cache(maxsize=1000)(TrainSettings.model_validate_json)

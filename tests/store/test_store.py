@@ -364,6 +364,30 @@ def test_results_do_not_depend_on_the_order_in_which_cells_ran(tmp_path: Path, c
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("name", ["cell.json", "status.json", "results.json", "records/here.val.t2i.parquet"])
+def test_a_file_that_changes_after_it_was_read_is_noticed_at_the_next_look(
+    store: RunStore, cells: list[Cell], name: str
+) -> None:
+    run = store.open(cells[0], cells[0].parts("data", {}))
+    run.write_results([result(cells[0].dataset, R1=10.0)])
+    run.save_records("here", "val", "t2i", pd.DataFrame({"rank": [1, 2]}))
+    run.finish()
+    assert run.is_intact
+    assert results_rows(store)[0]["status"] == "done"
+    path = run.directory / name
+    content = path.read_bytes()
+    changed = {
+        b"PAR1": b"PAR2",
+        b'"R1": 10.0': b'"R1": 90.0',
+        b'"seed": 0': b'"seed": 9',
+        b'"epoch": 0': b'"epoch": 9',
+    }
+    before = next(text for text in changed if text in content)
+    path.write_bytes(content.replace(before, changed[before], 1))
+    assert not run.is_intact
+    assert [row["status"] for row in results_rows(store)] == ["queued"]
+
+
 def test_a_cell_asked_for_anew_replaces_the_one_of_other_settings(store: RunStore, cells: list[Cell]) -> None:
     old = store.open(cells[0], cells[0].parts("old data", {}))
     other = store.open(cells[1], cells[1].parts("data", {}))
