@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness.cli import gallery
-from harness.cli.gallery import query_pixels
+from harness.cli.gallery import gallery_features, of_dataset, query_pixels
 from harness.cli.query import QueryAnswers, Question, ask, plain
 from harness.cli.verbs import app
 from harness.data.augment import normalise
@@ -154,6 +156,30 @@ def test_a_gallery_is_encoded_once_and_answers_stay_the_same(
     others = Question(("a woman in a red coat",))
     ask(MODEL, others, "cuhk-pedes", machine, subset=2)
     assert len(list((tmp_path / "galleries").iterdir())) == 2
+
+
+def test_what_was_encoded_of_one_split_or_kind_never_answers_for_another(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`val` and `test` have as many pictures here, and a dataset may have one caption for each."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    question = Question(("a woman in a red coat",))
+
+    def shown(split: str) -> list[tuple[str, float]]:
+        (answer,) = ask(MODEL, question, "cuhk-pedes", machine, 12, split=split).answers
+        return [(str(hit.picture), hit.score) for hit in answer.hits]
+
+    test, val = shown("test"), shown("val")
+    assert len(test) == len(val) == 6
+    assert len({score for _, score in test} & {score for _, score in val}) < 6
+    shutil.rmtree(tmp_path / "galleries")
+    assert (shown("val"), shown("test")) == (val, test)
+    data = of_dataset(Context(machine), "cuhk-pedes", None, "test")
+    one_each = replace(data, split=replace(data.split, captions=data.split.captions[:6]))
+    model = open_model(MODEL)
+    images = gallery_features(one_each, model, "images", torch.device("cpu"))
+    encoded = replace(one_each, encode=lambda *_: torch.eye(6))
+    assert not torch.equal(gallery_features(encoded, model, "captions", torch.device("cpu")), images)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -81,6 +82,25 @@ def test_what_is_unpacked_is_what_was_drawn(package: Path, tmp_path: Path) -> No
 def test_the_same_rendering_packs_into_the_same_bytes(package: Path, tmp_path: Path) -> None:
     pack.main([str(tmp_path / "plaza"), str(tmp_path / "station"), "--into", str(tmp_path / "again")])
     assert files(tmp_path / "again") == files(package)
+
+
+def test_a_planted_dataset_is_packed_beside_the_one_of_its_domain_and_keeps_its_planted_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    plants = {"plaza": "", "coarse": "coarse:colour", "fine": "fine:bag-pattern"}
+    drawn = [draw(tmp_path / name, "plaza", seed, plant) for seed, (name, plant) in enumerate(plants.items())]
+    pack.main([*map(str, drawn), "--into", str(tmp_path / "package")])
+    entries = json.loads((tmp_path / "package" / "manifest.json").read_text())["datasets"]
+    assert list(entries) == [f"rendered-{name}" for name in plants]
+    for seed, (name, plant) in enumerate(plants.items()):
+        entry = entries[f"rendered-{name}"]
+        content = (tmp_path / "package" / entry["file"]).read_bytes()
+        assert (entry["seed"], entry["bytes"]) == (seed, len(content))
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+        assert entry["splits"]["test"] == {"person_ids": 3, "images": 9, "captions": 18}
+        persons, _ = rendered.ground_truth(f"rendered-{name}", tmp_path / "package")
+        assert list(persons.values()) == population("plaza", seed, SIZES, plant)
 
 
 def test_a_packed_dataset_loads_with_its_splits_and_ground_truth(package: Path) -> None:

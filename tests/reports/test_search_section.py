@@ -102,6 +102,27 @@ def test_every_trial_is_disclosed_with_its_state_and_reason(tmp_path: Path) -> N
     assert sum("winner" in text for text in remarks.values()) == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "winner", "said"),
+    [
+        ([40.0, 41.25, 39.0], 1, "points of validation mAP above the recipe"),
+        ([40.0, 40.0, 39.0], 1, "no trial scores above the recipe's own values; trial 1 is as good"),
+        ([40.0, 39.0, 38.0], 0, "the recipe's own values win."),
+        ([None, 41.0, 39.0], 1, "trial 1 wins with"),
+        ([None, None, None], None, "no trial is complete."),
+    ],
+)
+def test_a_winner_is_said_to_be_above_the_recipe_only_where_it_is(
+    values: list[float | None], winner: int | None, said: str
+) -> None:
+    trials = [
+        trial(number, "failed" if value is None else "complete", value) for number, value in enumerate(values)
+    ]
+    verdict = search._verdict(entry(trials, winner=winner, metric="mAP"))
+    assert said in verdict
+    assert ("1.25 points" in verdict) == ("points of validation" in verdict) == (values[1] == 41.25)
+
+
 def test_equal_budgets_are_stated_and_unequal_ones_are_named(tmp_path: Path) -> None:
     one, other = entry(planted()), entry(planted(), method="uit-mlm")
     assert "Equal budgets: 13 finished trials of at most 4 epochs" in search.budget_statement([one, other])

@@ -114,6 +114,8 @@ def test_a_change_of_terms_is_named_with_both_values() -> None:
         ("postgresql://host/db?user=me&password=open", "postgresql://host/db?user=me", "open"),
         ("postgresql://host/db?password=open&user=me", "postgresql://host/db?user=me", "open"),
         ("postgresql://host/db?password=open", "postgresql://host/db", "open"),
+        ("postgresql://host/db?password=p%40ss%26word", "postgresql://host/db", "p@ss&word"),
+        ("postgresql://host/db?a=1&PASSWORD=open&b=2#c", "postgresql://host/db?a=1&b=2#c", "open"),
         ("postgresql://:open@host/db", "postgresql://@host/db", "open"),
         ("postgresql://me@host/db", "postgresql://me@host/db", None),
         ("sqlite:////tmp/a@b:c.db", "sqlite:////tmp/a@b:c.db", None),
