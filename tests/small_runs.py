@@ -54,7 +54,7 @@ def small_data(
     context: int = CONTEXT,
     **counts: int,
 ) -> DeviceData:
-    """Images whose colour, and captions whose words, tell the person, with noise."""
+    """Images whose colour, and captions whose words, tell the person, with noise; no two captions alike."""
     split = small_split(persons, seed=seed, name=name, **counts)
     rng = np.random.default_rng([seed, persons])
     colours = rng.integers(0, 256, (persons, 3))
@@ -64,14 +64,25 @@ def small_data(
     plain = np.zeros((len(split.captions), context), np.int32)
     plain[:, 0], plain[:, 1:5], plain[:, 7] = vocab - 2, words[split.caption_person], vocab - 1
     plain[:, 5:7] = rng.integers(1, vocab - 3, (len(plain), 2))
-    content = np.zeros_like(plain, dtype=bool)
-    content[:, 2:4] = True
+    content, number = _content_and_words(len(plain), context)
     pruned = np.where(content | (plain >= vocab - 2), plain, 0)
-    number = np.full_like(plain, -1)
-    number[:, 1:7] = np.arange(6)
     columns = (plain, pruned.astype(np.int32), content, number)
     tokens = CaptionTokens(*(torch.from_numpy(column) for column in columns))
     return DeviceData(split, torch.from_numpy(pixels), tokens, device)
+
+
+def _content_and_words(captions: int, context: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which tokens are of content words, and of which word each is, [captions, context].
+
+    Up to 32 captions differ in both, so that a row which stands beside another caption is noticed.
+    """
+    content = np.zeros((captions, context), dtype=bool)
+    number = np.full((captions, context), -1, np.int32)
+    rows = np.arange(captions)[:, None]
+    content[:, 1:7] = (1 + rows % 63) >> np.arange(6) & 1
+    number[:, 1] = 0
+    number[:, 2:7] = np.cumsum(rows * 7 % 32 >> np.arange(5) & 1, axis=1)
+    return content, number
 
 
 class Linear(Method):

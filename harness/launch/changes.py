@@ -127,8 +127,9 @@ def _changed_code(then: Mapping[str, Any], now: Mapping[str, Any], words: Words)
     before, after = mapping_in(then, "code"), mapping_in(now, "code")
     for component in sorted({*before, *after}):
         if (component in before) != (component in after):
-            digests = [{name: each[:8] for name, each in side.items()} for side in (before, after)]
-            yield Change("code", f"the code of {component}: {value_change(*digests, component, words)}")
+            then_short, now_short = ({name: str(side[name])[:8] for name in side} for side in (before, after))
+            text = value_change(then_short, now_short, component, words)
+            yield Change("code", f"the code of {component}: {text}")
         elif before.get(component) != after.get(component):
             where = ", ".join(fingerprints.COMPONENTS.get(component, ()))
             yield Change("code", f"the code of {component} changed" + (f" ({where})" if where else ""))

@@ -31,8 +31,8 @@ def checked(name: str, build: Callable[..., Any]) -> Callable[..., Any]:
 def _check_losses(name: str, method: nn.Module, inputs: tuple[Any, ...], losses: Any) -> None:
     """Raises `PluginError` for losses that are no dict of scalars, or that nothing learns from."""
     mistake = _mistake(losses)
-    if not mistake and _learns(method) and not any(loss.requires_grad for loss in losses.values()):
-        mistake = f"{WANTED}, got {_listed(losses)} without a gradient: nothing would be learnt"
+    if not mistake and _learns(method):
+        mistake = _without_gradient(losses)
     if mistake:
         function, place = _source(method)
         raise PluginError(f"method {name!r}: {function}() {mistake}", place=place)
@@ -52,6 +52,20 @@ def _mistake(losses: Any) -> str:
         listed = ", ".join(f"{key} on {device}" for device, key in devices.items())
         return f"{WANTED} on one device, got {listed}"
     return ""
+
+
+def _without_gradient(losses: dict[Any, Tensor]) -> str:
+    """What is wrong with losses of which all, or one that adds to their sum, have no gradient; else empty.
+
+    A constant zero is the loss of a batch in which there is nothing to compare. Values of the meta device are
+    not known: a single such loss is found in the first step of training.
+    """
+    constant = {key: loss for key, loss in losses.items() if not loss.requires_grad}
+    if len(constant) == len(losses):
+        return f"{WANTED}, got {_listed(losses)} without a gradient: nothing would be learnt"
+    added = {key: loss for key, loss in constant.items() if not loss.is_meta and bool(loss != 0)}
+    gone = f"nothing would be learnt from {'it' if len(added) == 1 else 'them'}"
+    return f"{WANTED}, got {_listed(added)} without a gradient: {gone}; leave it out" if added else ""
 
 
 def _kind(value: Any) -> str:

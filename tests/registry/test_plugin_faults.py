@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import tiny_method
 from study_files import write_study
 from typer.testing import CliRunner, Result
 
 from harness import registry
 from harness.cli.verbs import app
+from harness.registry import PluginError
+from methods.base import Batch, Method
+from methods.clip import backbone_config
 
 HEAD = """
 import torch
@@ -73,6 +77,55 @@ def test_a_failed_cell_of_a_plugin_says_what_its_losses_were(tmp_path: Path) -> 
     done = checked(tmp_path, HEAD.replace("{result}", "total"), "run")
     assert done.exit_code == 3, done.output
     assert WANTED + "a scalar tensor" in done.output
+
+
+@pytest.mark.parametrize(
+    ("result", "got"),
+    [
+        ("{'apart': total, 'aside': total.detach()}", "'aside' without a gradient: {it}"),
+        ("{'apart': total, 'aside': torch.tensor(0.5)}", "'aside' without a gradient: {it}"),
+        (
+            "{'apart': total, 'a': total.detach(), 'b': (total * float('nan')).detach()}",
+            "'a', 'b' without a gradient: nothing would be learnt from them; leave it out",
+        ),
+    ],
+)
+def test_one_of_several_losses_that_adds_to_the_total_without_a_gradient_ends_the_first_step(
+    tmp_path: Path, result: str, got: str
+) -> None:
+    done = checked(tmp_path, HEAD.replace("{result}", result), "run")
+    assert done.exit_code == 3, done.output
+    it = "nothing would be learnt from it; leave it out"
+    assert WANTED + got.format(it=it) in " ".join(done.output.split())
+
+
+def test_a_constant_loss_of_zero_and_losses_without_training_need_no_gradient(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        HEAD.replace("{result}", "{'apart': total, 'none': total.new_zeros(())}")
+    )
+    registry.load_plugin(tmp_path / "mine.py")
+    method = tiny_method("mine", identities=2)
+    batch = pairs(method)
+    assert method(batch, {})["none"] == 0
+    losses = HEAD.replace("{result}", "{'apart': total, 'aside': total.detach()}").replace(
+        '"mine"', '"other"'
+    )
+    (tmp_path / "other.py").write_text(losses)
+    registry.load_plugin(tmp_path / "other.py")
+    frozen = tiny_method("other", identities=2)
+    with torch.no_grad():
+        assert frozen(batch, {})["aside"] > 0
+    with pytest.raises(PluginError, match="'aside' without a gradient"):
+        frozen(batch, {})
+    assert frozen.requires_grad_(False)(batch, {})["aside"] > 0
+
+
+def pairs(method: Method) -> Batch:
+    """Two pairs of random pixels and words."""
+    config = backbone_config("tiny")
+    images = torch.rand(2, 3, *config.image_size)
+    captions = torch.randint(1, config.vocab_size - 3, (2, config.context_length))
+    return Batch(images, captions, captions, captions > 0, torch.arange(2))
 
 
 def test_losses_of_a_plugin_that_are_right_are_left_as_they_are(tmp_path: Path) -> None:
