@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -19,6 +20,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from harness.cli.verbs import app
+from harness.exchange import archives
 from harness.exchange.archives import MANIFEST, BundleError, unpack, write_archive
 
 CLAIM = {"id": "better", "better": "uit", "than": "weak", "dataset": "rendered-plaza"}
@@ -252,3 +254,23 @@ def test_the_crate_describes_every_file(bundle: Path, tmp_path: Path) -> None:
     crate = rocrate.ROCrate(tmp_path)
     assert {entity.id for entity in crate.data_entities} >= described
     assert crate.name == "Evidence of planted"
+
+
+def test_files_that_are_stored_once_and_named_often_count_as_often_as_they_are_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a small archive could fill the disk of whoever verifies it."""
+    content = b"x" * 1000
+    digest = hashlib.sha256(content).hexdigest()
+    names = [f"run/records/{number}.parquet" for number in range(20)]
+    with zipfile.ZipFile(tmp_path / "small.zip", "w") as archive:
+        archive.writestr(names[0], content)
+        archive.writestr(MANIFEST, json.dumps(dict.fromkeys(names, digest)))
+    assert unpack(tmp_path / "small.zip", tmp_path / "all") == []
+    assert sorted(path.name for path in (tmp_path / "all/run/records").iterdir()) == sorted(
+        Path(name).name for name in names
+    )
+    monkeypatch.setattr(archives, "MOST_BYTES", 15_000)
+    with pytest.raises(BundleError, match="unpacked it would be"):
+        unpack(tmp_path / "small.zip", tmp_path / "none")
+    assert not (tmp_path / "none").exists()

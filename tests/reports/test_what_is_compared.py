@@ -14,12 +14,13 @@ from stores import Truth
 
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
-from reports.comparison import ComparisonGroup, ComparisonOptions, comparison_groups
+from reports.comparison import JUDGED_METRICS, ComparisonGroup, ComparisonOptions, comparison_groups
 from reports.context import ReportContext
+from reports.formatting import verdict_value
 from reports.html import rendered
 from reports.power import detectable, detectable_difference
 from reports.published import published
-from reports.sections import transfer
+from reports.sections import ablation, cells, transfer
 from reports.statistics import holm
 from reports.stored_runs import read
 
@@ -252,3 +253,35 @@ def test_methods_that_each_miss_as_many_but_other_queries_are_compared_on_those_
     for method in ("uit", "other"):
         expected = np.stack([hits(tmp_path, method, seed)[shared] for seed in range(3)])
         assert np.array_equal(group.methods[method].scores["R1"], expected)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_a_method_s_settings_stand_beside_those_of_the_reference_on_the_same_data(
+    tmp_path: Path, noise: float
+) -> None:
+    settings = {"uit": {"temperature": 0.02}, "a": {"temperature": 0.05}}
+    bent = {**LITTLE, "caption_noise": noise, "switches": settings}
+    stores.write(tmp_path, Truth({"uit": 60.0, "a": 30.0}, **bent))
+    context = ReportContext(read([tmp_path]), (), ComparisonOptions(resamples=200), published())
+    said = {entry["title"].split()[0]: entry["differs"] for entry in cells._groups(context, {})}
+    assert said == {
+        "a": "Unlike uit, whose settings stand in brackets: temperature 0.05 (0.02).",
+        "uit": "",
+    }
+
+
+def test_the_table_of_other_pairs_has_each_metric_s_own_difference_p_and_verdict(tmp_path: Path) -> None:
+    stores.write(tmp_path, Truth({"uit": 60.0, "a": 50.0, "b": 58.0}, **{**LITTLE, "people": 200}))
+    runs = read([tmp_path])
+    options = ComparisonOptions(resamples=200)
+    (group,) = comparison_groups(runs, options)
+    context = ReportContext(runs, (group,), options, published())
+    table = ablation._pairs_table(context, group)
+    ((one, other, *found),) = ([cell.sort for cell in row] for row in table.rows)
+    expected: list[Any] = []
+    for metric in JUDGED_METRICS:
+        item = group.other_pairs[one, other, metric]
+        expected += [item.estimate.value, item.p_holm, verdict_value(item, group.options.margin).sort]
+    assert {one, other} == {"a", "b"}
+    assert found == expected
+    assert found[:3] != found[3:6]
