@@ -404,6 +404,18 @@ def test_a_link_to_the_dataset_or_its_images_is_followed(tmp_path: Path) -> None
         assert all(path.is_file() for split in dataset.splits.values() for path in split.image_paths)
 
 
+def test_a_link_inside_the_images_may_lead_elsewhere_in_the_data_root(tmp_path: Path) -> None:
+    """Benchmarks share pictures, which need not lie on the disk twice."""
+    folder = write_cuhk(tmp_path)
+    plain = load_dataset("cuhk-pedes", tmp_path)
+    (tmp_path / "shared").mkdir()
+    shutil.move(folder / "imgs/CUHK03", tmp_path / "shared/CUHK03")
+    (folder / "imgs/CUHK03").symlink_to(tmp_path / "shared/CUHK03")
+    linked = load_dataset("cuhk-pedes", tmp_path)
+    assert linked.fingerprint == plain.fingerprint
+    assert all(path.is_file() for split in linked.splits.values() for path in split.image_paths)
+
+
 @pytest.mark.parametrize("linked", ["file", "folder"])
 def test_a_link_inside_the_images_that_leaves_the_data_root_is_refused(linked: str, tmp_path: Path) -> None:
     folder = write_cuhk(tmp_path / "root")

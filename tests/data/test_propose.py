@@ -63,6 +63,20 @@ def test_what_cannot_be_guessed_is_said_and_nothing_is_written(tmp_path: Path) -
     assert not list(tmp_path.glob("*.dataset.yaml"))
 
 
+@pytest.mark.parametrize("name", ["LIST.CSV", "List.Json"])
+def test_an_annotation_file_is_found_however_its_ending_is_written(tmp_path: Path, name: str) -> None:
+    rows = table(tmp_path)
+    with (tmp_path / name).open("w", newline="") as file:
+        if name.endswith("CSV"):
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            json.dump(rows, file)
+    proposal = propose(tmp_path)
+    assert [row.split()[0] for row in proposal.rows] == ["train", "train", "val", "test"]
+
+
 def test_the_columns_and_splits_of_the_manuals_example_are_recognised(tmp_path: Path) -> None:
     rows = table(tmp_path, image="file", person="who", split="part")
     words = {"train": "learn", "Validation": "learn", "test": "exam"}

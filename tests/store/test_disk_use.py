@@ -11,6 +11,7 @@ import torch
 from study_files import write_study
 from typer.testing import CliRunner
 
+from harness.cli import free
 from harness.cli.verbs import app
 from harness.store.cell_run import CellRun
 from harness.store.disk_use import bytes_of, removable
@@ -96,6 +97,20 @@ def test_only_what_a_cell_has_is_named_as_removed(run: CellRun) -> None:
     assert named() == ["model-last", "model-test"]
     assert named("--keep", "last", "--yes") == ["model-test"]
     assert not run.model_path("test").exists()
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_the_sizes_of_the_cells_add_up_to_what_is_said_to_be_freed(
+    removed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"one": 2_500_000_000, "two": 750_000_000}
+    entries = [{"cell": name, "what": ["checkpoint"], "bytes": size} for name, size in sizes.items()]
+    free.render(entries, removed=removed)
+    *cells, total = capsys.readouterr().out.splitlines()
+    assert cells == ["one: checkpoint (2.500 GB)", "two: checkpoint (0.750 GB)"]
+    assert total.startswith("removed 3.250 GB" if removed else "3.250 GB would be removed")
+    free.render([], removed=removed)
+    assert "nothing to remove" in capsys.readouterr().out
 
 
 def test_an_unfinished_cell_loses_nothing(run: CellRun) -> None:
