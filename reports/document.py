@@ -6,6 +6,7 @@ are different renderings of the same objects, so a number cannot differ between 
 
 from __future__ import annotations
 
+import base64
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,13 @@ class Section:
         return tuple(block for block in self.blocks if isinstance(block, Figure))
 
 
+def picture(webp: bytes | None) -> str:
+    """A WebP as a data URL; empty for none and for what is no WebP."""
+    if not isinstance(webp, bytes) or webp[:4] != b"RIFF" or webp[8:12] != b"WEBP":
+        return ""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
+
+
 def visible(text: str) -> str:
     """Text of foreign origin as a reader may see it: what misleads is spelt out, what is secret is masked.
 
@@ -119,9 +127,12 @@ def visible(text: str) -> str:
     stays. Passwords inside URLs become `***`. Every format passes its text through here; HTML and LaTeX
     need their own escaping on top.
     """
+    masked = masked_text(text)
+    if masked.isprintable():  # nearly always, and a page's pictures are text of half a million characters
+        return masked
     return "".join(
         f"‹U+{ord(char):04X}›" if char not in "\n\t" and unicodedata.category(char) in _UNSAFE else char
-        for char in masked_text(text)
+        for char in masked
     )
 
 

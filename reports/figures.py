@@ -11,14 +11,18 @@ same data gives the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.machine.errors import StoreError
+from harness.machine.files import atomic_json, read_json, sha256
 from reports.document import Figure, visible
 
 if TYPE_CHECKING:
@@ -92,8 +96,6 @@ class FigureWriter:
 
     def finish(self, drawing: Drawing, key: str, alt: str, caption: str) -> Figure:
         """Turn a drawing into a `Figure`; must be called inside `axes`."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.backends.backend_pdf import FigureCanvasPdf
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 
         # The layout is worked out once and the canvases are called directly: `savefig` draws twice each.
@@ -103,16 +105,64 @@ class FigureWriter:
         _background(drawing, "none")
         canvas: Any = FigureCanvasSVG(drawing)
         canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+        svg = buffer.getvalue()
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _background(drawing, "white")
-            canvas = FigureCanvasPdf(drawing)
-            canvas.print_pdf(self.folder / f"{key}.pdf", metadata={"CreationDate": None, "Producer": None})
-            drawing.set_dpi(_STYLE["savefig.dpi"])
-            canvas = FigureCanvasAgg(drawing)
-            canvas.print_png(self.folder / f"{key}.png", metadata={"Software": None})
-            self.written.extend(self.folder / f"{key}.{ending}" for ending in ("pdf", "png"))
-        return Figure(key, _for_page(buffer.getvalue(), key, alt), alt, caption)
+            self._save(drawing, key, svg)
+        return Figure(key, _for_page(svg, key, alt), alt, caption)
+
+    def _save(self, drawing: Drawing, key: str, svg: str) -> None:
+        """Write PNG and PDF, unless those of the same drawing lie there as they were written.
+
+        They take twice as long as the drawing on the page, most of it for the PDF's fonts.
+        """
+        assert self.folder is not None
+        record, files = self.folder / DRAWN, [self.folder / f"{key}.{ending}" for ending in ("pdf", "png")]
+        drawn = _drawn_before(record)
+        source = hashlib.sha256(f"{_versions()}\0{_STYLE!r}\0{svg}".encode()).hexdigest()
+        if drawn.get(key) != [source, *map(_digest, files)]:
+            self._draw(drawing, *files)
+            atomic_json(record, {**drawn, key: [source, *map(_digest, files)]})
+        self.written.extend(file for file in (*files, record) if file not in self.written)
+
+    @staticmethod
+    def _draw(drawing: Drawing, pdf: Path, png: Path) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+        pdf.parent.mkdir(parents=True, exist_ok=True)
+        _background(drawing, "white")
+        canvas: Any = FigureCanvasPdf(drawing)
+        canvas.print_pdf(pdf, metadata={"CreationDate": None, "Producer": None})
+        drawing.set_dpi(_STYLE["savefig.dpi"])
+        canvas = FigureCanvasAgg(drawing)
+        canvas.print_png(png, metadata={"Software": None})
+
+
+DRAWN = "drawn.json"
+"""In a folder of figures, by key: the SHA-256 of the drawing, of its PDF and of its PNG."""
+
+
+def _drawn_before(record: Path) -> Mapping[str, object]:
+    try:
+        drawn = read_json(record)
+    except StoreError:
+        return {}
+    return drawn if isinstance(drawn, dict) else {}
+
+
+def _digest(file: Path) -> str:
+    """The SHA-256 of a file; empty where there is none to read."""
+    try:
+        return sha256(file)
+    except OSError:
+        return ""
+
+
+def _versions() -> str:
+    """What beside the drawing decides how its files look."""
+    import matplotlib
+
+    return f"{matplotlib.__version__} {version('fonttools')} {version('pillow')}"
 
 
 def _background(drawing: Drawing, colour: str) -> None:

@@ -14,7 +14,6 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from scipy import optimize
 
 from reports.estimates import ALPHA
 from reports.formatting import listed, number, plural
@@ -49,6 +48,8 @@ def planned_level(looks: int, alpha: float = ALPHA) -> float:
     """The level of each of several planned, evenly spaced looks that together have the level `alpha`."""
     if looks < 2:
         return alpha
+    from scipy import optimize
+
     evenly = tuple(range(1, looks + 1))
 
     def excess(level: float) -> float:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from reports.estimates import ALPHA, OF_DIFFERENCES, Floats, t_bound, t_tail, within
 
@@ -86,6 +85,8 @@ def _between(values: Floats, variances: Floats) -> float:
 
     if excess(0.0) <= 0:
         return 0.0
+    from scipy import optimize
+
     top = float(np.ptp(values) ** 2 + variances.max())
     while excess(top) > 0:
         top *= 2

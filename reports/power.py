@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy import optimize
 
 from reports.comparison import ComparisonGroup
 from reports.estimates import SeedVariance
@@ -127,12 +126,12 @@ def detectable_difference(se: float, df: float, alpha: float = ALPHA, power: flo
     """
     if not se > 0:
         return 0.0
-    from scipy import stats  # it takes longer to import than most reports to compute
+    from scipy import optimize, special  # not `stats`, which takes longer to import than reports to compute
 
-    critical = float(stats.t.isf(alpha / 2, df))
+    critical = -float(special.stdtrit(df, alpha / 2))
 
     def excess(shift: float) -> float:
-        return float(stats.nct.sf(critical, df, shift)) - power
+        return 1.0 - float(special.nctdtr(df, shift, critical)) - power
 
     return se * float(optimize.brentq(excess, 0.0, 3 * critical + 10))
 

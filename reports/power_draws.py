@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from reports.estimates import ALPHA, Floats
 from reports.variance_components import FEW_DF, UNEQUAL_LEVEL, p_of_more_varied, shrunk_variances
@@ -74,6 +74,8 @@ def kept_intervals(
 
 def detectable_by_draws(kept: KeptIntervals, alpha: float, power: float) -> float:
     """The true difference that is found with probability `power` at the two-sided level `alpha`."""
+    from scipy import optimize
+
     half, never = kept.half(alpha / 2), np.full(len(kept.se), np.inf)
 
     def excess(size: float) -> float:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reports.document import picture
 from reports.html import rendered
-from reports.sections.retrieval import picture
 
 
 def page(result: Any, thumbnail: Callable[[Path], bytes | None]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from harness.data.dataset import SPLIT_NAMES
 from harness.launch.context import Context, InputSpec
+from harness.launch.count_cache import cached_count
 from harness.machine.errors import DataError
 from harness.machine.words import plural, plural_are
-from harness.study.cell import Cell
+from harness.study.cell import Cell, fingerprint
 from harness.study.study import Study
 
 
@@ -40,10 +42,22 @@ def captions_cut(cells: list[Cell], context: Context) -> Iterator[str]:
     )
     lengths = {(name, split, spec.vocab_size, spec.context_length): spec for name, split, spec in read}
     for (name, split, _, length), spec in lengths.items():
-        cut = context.data_provenance(name, spec, split)["captions_cut"]
+        cut = _captions_cut(name, split, spec, context)
         if cut:
             captions = plural_are(cut, "caption")
             yield f"{name} {split}: {captions} longer than the {length} tokens read, and cut there"
+
+
+def _captions_cut(name: str, split: str, spec: InputSpec, context: Context) -> int:
+    """Of one split; from a cache, since counting imports torch, which a finished run does not need."""
+    captions = list(context.dataset(name, spec.subset).splits[split].captions)
+    read_as = [spec.vocab_size, spec.context_length, spec.caption_cleaning]
+    count = partial(_count_cut, name, split, spec, context)
+    return int(cached_count(count, ["captions cut", fingerprint(captions), *read_as]))
+
+
+def _count_cut(name: str, split: str, spec: InputSpec, context: Context) -> int:
+    return int(context.data_provenance(name, spec, split)["captions_cut"])
 
 
 def size_problems(cells: list[Cell], context: Context) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,16 +41,18 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
     Raises `StudyError` with everything that is wrong before anything is written.
     """
     context = Context(options.machine, progress)
+    store = RunStore(out)
+    cells.start_importing(study, store, options)
     checked = check.examine(study, context, options, out)
     if checked.problems:
         raise StudyError(instead(study, options.machine.data_root) or checked.problems)
     for line in (*reach_lines(study), *checked.notes):
         progress.say(line)
-    store = RunStore(out)
     try:
         with cells.stopping_at_signals():
             cells.prepare_study(study, store, context)
             check_leakage(study, store, context)
+            _import_report_meanwhile(options)
             tuned = _search(study, store, context, options)
             runs = cells.run_cells(study.cells(tuned), store, context, options)
             _measure(study, store, context, tuned)
@@ -107,6 +111,17 @@ def _measure(
         from harness.speed.overhead import measure_study
 
         measure_study(study, store, context, tuned)
+
+
+def _import_report_meanwhile(options: LaunchOptions) -> None:
+    """Import what the report needs while workers start and this process waits for them."""
+
+    def load() -> None:
+        for name in ("matplotlib.pyplot", "matplotlib.backends.backend_svg", "reports.assemble"):
+            importlib.import_module(name)
+
+    if options.launcher != "local" or options.resources.slots > 1:
+        threading.Thread(target=load, daemon=True).start()
 
 
 def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode:

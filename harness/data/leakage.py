@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
 
 from harness.data.dataset import Dataset
 from harness.data.decoding import (
@@ -209,6 +208,8 @@ def gradient_hash(grey: Image.Image) -> np.uint64:
 
 def frequency_hash(grey: Image.Image) -> np.uint64:
     """pHash: of the lowest 8×8 cosine frequencies of the 32×32 image, which lie above their median."""
+    from scipy.fft import dctn  # as slow to import as hundreds of images are to compare, and often cached
+
     small = np.asarray(grey.resize((32, 32), Image.Resampling.BILINEAR), dtype=np.float64)
     low = dctn(small, norm="ortho")[:8, :8]
     return _bits(low > np.median(low))

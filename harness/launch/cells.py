@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,14 +17,16 @@ from harness.data.splits import file_list
 from harness.launch.cell import is_finished, outcome, run_cell, runtime_record
 from harness.launch.changes import reasons_not_reused, reproduced
 from harness.launch.context import Context, prepare_process
+from harness.launch.fork_server import start_server
+from harness.launch.illustrations import restore_beside_training, restored_cells
 from harness.launch.launchers import open_launcher
-from harness.launch.local import progress_of_worker
+from harness.launch.local import progress_of_worker, worker_environment
 from harness.launch.plugin_files import keep_plugins, plugins_behind, plugins_of
 from harness.launch.units import Resources, WorkerDied
 from harness.machine import environment
 from harness.machine.accelerator_faults import process_has_fault
 from harness.machine.environment import Machine
-from harness.machine.errors import is_of_the_machine, reason_of
+from harness.machine.errors import StoreError, is_of_the_machine, reason_of
 from harness.machine.files import atomic_json
 from harness.registry import described
 from harness.store.cell_run import CellRun
@@ -149,10 +151,25 @@ def _outcomes(
         yield from _on_launcher(cells, store, context, options)
 
 
+def start_importing(study: Study, store: RunStore, options: LaunchOptions) -> None:
+    """Let the imports of workers begin while a study is still checked, where it will need several of them.
+
+    How many cells are finished is only guessed here: a wrong guess costs processor time, no more.
+    """
+    if options.launcher != "local" or options.resources.slots == 1:
+        return
+    done = 0
+    with suppress(StoreError, OSError):
+        done = sum(run.status.state == "done" for run in store.cells())
+    if len(study.cells()) - done > 1:
+        start_server(worker_environment(0, options.resources)["OMP_NUM_THREADS"])
+
+
 def _on_launcher(
     cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
 ) -> Iterator[Status | None]:
     launcher = open_launcher(options.launcher, options.resources, context.progress.relay)
+    pictured = restored_cells(cells)
     running: dict[Future[Status], Cell] = {}
     deaths: Counter[str] = Counter()
     waiting = list(reversed(cells))
@@ -161,8 +178,9 @@ def _on_launcher(
             while waiting and len(running) < getattr(launcher, "slots", 1):
                 cell = waiting.pop()
                 identity = context.identity(cell)
-                work = launcher.submit(_in_worker, cell, identity, store.directory, options.worker_machine)
-                running[work] = cell
+                pictures = cell.key in pictured and not deaths[cell.key]  # a finished cell dies of none
+                unit = (cell, identity, store.directory, options.worker_machine, pictures)
+                running[launcher.submit(_in_worker, *unit)] = cell
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 cell = running.pop(future)
@@ -210,8 +228,10 @@ def _status_of(
 _contexts: dict[Machine, Context] = {}
 
 
-def _in_worker(cell: Cell, identity: str, directory: Path, machine: Machine) -> Status:
-    """Run a cell in a worker's process, which keeps its context for the next one."""
+def _in_worker(
+    cell: Cell, identity: str, directory: Path, machine: Machine, pictures: bool = False
+) -> Status:
+    """Run a cell in a worker's process, which keeps its context for the next one; with its restorations."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     if machine not in _contexts:
         prepare_process(machine)
@@ -219,7 +239,11 @@ def _in_worker(cell: Cell, identity: str, directory: Path, machine: Machine) -> 
     context = _contexts[machine]
     if context.identity(cell) != identity:
         raise RuntimeError("code, data or weights changed while the study was running; run it again")
-    return run_cell(cell, RunStore(directory), context)
+    store = RunStore(directory)
+    status = run_cell(cell, store, context)
+    if pictures:
+        restore_beside_training(cell, context.open_run(store, cell), context)
+    return status
 
 
 @contextmanager
@@ -268,7 +292,7 @@ def accelerators(device: str, devices: int) -> tuple[str, ...]:
     Where the variable is set already, number N is its N-th entry. Empty on a CPU, and where several devices
     train one cell together.
     """
-    if device == "cpu" or devices > 1:
+    if device == "cpu" or devices > 1 or (device == "auto" and environment.surely_without_gpu()):
         return ()
     import torch
 

@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def cached_count(
         plugin: the file that registered the method.
         code: further files that it depends on.
     """
-    files = [Path(inspect.getfile(count)), *code]
+    files = [Path(inspect.getfile(count.func if isinstance(count, partial) else count)), *code]
     sources = [sha256(file) for file in files]
     key = fingerprint([list(about), sources, code_fingerprint(plugin), environment.versions()])
     path = cache_dir() / "counts" / f"{key[:32]}.json"

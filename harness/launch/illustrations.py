@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.launch.context import Context, InputSpec
+from harness.launch.count_cache import cached_count
 from harness.launch.fingerprints import code_fingerprint
 from harness.machine.errors import DataError, StoreError
 from harness.machine.seeds import seed_for
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from methods.base import Batch
     from methods.uit import UIT
 
+log = logging.getLogger(__name__)
+
 PRUNED_CAPTIONS = 12
 RESTORED = 64
 """Images whose restoration is measured; the chosen queries among them are shown."""
@@ -49,8 +54,10 @@ def illustrate(runs: Runs, store: RunStore, context: Context) -> None:
     try:
         _galleries(done, store, context)
         _pruned_captions(done, store, context)
-        for cell, run in _restoring(done):
-            write_restorations(run.directory, _restorations(cell, run, context))
+        first = restored_cells([cell for cell, _ in done])
+        for cell, run in done:
+            if cell.key in first and not has_restorations(run.directory):
+                write_restorations(run.directory, _restorations(cell, run, context))
     except (StoreError, DataError, OSError) as error:
         context.progress.say(f"pictures: {error}")
 
@@ -75,23 +82,40 @@ def _pruned_captions(done: Runs, store: RunStore, context: Context) -> None:
         tagger = f"{context.tagger.name} {context.tagger.version}"
         if has_pruned(store.directory, dataset, data, tagger, code):
             continue
-        from methods.text_pruning import prune
-
         captions = context.dataset(dataset, subset).splits["train"].captions
         rng = np.random.default_rng(seed_for("pruned captions", dataset))
         drawn = rng.choice(len(captions), min(PRUNED_CAPTIONS, len(captions)), replace=False)
-        pairs = {captions[index]: prune(captions[index], context.tagger) for index in sorted(drawn)}
-        write_pruned(store.directory, dataset, data, tagger, pairs, code)
+        shown = [captions[index] for index in sorted(drawn)]
+        pruned = cached_count(partial(_pruned, shown, context), ["pruned captions", shown, tagger])
+        write_pruned(store.directory, dataset, data, tagger, dict(zip(shown, pruned, strict=True)), code)
 
 
-def _restoring(done: Runs) -> Iterator[tuple[Cell, CellRun]]:
-    """The first finished cell of each method with TIR on each dataset, unless its pictures are there."""
-    seen: set[tuple[str, str]] = set()
-    for cell, run in done:
-        if cell.method_settings.get("tir") and (cell.dataset, cell.method) not in seen:
-            seen.add((cell.dataset, cell.method))
-            if not has_restorations(run.directory):
-                yield cell, run
+def _pruned(captions: Sequence[str], context: Context) -> list[str]:
+    """The captions without what pruning leaves out; a tagger takes more than a second to import."""
+    from methods.text_pruning import prune
+
+    return [prune(caption, context.tagger) for caption in captions]
+
+
+def restored_cells(cells: Iterable[Cell]) -> frozenset[str]:
+    """The keys of the cells whose restorations are shown: the first of each method with TIR on a dataset."""
+    first: dict[tuple[str, str], str] = {}
+    for cell in cells:
+        if cell.method_settings.get("tir"):
+            first.setdefault((cell.dataset, cell.method), cell.key)
+    return frozenset(first.values())
+
+
+def restore_beside_training(cell: Cell, run: CellRun, context: Context) -> None:
+    """Keep the restorations of a cell that has just finished, where its model and data are at hand.
+
+    Never an error of the cell: what cannot be drawn now is tried again by `illustrate`, and said there.
+    """
+    try:
+        if run.status.state == "done" and not has_restorations(run.directory):
+            write_restorations(run.directory, _restorations(cell, run, context))
+    except Exception:
+        log.info("%s: its restorations are drawn at the end of the run", run.name, exc_info=True)
 
 
 def _restorations(cell: Cell, run: CellRun, context: Context) -> Iterable[RestorationPicture]:

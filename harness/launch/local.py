@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+from harness.launch import fork_server
 from harness.launch.units import Resources, WorkerDied
 from harness.machine.accelerator_faults import note_fault, process_has_fault
 from harness.machine.progress import Event, Progress, RelayedProgress, WorkerProgress
@@ -73,7 +74,6 @@ class LocalWorkers(Executor):
         self.slots = resources.slots
         self._watch = watch
         self._work: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
-        self._context = multiprocessing.get_context("spawn")
         self._closed = False
         self._workers: dict[int, Any] = {}
         self._threads = [
@@ -166,10 +166,11 @@ class LocalWorkers(Executor):
             log.exception("what worker %d reported could not be shown", slot)
 
     def _start(self, slot: int, environment: Mapping[str, str]) -> Connection:
-        ours, theirs = self._context.Pipe()
-        worker = self._context.Process(target=work, args=(theirs, dict(environment)), name=f"worker-{slot}")
-        worker.start()
-        theirs.close()
+        ours, theirs = multiprocessing.Pipe()
+        try:
+            worker = fork_server.start_process(work, theirs, environment, f"worker-{slot}")
+        finally:
+            theirs.close()
         self._workers[slot] = worker
         return ours
 
@@ -206,12 +207,19 @@ def worker_environment(slot: int, resources: Resources) -> dict[str, str]:
 
 
 def work(connection: Connection, environment: dict[str, str]) -> None:
-    """Run units in a worker's process, one after the other, until the parent ends."""
+    """Run units in a worker's process, one after the other, until the parent ends.
+
+    Args:
+        connection: brings units, takes answers.
+        environment: all variables of the process.
+    """
     global _parent
+    os.environ.clear()
     os.environ.update(environment)
     _parent, sys.stderr = connection, _RelayedLines()
     # Ctrl-C reaches every process of a terminal; the parent is the one to end its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a server of workers blocks it
     try:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     except RuntimeError as error:  # no more threads

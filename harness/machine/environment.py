@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.metadata
 import os
@@ -38,13 +39,15 @@ def describe() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that a number may depend on."""
-    installed = {}
-    for name in PACKAGES:
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            installed[name] = "absent"
-    return installed
+    return {name: _version(name) for name in PACKAGES}
+
+
+@functools.cache
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 def arithmetic(device: Any) -> dict[str, Any]:
@@ -93,8 +96,31 @@ def _cuda_arithmetic() -> dict[str, Any]:
     }
 
 
+_DEVICE_FILES = ("nvidia*", "nvhost*", "nvgpu*", "nvmap", "dxg", "kfd")
+"""Below /dev on Linux, one of them where there is an accelerator that torch calls CUDA: those of NVIDIA's
+desktop and embedded drivers, of Windows' subsystem for Linux, and of AMD's driver."""
+
+
+def surely_without_gpu() -> bool:
+    """Whether torch cannot see a CUDA device here, known without importing torch, which takes two seconds.
+
+    False where it is not known: then torch must be asked.
+    """
+    if sys.platform != "linux" or "torch" in sys.modules:
+        return False
+    if any(True for pattern in _DEVICE_FILES for _ in Path("/dev").glob(pattern)):
+        return False
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return True
+    return False
+
+
 def gpu_names() -> list[str]:
-    """Names of the CUDA devices that torch sees; loads torch."""
+    """Names of the CUDA devices that torch sees; loads torch where there may be one."""
+    if surely_without_gpu():
+        return []
     import torch
 
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

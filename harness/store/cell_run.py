@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,12 @@ from harness.store import bundled, checkpoint_files, checksums, weights
 from harness.store.cell_format import described
 from harness.store.cell_status import HISTORY, LOCK, RECORDS, RESULTS, State, Status, status_of
 from harness.store.checksums import Checksums
-from harness.store.record_files import read_record_columns, read_records, write_records
+from harness.store.record_files import (
+    read_record_columns,
+    read_record_rows,
+    read_records,
+    write_records,
+)
 from harness.store.seals import SealedFile, change_sealed, write_sealed
 from harness.study.cell import Cell, fingerprint
 
@@ -356,6 +361,15 @@ class CellRun:
         Raises `StoreError` when the records are missing or damaged.
         """
         return read_record_columns(self.records_path(target, selection, direction), columns)
+
+    def records_of(
+        self, target: str, selection: str, direction: str, queries: Collection[int]
+    ) -> list[dict[str, Any]]:
+        """The whole rows of these queries in an evaluation, in the order of the records.
+
+        Raises `StoreError` when the records are missing or damaged.
+        """
+        return read_record_rows(self.records_path(target, selection, direction), queries)
 
     def records_path(self, target: str, selection: str, direction: str) -> Path:
         """Where the records of an evaluation lie."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from harness.data.thumbnails import thumbnail_webp, webp
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_file, atomic_json
 from harness.machine.seeds import seed_for
+from harness.store import parquet_columns
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 
@@ -79,14 +80,13 @@ def write_gallery(store: RunStore, target: str, data: str, split: Split) -> None
     differing = _differing(runs, store.reference, target)
     for run in runs:
         try:
-            frame = run.records(target, "val", "t2i")
+            ranks = run.record_columns(target, "val", "t2i", ("rank",))["rank"]
+            shown = {*chosen, *worst_queries(ranks.astype(float)), *differing.get(run.name, ())}
+            rows = run.records_of(target, "val", "t2i", shown)
         except StoreError:
             continue
-        worst = worst_queries(frame["rank"].to_numpy(dtype=float, na_value=np.nan))
-        shown = [*chosen, *worst, *differing.get(run.name, ())]
-        queries |= set(shown)
-        tops = frame.set_index("query")["top"]
-        images |= {int(image) for query in shown if query in tops.index for image in tops[query]}
+        queries |= shown
+        images |= {int(image) for row in rows for image in row["top"]}
     images |= {int(split.caption_image[query]) for query in queries}
     _write_queries(_path(store.directory, target, data, "queries.parquet"), data, split, queries, set(chosen))
     _write_images(_path(store.directory, target, data, "images.parquet"), data, split, images)
@@ -165,10 +165,18 @@ def _write_queries(path: Path, data: str, split: Split, queries: Iterable[int], 
         "image": [int(split.caption_image[query]) for query in ordered],
         "chosen": [query in chosen for query in ordered],
     }
-    _write_table(path, columns, data)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if _read_table(path, data) != rows:  # writing imports pandas
+        _write_table(path, columns, data)
 
 
-def _write_images(path: Path, data: str, split: Split, images: Iterable[int]) -> None:
+def _write_images(path: Path, data: str, split: Split, images: Collection[int]) -> None:
+    there = {(row["image"], row["person_id"], row["name"]) for row in _read_table(path, data)}
+    if there == {
+        (image, split.persons[int(split.image_person[image])], split.image_paths[image].name)
+        for image in images
+    }:
+        return  # of the same data, so of the same pictures
     drawn = {image: thumbnail_webp(split.image_paths[image], HEIGHT) for image in sorted(images)}
     kept = {image: content for image, content in drawn.items() if content is not None}
     columns: dict[str, Sequence[object]] = {
@@ -282,10 +290,8 @@ def _write_table(path: Path, columns: Mapping[str, Sequence[object]], data: str 
 
 def _read(path: Path) -> Any | None:
     """A pyarrow table; None when it is missing or damaged."""
-    import pyarrow.parquet as parquet
-
     try:
-        return parquet.read_table(path, page_checksum_verification=True)
+        return parquet_columns.read(path)
     except (OSError, ValueError):  # pyarrow's errors are ValueErrors
         return None
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.machine.errors import StoreError
 from harness.machine.files import atomic_file
+from harness.store import parquet_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +49,15 @@ def read_record_columns(path: Path, columns: Sequence[str]) -> dict[str, Any]:
     Reading the lists of gallery items as well would take ten times as long. Raises `StoreError` when the file
     is missing or damaged.
     """
-    import pyarrow.parquet as parquet
-
     try:
-        table = parquet.read_table(path, columns=list(columns), page_checksum_verification=True)
-        return {name: table.column(name).to_numpy() for name in columns}
+        return parquet_columns.columns(path, columns)
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors
+        raise StoreError(f"{path}: {error}") from error
+
+
+def read_record_rows(path: Path, queries: Collection[int]) -> list[dict[str, Any]]:
+    """The whole rows of these queries, in order. Raises `StoreError` when the file is missing or damaged."""
+    try:
+        return parquet_columns.rows(path, "query", queries)
     except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors
         raise StoreError(f"{path}: {error}") from error

@@ -58,7 +58,7 @@ def _label(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(str(path), "pt") as file:
+        with safe_open(str(path), "np") as file:  # not "pt": no weight is read, and torch not imported
             return file.metadata() or {}
     except (OSError, SafetensorError):
         return {}

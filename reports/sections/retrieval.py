@@ -6,7 +6,6 @@ are never shown.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from harness.machine.errors import StoreError
 from harness.store.pictures import Gallery, found_only_by, read_gallery
 from reports.cell_views import CellView, Evaluation
 from reports.comparison import SELECTED_ON_VAL, ComparisonGroup
-from reports.document import Block, TemplateBlock
+from reports.document import Block, TemplateBlock, picture
 from reports.formatting import plural
 
 WORST = 6
@@ -74,24 +73,19 @@ def retrieval(evaluation: Evaluation, cell: CellView) -> Retrieval | None:
         return None
     gallery = read_gallery(cell.run.path, evaluation.target, str(row.get("fingerprint")))
     try:
-        frame = cell.stored.records(evaluation.target, SELECTED_ON_VAL, evaluation.direction)
+        kept = cell.stored.records_of(
+            evaluation.target, SELECTED_ON_VAL, evaluation.direction, gallery.queries
+        )
     except StoreError:
         return None
-    kept = frame[frame["query"].isin(list(gallery.queries)) & (frame["positives"] > 0)]
     answers = {
-        int(answer["query"]): {str(name): value for name, value in answer.items()}
-        for answer in kept.to_dict("records")
+        int(answer["query"]): answer
+        for answer in kept
         # A caption that belongs to somebody else was not drawn from this split.
-        if str(answer["person_id"]) == str(gallery.queries[int(answer["query"])]["person_id"])
+        if answer["positives"] > 0
+        and str(answer["person_id"]) == str(gallery.queries[int(answer["query"])]["person_id"])
     }
     return Retrieval(cell, gallery, answers) if answers else None
-
-
-def picture(webp: bytes | None) -> str:
-    """A WebP as a data URL; empty for none and for what is no WebP."""
-    if not isinstance(webp, bytes) or webp[:4] != b"RIFF" or webp[8:12] != b"WEBP":
-        return ""
-    return "data:image/webp;base64," + base64.b64encode(webp).decode()
 
 
 def reference_cell(group: ComparisonGroup) -> CellView:

@@ -13,9 +13,9 @@ from typing import Any
 from harness.store.pictures import read_pruned, read_restorations
 from reports.cell_views import CellView
 from reports.context import ReportContext
-from reports.document import Block, Section, TemplateBlock
+from reports.document import Block, Section, TemplateBlock, picture
 from reports.formatting import listed, plural
-from reports.sections.retrieval import picture, reference_cell, sheets, side_by_side
+from reports.sections.retrieval import reference_cell, sheets, side_by_side
 
 RESTORED = 6
 PRUNED = 12

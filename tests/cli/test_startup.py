@@ -18,6 +18,8 @@ SLOW_PACKAGES = (
     "textblob",
     "optuna",
 )
+ONLY_FOR_WHAT_IS_NEW = ("torch", "pandas", "scipy.stats", "scipy.optimize", "scipy.fft")
+"""What a run imports to train or to write something down for the first time."""
 PROGRAM = """
 import runpy, sys
 sys.argv[0] = "harness"
@@ -31,7 +33,7 @@ print("imported:", *(name for name in {names!r} if name in sys.modules))
 
 def imported(*command: str) -> list[str]:
     """Which of the slow packages a command imports."""
-    program = PROGRAM.format(names=SLOW_PACKAGES)
+    program = PROGRAM.format(names=SLOW_PACKAGES + ONLY_FOR_WHAT_IS_NEW)
     done = subprocess.run(
         [sys.executable, "-c", program, *command], capture_output=True, text=True, check=False
     )

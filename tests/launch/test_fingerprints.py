@@ -101,6 +101,26 @@ def test_a_change_is_named_by_its_component(project: Path) -> None:
     assert {name for name in before if before[name] != after[name]} == {"methods"}
 
 
+def test_a_fingerprint_from_the_cache_is_the_one_that_the_sources_give(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIPR_CACHE", str(tmp_path / "cache"))
+    made = fresh_fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprints, "source_meaning", lambda text: pytest.fail("read again"))
+        assert fresh_fingerprint() == made
+    for cached in (tmp_path / "cache" / "code").iterdir():
+        digest, _, checksum = cached.read_text().partition(" ")
+        cached.write_text(f"{digest[::-1]} {checksum}")
+    assert fresh_fingerprint() == made
+
+
+def test_the_ends_of_lines_mean_nothing(project: Path) -> None:
+    before = fresh_fingerprint()
+    (project / "methods" / "uit.py").write_bytes(SOURCE.replace("\n", "\r\n").encode())
+    assert fresh_fingerprint() == before
+
+
 def test_code_that_no_number_passes_through_does_not_count(project: Path) -> None:
     before = fresh_fingerprint()
     (project / "methods" / "cost.py").write_text("changed = True")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 import stores
 from stores import Truth
 
@@ -11,6 +13,7 @@ import reports
 from harness.cli.verify_bundle import verify_bundle
 from harness.exchange.bundling import write_bundle
 from reports.comparison import ComparisonOptions
+from reports.figures import FigureWriter
 
 QUICK = ComparisonOptions(resamples=50)
 METHODS = {"uit": 60.0, "weak": 45.0}
@@ -58,3 +61,33 @@ def test_a_list_of_written_files_that_was_altered_removes_nothing_outside_the_fo
     (run / "report" / "written.json").write_text(f'{{"../../precious": "{empty}"}}')
     reports.build([run], options=QUICK)
     assert outside.is_file()
+
+
+def test_a_figure_file_that_was_altered_or_is_of_other_data_is_drawn_again_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    draw = FigureWriter._draw
+
+    def noted(drawing: Any, pdf: Path, png: Path) -> None:
+        drawn.append(pdf.stem)
+        draw(drawing, pdf, png)
+
+    monkeypatch.setattr(FigureWriter, "_draw", staticmethod(noted))
+    run = tmp_path / "run"
+    stores.write(run, Truth(r1=METHODS, people=40, seeds=2))
+    reports.build([run], options=QUICK)
+    assert drawn
+    every = {path: path.read_bytes() for path in (run / "report" / "figures").iterdir()}
+    drawn.clear()
+    reports.build([run], options=QUICK)
+    assert drawn == []
+    altered = next(path for path in every if path.suffix == ".png")
+    altered.write_bytes(b"another picture")
+    reports.build([run], options=QUICK)
+    assert drawn == [altered.stem]
+    assert {path: path.read_bytes() for path in (run / "report" / "figures").iterdir()} == every
+    drawn.clear()
+    stores.write(run, Truth(r1={"uit": 60.0, "weak": 20.0}, people=40, seeds=2))
+    reports.build([run], options=QUICK)
+    assert drawn

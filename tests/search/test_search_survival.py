@@ -79,14 +79,17 @@ def start(tmp_path: Path, url: str, workers: int, **changes: Any) -> subprocess.
 
 
 def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    # Each worker is started by its own thread, so every thread's children count.
-    return [
-        int(child)
-        for thread in listed.parent.parent.glob("*")
-        for child in (thread / "children").read_text().split()
-        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
-    ]
+    """The workers: children of the server that forks them, or started one by one."""
+    below = {child: Path(f"/proc/{child}/cmdline").read_text() for child in direct_children(pid)}
+    servers = [child for child, command in below.items() if "forkserver" in command]
+    started = [child for child, command in below.items() if "spawn_main" in command]
+    return [*started, *(child for server in servers for child in direct_children(server))]
+
+
+def direct_children(pid: int) -> list[int]:
+    # A process may be started by any thread, so every thread's children count.
+    threads = Path(f"/proc/{pid}/task").glob("*")
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
 
 
 def wait_until_ready(process: subprocess.Popen[str]) -> None:
