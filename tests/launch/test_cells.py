@@ -270,7 +270,13 @@ class OneAfterTheOther:
         self.context, self.dies, self.begun = context, list(dies), list[Cell]()
 
     def submit(
-        self, _: Callable[..., Status], cell: Cell, identity: str, directory: Path, machine: Machine
+        self,
+        _: Callable[..., Status],
+        cell: Cell,
+        identity: str,
+        directory: Path,
+        machine: Machine,
+        pictures: bool,
     ) -> Future[Status]:
         assert (identity, machine) == (self.context.identity(cell), self.context.machine)
         self.begun.append(cell)
