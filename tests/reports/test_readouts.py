@@ -178,6 +178,25 @@ def test_among_many_sized_claims_a_pair_of_single_runs_must_lie_farther_off_to_c
     assert found[1] == pytest.approx(found[10])
 
 
+def test_claims_without_a_size_leave_the_pair_of_single_runs_of_a_sized_one_where_it_was(
+    tmp_path: Path,
+) -> None:
+    """Nor do claims that were not run: no size of theirs is compared with single runs."""
+    sized = "{id: sized, better: uit, than: irra, dataset: cuhk-pedes, size: 11}"
+    others = [
+        *(f"{{id: d{number}, better: uit, than: irra, dataset: cuhk-pedes}}" for number in range(5)),
+        "{id: elsewhere, better: uit, than: irra, dataset: rstpreid, size: 3}",
+    ]
+    found = []
+    for more in ([], others):
+        (tmp_path / "claims.yaml").write_text(f"claims: [{', '.join([*more, sized])}]\n")
+        ruled = context(group({"uit": 70.0, "irra": 60.0}), folder=tmp_path).rulings
+        (scopes,) = (one.scopes for one in ruled if one.claim.id == "sized")
+        assert scopes is not None
+        found.append({name: (judged.runs.low, judged.runs.high) for name, judged in scopes.items()})
+    assert found[0] == found[1]
+
+
 def test_a_file_of_claims_gives_all_its_errors_at_once(tmp_path: Path) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(
