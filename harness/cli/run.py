@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,9 +51,8 @@ def run_study(study: Study, options: LaunchOptions, out: Path, progress: Progres
         with cells.stopping_at_signals():
             cells.prepare_study(study, store, context)
             check_leakage(study, store, context)
-            _import_report_meanwhile(options)
             tuned = _search(study, store, context, options)
-            runs = cells.run_cells(study.cells(tuned), store, context, options)
+            runs = cells.run_cells(study.cells(tuned), store, context, options, meanwhile=_import_report)
             _measure(study, store, context, tuned)
             illustrate(runs, store, context)
             progress.close()
@@ -113,15 +111,10 @@ def _measure(
         measure_study(study, store, context, tuned)
 
 
-def _import_report_meanwhile(options: LaunchOptions) -> None:
-    """Import what the report needs while workers start and this process waits for them."""
-
-    def load() -> None:
-        for name in ("matplotlib.pyplot", "matplotlib.backends.backend_svg", "reports.assemble"):
-            importlib.import_module(name)
-
-    if options.launcher != "local" or options.resources.slots > 1:
-        threading.Thread(target=load, daemon=True).start()
+def _import_report() -> None:
+    """Import what the report needs: never in a thread, since matplotlib may be used half imported."""
+    for name in ("matplotlib.pyplot", "matplotlib.backends.backend_svg", "reports.assemble"):
+        importlib.import_module(name)
 
 
 def _conclude(runs: Sequence[tuple[Cell, CellRun]], store: RunStore) -> ExitCode:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -93,11 +93,16 @@ class LaunchOptions:
 
 
 def run_cells(
-    cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
+    cells: Sequence[Cell],
+    store: RunStore,
+    context: Context,
+    options: LaunchOptions,
+    meanwhile: Callable[[], None] | None = None,
 ) -> list[tuple[Cell, CellRun]]:
     """Run every cell that is not finished, here or on workers; each cell with its place in the store.
 
     `results.csv` is kept up to date as cells end. Raises `Stopped` when asked to stop; the store resumes.
+    `meanwhile` is called once where workers have got their first cells, and this process waits for them.
     """
     for cell in cells if options.reuse else ():
         found = copy_finished(store.path_of(cell, context.identity(cell)), options.reuse)
@@ -115,7 +120,7 @@ def run_cells(
     for sentence in (*reasons_not_reused(store, [run for _, run in left]), *reproduced(left, context)):
         context.progress.say(sentence)
     written = time.monotonic()
-    for _ in _outcomes([cell for cell, _ in left], store, context, options):
+    for _ in _outcomes([cell for cell, _ in left], store, context, options, meanwhile):
         if time.monotonic() - written > RESULTS_SECONDS:
             write_results_table(store)
             written = time.monotonic()
@@ -140,7 +145,11 @@ def _uncollected() -> Iterator[None]:
 
 
 def _outcomes(
-    cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
+    cells: Sequence[Cell],
+    store: RunStore,
+    context: Context,
+    options: LaunchOptions,
+    meanwhile: Callable[[], None] | None,
 ) -> Iterator[Status | None]:
     if options.launcher == "local" and (options.resources.slots == 1 or len(cells) == 1):
         waiting = list(cells)
@@ -148,7 +157,7 @@ def _outcomes(
             yield run_cell(waiting.pop(0), store, context)
         cells = waiting
     if cells:
-        yield from _on_launcher(cells, store, context, options)
+        yield from _on_launcher(cells, store, context, options, meanwhile)
 
 
 def start_importing(study: Study, store: RunStore, options: LaunchOptions) -> None:
@@ -166,7 +175,11 @@ def start_importing(study: Study, store: RunStore, options: LaunchOptions) -> No
 
 
 def _on_launcher(
-    cells: Sequence[Cell], store: RunStore, context: Context, options: LaunchOptions
+    cells: Sequence[Cell],
+    store: RunStore,
+    context: Context,
+    options: LaunchOptions,
+    meanwhile: Callable[[], None] | None,
 ) -> Iterator[Status | None]:
     launcher = open_launcher(options.launcher, options.resources, context.progress.relay)
     pictured = restored_cells(cells)
@@ -181,6 +194,9 @@ def _on_launcher(
                 pictures = cell.key in pictured and not deaths[cell.key]  # a finished cell dies of none
                 unit = (cell, identity, store.directory, options.worker_machine, pictures)
                 running[launcher.submit(_in_worker, *unit)] = cell
+            if meanwhile is not None:
+                meanwhile()
+                meanwhile = None
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 cell = running.pop(future)
