@@ -100,7 +100,7 @@ def _code_fingerprint(
     for kind, plugins in (("dataset ", datasets[1:]), ("", further)):
         for plugin, digest in sorted((each.name, plugin_digest(each)) for each in plugins):
             name = f"plugin ({kind}{plugin})"
-            # Plugins of the same name in different folders are told apart by their order.
+            # Plugins of the same name in different folders are distinguished by their order.
             same = sum(key.startswith(name[:-1]) for key in components)
             components[f"{name[:-1]}, {same + 1})" if same else name] = digest
     return components
