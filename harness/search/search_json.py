@@ -9,13 +9,14 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from harness.machine.errors import StoreError
-from harness.machine.files import atomic_json, read_json
+from harness.machine.files import read_json
 from harness.machine.passwords import masked
 from harness.search.plan import SearchPlan
 from harness.search.trial_queue import trial_queue
 from harness.search.trial_record import trial_record
 from harness.search.winner import winning_trial
 from harness.store.run_files import SEARCH
+from harness.store.seals import is_broken, write_sealed
 
 
 def search_record(search: SearchPlan, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
@@ -53,13 +54,14 @@ def write_search_json(searches: Sequence[SearchPlan], run_dir: Path) -> list[dic
         record for record in recorded_searches(run_dir / SEARCH) if record.get("name") not in records
     ]
     everything = sorted([*of_others, *records.values()], key=lambda record: str(record.get("name")))
-    atomic_json(run_dir / SEARCH, {"searches": everything})
+    write_sealed(run_dir / SEARCH, {"searches": everything})
     return everything
 
 
 def recorded_searches(path: Path) -> list[dict[str, Any]]:
-    """The searches that the file holds; none where it is missing or cannot be read."""
+    """The searches that the file holds; none where it is missing, cannot be read, or was altered."""
     try:
-        return [record for record in read_json(path)["searches"] if isinstance(record, dict)]
+        values = read_json(path)
+        return [] if is_broken(values) else [each for each in values["searches"] if isinstance(each, dict)]
     except (StoreError, KeyError, TypeError):
         return []

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.machine.paths import as_typed
 from harness.store.run_files import SEARCH, read_mapping
+from harness.store.seals import is_broken
 from reports.context import ReportContext, slug
 from reports.document import Block, Column, Prose, Section, Table, TableCell
 from reports.formatting import missing, number, plural
@@ -26,8 +28,9 @@ _KEYS = {
 
 
 def searches(path: Path) -> list[SearchRecord]:
-    """The searches a run left; none when there is no file or it is damaged."""
-    entries = read_mapping(path).get("searches")
+    """The searches a run left; none when there is no file, it is damaged, or was altered since."""
+    values = read_mapping(path)
+    entries = [] if is_broken(values) else values.get("searches")
     known = entries if isinstance(entries, list) else []
     return [entry for entry in known if isinstance(entry, dict) and entry.keys() >= _KEYS]
 
@@ -35,9 +38,17 @@ def searches(path: Path) -> list[SearchRecord]:
 def section(context: ReportContext) -> Section | None:
     """Budgets first, then each search with its figures and all its trials; None when nothing was searched."""
     records = [search for run in context.stored_runs.runs for search in searches(run.path / SEARCH)]
-    if not records:
+    altered = [run.path for run in context.stored_runs.runs if is_broken(read_mapping(run.path / SEARCH))]
+    blocks: list[Block] = [
+        Prose(
+            f"{SEARCH} in {as_typed(path)} was altered after it was written, so none of its searches is "
+            "shown; `run` writes it again from the database of the search."
+        )
+        for path in altered
+    ]
+    if not records and not blocks:
         return None
-    blocks: list[Block] = [Prose(budget_statement(records)), _budgets(records)]
+    blocks += [Prose(budget_statement(records)), _budgets(records)] if records else []
     for search in records:
         blocks += _chapter(context, search)
     return Section("search", "Search of hyper-parameters", tuple(blocks))

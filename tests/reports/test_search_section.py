@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import stores
 
+from harness.store.seals import write_sealed
 from reports.comparison import ComparisonOptions
 from reports.context import ReportContext
 from reports.figures import FigureWriter
@@ -85,6 +86,23 @@ def test_a_run_without_a_search_has_no_chapter_about_it(tmp_path: Path) -> None:
     assert search.section(context(tmp_path, "not json")) is None
     (tmp_path / "search.json").unlink()
     assert search.section(context(tmp_path, [])) is None
+
+
+def test_searches_that_were_altered_after_they_were_written_enter_no_table_and_the_chapter_says_so(
+    tmp_path: Path,
+) -> None:
+    made = context(tmp_path, [])
+    file = tmp_path / "search.json"
+    write_sealed(file, {"searches": [entry(planted())]})
+    whole = search.section(made)
+    assert whole is not None
+    assert len(search.searches(file)) == 1
+    file.write_text(file.read_text().replace('"winner": ', '"winner": 1'))
+    assert search.searches(file) == []
+    said = search.section(made)
+    assert said is not None
+    (sentence,) = said.blocks
+    assert "was altered after it was written, so none of its searches is shown" in str(sentence)
 
 
 def test_every_trial_is_disclosed_with_its_state_and_reason(tmp_path: Path) -> None:
