@@ -2,7 +2,7 @@
 
 Fake tensors have a shape, a dtype and a device, and no numbers. A step on them fails where tensors of two
 devices meet and where the host would wait for the device, and says how much memory its tensors take. Not
-rehearsed: the backward pass, and what kernels need inside themselves.
+rehearsed: the engine of the backward pass (its nodes are), and what kernels need inside themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from harness.launch.context import config_of
 from harness.machine.memory import peak_bytes
 from harness.machine.terms import Precision
 from harness.registry import MethodEntry
+from harness.speed.fake_backward import RecordedHooks, backward
 from harness.study.schema import TrainSettings
+from harness.train.optimiser import make_optimiser
 from harness.train.step_inputs import draw_pairs
 from methods.base import Batch, Method, Noise
 from methods.clip import Backbone
@@ -123,6 +125,23 @@ class Rehearsal:
         tensors = [*self.method.parameters(), *self.method.buffers()]
         held = sum(tensor.nbytes for tensor in tensors) + 2 * gradients
         return RehearsedStep(losses, held, gradients, forward)
+
+    def update(self) -> int:
+        """A whole step: data, forward pass, backward pass and optimiser; how many weights were updated.
+
+        Raises:
+            NotForDeviceError: the host would wait, or tensors of two devices meet.
+        """
+        optimiser = make_optimiser(self.method, self.train)
+        hooks = RecordedHooks()
+        with self._rehearsing():
+            batch, noise = self._inputs()
+            with _never_waiting():
+                with _forced_autocast(self.train.precision), _FusedAttention(), hooks:
+                    losses = self.method(batch, noise)
+                backward(torch.stack(list(losses.values())).sum(), hooks)
+                optimiser.step()
+        return len(optimiser.state)
 
     def capture(self) -> int:
         """Capture the forward pass as `torch.compile` does; how many operations its one graph has.

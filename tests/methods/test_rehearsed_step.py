@@ -13,8 +13,10 @@ from harness.launch.context import Context
 from harness.machine.environment import Machine
 from harness.speed.bench import StepBench
 from harness.speed.candidates import Candidate
+from harness.speed.fake_backward import RecordedHooks, backward
 from harness.speed.rehearsal import DEVICE, NotForDeviceError, Rehearsal
 from harness.study.schema import TrainSettings
+from harness.train import step_inputs
 
 PRECISIONS = ("bf16", "fp32", "released")
 TRAINED = [entry.name for entry in registry.methods().values() if entry.trains]
@@ -49,6 +51,57 @@ def test_every_step_of_full_size_is_one_graph(name: str) -> None:
     # Two encoders of twelve blocks are several hundred operations: the graph is of the whole step.
     assert rehearsal(name).capture() > 500
     torch.compiler.reset()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", TRAINED)
+def test_backward_pass_and_optimiser_stay_on_the_device_and_reach_every_weight(
+    name: str, precision: str
+) -> None:
+    found = rehearsal(name, precision, backbone="tiny")
+    trained = [weight for weight in found.method.parameters() if weight.requires_grad]
+    assert found.update() == len(trained)
+    assert all(weight.grad is not None and weight.grad.device == DEVICE for weight in trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_backward_pass_and_optimiser_of_full_size_stay_on_the_device(name: str) -> None:
+    assert rehearsal(name).update() > 0
+
+
+def test_gradients_of_the_rehearsed_backward_pass_are_those_of_autograd() -> None:
+    torch.manual_seed(0)
+    layer, norm = torch.nn.Linear(6, 6), torch.nn.LayerNorm(6)
+
+    def total(hooks: RecordedHooks) -> torch.Tensor:
+        with hooks:
+            first, second = norm(layer(torch.linspace(0, 1, 24).view(4, 6))).relu().split(3, dim=1)
+            first.register_hook(lambda gradient: 2 * gradient)
+            return (Doubled.apply(first) * second + layer.weight.mean() + layer.bias[:3]).sum()  # type: ignore[no-untyped-call]
+
+    weights = [*layer.parameters(), *norm.parameters()]
+    expected = torch.autograd.grad(total(RecordedHooks()), weights)
+    hooks = RecordedHooks()
+    backward(total(hooks), hooks)
+    for weight, gradient in zip(weights, expected, strict=True):
+        torch.testing.assert_close(weight.grad, gradient)
+
+
+class Doubled(torch.autograd.Function):
+    """Twice its input."""
+
+    fault: Callable[[torch.Tensor], object] | None = None
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        return 2 * value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        if Doubled.fault is not None:
+            Doubled.fault(gradient)
+        return 2 * gradient
 
 
 @pytest.mark.parametrize("name", list(registry.methods()))
@@ -102,6 +155,54 @@ def planted(name: str, fault: Callable[[dict[str, torch.Tensor]], None]) -> Rehe
 def test_a_step_that_waits_or_mixes_devices_is_refused(name: str, fault: Callable[..., None]) -> None:
     with pytest.raises(NotForDeviceError):
         planted(name, fault).step()
+
+
+DEVICE_FAULTS: dict[str, Callable[[torch.Tensor], object]] = {
+    "a number": lambda gradient: gradient.sum().item(),
+    "a copy": lambda gradient: gradient[None].cpu(),
+    "a CPU tensor": lambda gradient: gradient[None] * torch.ones(1, device="cpu"),
+}
+
+
+@pytest.mark.parametrize("fault", DEVICE_FAULTS)
+@pytest.mark.parametrize("place", ["hook of a loss", "hook of a weight", "backward of a function"])
+@pytest.mark.parametrize("name", ["uit", "irra", "rde"])
+def test_a_backward_pass_that_waits_or_mixes_devices_is_refused(
+    name: str, place: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hook(gradient: torch.Tensor) -> None:
+        DEVICE_FAULTS[fault](gradient)
+
+    def plant(losses: dict[str, torch.Tensor]) -> None:
+        first = next(iter(losses))
+        if place == "hook of a loss":
+            losses[first].register_hook(hook)
+        elif place == "backward of a function":
+            losses[first] = Doubled.apply(losses[first])  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(Doubled, "fault", hook)
+    found = planted(name, plant)
+    if place == "hook of a weight":
+        next(weight for weight in found.method.parameters() if weight.requires_grad).register_hook(hook)
+    found.step()  # the forward pass alone does not see it
+    with pytest.raises(NotForDeviceError):
+        found.update()
+
+
+@pytest.mark.parametrize("name", ["uit", "irra", "rde"])
+@pytest.mark.parametrize("fault", ["a number", "a CPU tensor"])
+def test_an_augmentation_that_waits_or_mixes_devices_is_refused(
+    name: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = step_inputs.draw_augmentation
+
+    def drawn(*arguments: Any, **keywords: Any) -> Any:
+        DEVICE_FAULTS[fault](torch.ones(4, device=DEVICE))
+        return whole(*arguments, **keywords)
+
+    monkeypatch.setattr(step_inputs, "draw_augmentation", drawn)
+    with pytest.raises(NotForDeviceError):
+        rehearsal(name, backbone="tiny").step()
 
 
 @pytest.mark.parametrize("name", TRAINED)
