@@ -129,6 +129,13 @@ class CellView:
         return dict(self.parts.get("settings", {}))
 
     @property
+    def training(self) -> tuple[object, ...]:
+        """What decides every number of the cell, seed and label aside; empty where that is not known."""
+        if self.imported or not self.settings:
+            return ()
+        return self.base, *(self.parts.get(name) for name in ("code", "dataset", "protocol", "settings"))
+
+    @property
     def anchor(self) -> str:
         """Where the page describes this cell."""
         return f"cell-{self.directory}"

@@ -112,6 +112,24 @@ class ComparisonGroup:
         return len(ran[0] & ran[1]) if len(ran) == 2 and ran[0] != ran[1] else None
 
     @cached_property
+    def namesakes(self) -> Mapping[str, str]:
+        """By a second name of a method its first, which alone is compared; the reference comes first.
+
+        Two names are of one method where every seed of both is the same training, as where a search is won by
+        the recipe: their difference is 0 whatever is tested, and no finding.
+        """
+        found: dict[str, str] = {}
+        first: dict[str, dict[int, tuple[object, ...]]] = {}
+        for name in sorted(self.methods, key=lambda name: name != self.reference):
+            ran = {cell.seed: cell.training for cell in self.methods[name].cells}
+            same = next((other for other, runs in first.items() if runs == ran and all(ran.values())), "")
+            if same:
+                found[name] = same
+            else:
+                first[name] = ran
+        return found
+
+    @cached_property
     def blocks(self) -> Mapping[str, ScoreBlock]:
         """By metric, the scores of all methods with one row for each seed that any of them ran with."""
         return {metric: self._block(metric) for metric in JUDGED_METRICS}
@@ -195,7 +213,7 @@ class ComparisonGroup:
     def measured(self, metric: str, scope: Scope) -> list[Comparison]:
         """Every method against the reference, before any correction: without verdicts."""
         if (metric, scope) not in self._measured:
-            others = [name for name in self.methods if name != self.reference]
+            others = [name for name in self.methods if name not in (self.reference, *self.namesakes)]
             pairs = [(name, self.reference) for name in others if self.reference in self.methods]
             self._measured[metric, scope] = statistics.compare_each(
                 self.blocks[metric],
@@ -211,7 +229,8 @@ class ComparisonGroup:
     @cached_property
     def other_pairs(self) -> Mapping[tuple[str, str, str], Comparison]:
         """The pairs without the reference, by (one, other, metric); a second family for each metric."""
-        pairs = list(combinations([name for name in self.methods if name != self.reference], 2))
+        others = [name for name in self.methods if name not in (self.reference, *self.namesakes)]
+        pairs = list(combinations(others, 2))
         found = {metric: self._pairs(pairs, metric) for metric in JUDGED_METRICS}
         return {(item.one, item.other, metric): item for metric in JUDGED_METRICS for item in found[metric]}
 

@@ -177,6 +177,9 @@ def _for_page(svg: str, key: str, alt: str) -> str:
     body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", body).replace("xlink:href", "href")
+    linked = {*re.findall(r'(?:href="#|url\(#)([^")]+)', body)}
+    body = re.sub(r'\s+id="([^"]*)"', lambda found: found[0] if found[1] in linked else "", body)
+    body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)  # of a point
     body = re.sub(r'\bid="', f'id="{key}.', body)
     body = re.sub(r"url\(#", f"url(#{key}.", body).replace('href="#', f'href="#{key}.')
     for colour, variable in _PAGE.items():

@@ -48,6 +48,7 @@ def terminal_text(context: ReportContext, width: int, *, wide: bool = False) -> 
         *elsewhere.remarks(context),
         *summary.left_out(context),
         *summary.ambiguities(context),
+        *summary.same_methods(context),
         *summary.unlike_recipes(context),
     )
     for line in (*remarks, summary.headline(context)):

@@ -66,6 +66,8 @@ class Truth:
     """By method, what its history has of the hook's values."""
     draw: int = 0
     """Seed of the simulation."""
+    base: Mapping[str, str] = field(default_factory=dict)
+    """The registered methods of names that are not one, such as `{"uit-tuned": "uit"}`."""
     switches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Own settings of methods, such as `{"tir": True}`."""
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -107,7 +109,7 @@ def _study(truth: Truth) -> dict[str, Any]:
         "methods": [
             {
                 "name": name,
-                "base": name,
+                "base": truth.base.get(name, name),
                 **_train(truth).model_dump(mode="json"),
                 **truth.switches.get(name, {}),
             }
@@ -131,7 +133,7 @@ def _cell(truth: Truth, method: str, dataset: str, seed: int) -> Cell:
     return Cell(
         study=truth.name,
         method=method,
-        base=method,
+        base=truth.base.get(method, method),
         dataset=dataset,
         seed=seed,
         preset=truth.preset,

@@ -25,6 +25,7 @@ from harness.exchange.archives import unpack
 from harness.exchange.bundling import bundled_runs
 from harness.machine.generated_text import begin_mark, replace_generated
 from harness.store.cell_run import CellRun, evaluation_key
+from harness.store.pictures import RESTORATIONS
 from harness.store.run_files import targets_of
 from harness.store.runs import RunStore
 from reports.assemble import ReportResult, build
@@ -91,7 +92,7 @@ def keep(run: Path, folder: Path) -> None:
             shutil.copyfile(kept / name, folder / name)
         for name in LEFT_OUT_OF_EVIDENCE:
             shutil.rmtree(kept / name, ignore_errors=True)
-        leave_out_images_found(RunStore(kept))
+        leave_out_pictures(RunStore(kept))
         _harness("bundle", str(place), "--out", str(folder.resolve() / EVIDENCE), folder=Path(aside))
 
 
@@ -121,9 +122,10 @@ def copy_evidence(run: Path, into: Path) -> None:
         _without_column(cell, rows, "top_score")
 
 
-def leave_out_images_found(store: RunStore) -> None:
-    """Drop the numbers of the ten nearest images, which only pictures need, from the records of a store."""
+def leave_out_pictures(store: RunStore) -> None:
+    """Drop restored pictures, and from the records the ten nearest images, which only pictures need."""
     for cell in store.all_cells():
+        (cell.directory / RESTORATIONS).unlink(missing_ok=True)
         _without_column(cell, cell.results, "top")
 
 

@@ -13,16 +13,10 @@ from harness.machine.errors import Reason, StoreError
 from harness.machine.files import atomic_json, atomic_write, read_json
 from harness.machine.terms import SELECTIONS, Selection
 from harness.machine.words import plural
-from harness.store import bundled, checkpoint_files, checksums, weights
+from harness.store import bundled, checkpoint_files, checksums, record_files, weights
 from harness.store.cell_format import described
 from harness.store.cell_status import HISTORY, LOCK, RECORDS, RESULTS, State, Status, status_of
 from harness.store.checksums import Checksums
-from harness.store.record_files import (
-    read_record_columns,
-    read_record_rows,
-    read_records,
-    write_records,
-)
 from harness.store.seals import SealedFile, change_sealed, write_sealed
 from harness.study.cell import Cell, fingerprint
 
@@ -347,11 +341,11 @@ class CellRun:
 
     def save_records(self, target: str, selection: str, direction: str, frame: pd.DataFrame) -> None:
         """Keep one row per query of an evaluation."""
-        write_records(self.records_path(target, selection, direction), frame)
+        record_files.write(self.records_path(target, selection, direction), frame)
 
     def records(self, target: str, selection: str, direction: str) -> pd.DataFrame:
         """The rows of an evaluation. Raises `StoreError` when they are missing or damaged."""
-        return read_records(self.records_path(target, selection, direction))
+        return record_files.read(self.records_path(target, selection, direction))
 
     def record_columns(
         self, target: str, selection: str, direction: str, columns: Sequence[str]
@@ -360,7 +354,7 @@ class CellRun:
 
         Raises `StoreError` when the records are missing or damaged.
         """
-        return read_record_columns(self.records_path(target, selection, direction), columns)
+        return record_files.columns(self.records_path(target, selection, direction), columns)
 
     def records_of(
         self, target: str, selection: str, direction: str, queries: Collection[int]
@@ -369,7 +363,7 @@ class CellRun:
 
         Raises `StoreError` when the records are missing or damaged.
         """
-        return read_record_rows(self.records_path(target, selection, direction), queries)
+        return record_files.rows(self.records_path(target, selection, direction), queries)
 
     def records_path(self, target: str, selection: str, direction: str) -> Path:
         """Where the records of an evaluation lie."""

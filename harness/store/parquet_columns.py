@@ -45,8 +45,13 @@ def _array(column: Any) -> NDArray[Any]:
     whole = column.combine_chunks()
     if pyarrow.types.is_string(whole.type) or pyarrow.types.is_large_string(whole.type):
         return np.array(whole.to_pylist(), dtype=object)
-    try:
-        return np.from_dlpack(whole)
-    except (TypeError, BufferError):  # a number is missing, or it is of another kind; imports pandas
-        values: NDArray[Any] = column.to_numpy()
-        return values
+    kinds = pyarrow.types
+    if (
+        len(whole)
+        and not whole.null_count
+        and (kinds.is_integer(whole.type) or kinds.is_floating(whole.type))
+    ):
+        numbers = np.frombuffer(whole.buffers()[1], dtype=whole.type.to_pandas_dtype())
+        return numbers[whole.offset :][: len(whole)]
+    values: NDArray[Any] = column.to_numpy()  # a number is missing, or it is of another kind; imports pandas
+    return values

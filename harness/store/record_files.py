@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_records(path: Path, frame: pd.DataFrame) -> None:
+def write(path: Path, frame: pd.DataFrame) -> None:
     """Write one row per query, the whole file at once."""
     with atomic_file(path) as file:
         frame.to_parquet(file, index=False, write_page_checksum=True, **_encodings(frame))
@@ -33,7 +33,7 @@ def _encodings(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def read_records(path: Path) -> pd.DataFrame:
+def read(path: Path) -> pd.DataFrame:
     """The rows of a file. Raises `StoreError` when it is missing or damaged."""
     import pandas as pd
 
@@ -43,19 +43,19 @@ def read_records(path: Path) -> pd.DataFrame:
         raise StoreError(f"{path}: {error}") from error
 
 
-def read_record_columns(path: Path, columns: Sequence[str]) -> dict[str, Any]:
+def columns(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """Some columns of a file, as arrays `[queries]` by name.
 
     Reading the lists of gallery items as well would take ten times as long. Raises `StoreError` when the file
     is missing or damaged.
     """
     try:
-        return parquet_columns.columns(path, columns)
+        return parquet_columns.columns(path, names)
     except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors
         raise StoreError(f"{path}: {error}") from error
 
 
-def read_record_rows(path: Path, queries: Collection[int]) -> list[dict[str, Any]]:
+def rows(path: Path, queries: Collection[int]) -> list[dict[str, Any]]:
     """The whole rows of these queries, in order. Raises `StoreError` when the file is missing or damaged."""
     try:
         return parquet_columns.rows(path, "query", queries)

@@ -69,8 +69,7 @@ class SealedFile(Generic[Value]):
             values = self.read()
             if self._version is None:
                 return self._parse(values)
-        value: Value = self._value
-        return value
+        return self._value
 
     def problem(self) -> str:
         """What is wrong with it if its values are not the ones of its seal, by its name; else empty.

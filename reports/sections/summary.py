@@ -72,7 +72,7 @@ def _compared(context: ReportContext) -> list[str]:
     lines.append(
         f"{done} of {plural(len(stored_runs.cells), 'training run')} finished{rest}. {_recipe(context)}"
     )
-    return [*lines, *unlike_recipes(context)]
+    return [*lines, *same_methods(context), *unlike_recipes(context)]
 
 
 def _recipes_in_words(context: ReportContext) -> list[str]:
@@ -106,6 +106,16 @@ def ambiguities(context: ReportContext) -> list[str]:
         f"{label} is not the same method in all of these folders: they are shown as {listed(names)}"
         + (", and nothing is compared with it." if label == context.stored_runs.reference else ".")
         for label, names in context.stored_runs.ambiguous.items()
+    ]
+
+
+def same_methods(context: ReportContext) -> list[str]:
+    """A line for every method that is another one under a second name, as the winner of a search may be."""
+    return [
+        f"{name} has every setting of {other} on {group.evaluation.title}: the same training under a second "
+        "name, compared under the first."
+        for group in context.same_dataset
+        for name, other in group.namesakes.items()
     ]
 
 

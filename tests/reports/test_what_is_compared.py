@@ -14,6 +14,7 @@ from stores import Truth
 
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
+from reports.assemble import build
 from reports.comparison import JUDGED_METRICS, ComparisonGroup, ComparisonOptions, comparison_groups
 from reports.context import ReportContext
 from reports.formatting import verdict_value
@@ -285,3 +286,30 @@ def test_the_table_of_other_pairs_has_each_metric_s_own_difference_p_and_verdict
     assert {one, other} == {"a", "b"}
     assert found == expected
     assert found[:3] != found[3:6]
+
+
+def test_a_method_under_two_names_is_compared_once_and_the_page_says_so(tmp_path: Path) -> None:
+    r1 = {"uit-no-tir": 55.0, "uit": 60.0, "baseline": 50.0, "uit-tuned": 60.0, "uit-no-tir-tuned": 55.0}
+    base = {"uit-tuned": "uit", "uit-no-tir-tuned": "uit-no-tir"}  # their searches were won by the recipe
+    stores.write(tmp_path / "run", Truth(r1, base=base, **LITTLE))
+    made = build([tmp_path / "run"])
+    assert made.context is not None
+    (group,) = made.context.same_dataset
+    assert group.namesakes == base
+    names = {name for name, _ in group.against_reference}
+    assert names == {"uit-no-tir", "baseline", "uit"} - {group.reference}
+    assert group.family_size("R1") == 2, "nothing is corrected for a second name"
+    pairs = {frozenset(pair) for *pair, _ in group.other_pairs}
+    assert pairs == {frozenset(names)}
+    said = "uit-tuned has every setting of uit on rendered-plaza: the same training under a second name"
+    assert said in " ".join(made.table_text.split())
+    assert said in made.path.read_text()
+
+
+def test_names_whose_settings_differ_are_two_methods(tmp_path: Path) -> None:
+    switches = {"uit-tuned": {"mask_ratio": 0.5}}
+    group = the_group(
+        tmp_path, {"uit": 60.0, "uit-tuned": 60.0}, base={"uit-tuned": "uit"}, switches=switches
+    )
+    assert not group.namesakes
+    assert ("uit-tuned", "R1") in group.against_reference

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.store.record_files import read_record_columns, read_records, write_records
+from harness.store import record_files
 
 
 def records(queries: int) -> pd.DataFrame:
@@ -25,16 +25,16 @@ def records(queries: int) -> pd.DataFrame:
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     written = records(50)
     written.loc[3, "rank"] = pd.NA  # a query without a right answer
-    write_records(tmp_path / "a.parquet", written)
-    read = read_records(tmp_path / "a.parquet")
+    record_files.write(tmp_path / "a.parquet", written)
+    read = record_files.read(tmp_path / "a.parquet")
     assert read.drop(columns="top").equals(written.drop(columns="top"))
     assert [list(row) for row in read["top"]] == [list(row) for row in written["top"]]
-    assert read_record_columns(tmp_path / "a.parquet", ["ap"])["ap"].tolist() == written["ap"].tolist()
+    assert record_files.columns(tmp_path / "a.parquet", ["ap"])["ap"].tolist() == written["ap"].tolist()
 
 
 def test_ids_that_count_up_take_next_to_no_room(tmp_path: Path) -> None:
     whole = records(4000).drop(columns="top")
-    write_records(tmp_path / "whole.parquet", whole)
-    write_records(tmp_path / "rest.parquet", whole.drop(columns=["query", "caption_id"]))
+    record_files.write(tmp_path / "whole.parquet", whole)
+    record_files.write(tmp_path / "rest.parquet", whole.drop(columns=["query", "caption_id"]))
     sizes = [(tmp_path / name).stat().st_size for name in ("whole.parquet", "rest.parquet")]
     assert sizes[0] - sizes[1] < 2000

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from harness.cli.verbs import app
 from harness.exchange.archives import unpack_beside
 from harness.exchange.bundling import bundled_runs, write_bundle
-from harness.exchange.showcase import copy_evidence, leave_out_images_found
+from harness.exchange.showcase import copy_evidence, leave_out_pictures
 from harness.launch.context import Context
 from harness.machine.files import atomic_json
 from harness.store.runs import RunStore
@@ -189,7 +189,7 @@ def test_images_found_that_a_bundle_leaves_out_are_said_and_the_others_compared(
 ) -> None:
     small = tmp_path / "light"
     copy_evidence(finished, small)
-    leave_out_images_found(RunStore(small))
+    leave_out_pictures(RunStore(small))
     folder, _ = unpack_beside(write_bundle([small]).path)
     done = invoked(RunStore(bundled_runs(folder)[0]), cuhk_root, "--cells", "1")
     assert done.exit_code == 0, done.output
