@@ -32,7 +32,7 @@ class RecordedHooks(TorchFunctionMode):
         return function(*arguments, **(keywords or {}))
 
     def called(self, node: Any, position: int, gradient: Tensor) -> Tensor:
-        """A gradient, of any shape, after the hooks of the tensor that it belongs to."""
+        """A gradient `[...]` after the hooks of the tensor that it belongs to, whose shape it has."""
         for hook in self._hooks.get((node, position), ()):
             changed = hook(gradient)
             gradient = gradient if changed is None else changed
