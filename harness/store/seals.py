@@ -69,8 +69,8 @@ class SealedFile(Generic[Value]):
             values = self.read()
             if self._version is None:
                 return self._parse(values)
-        known: Value = self._value
-        return known
+        value: Value = self._value
+        return value
 
     def problem(self) -> str:
         """What is wrong with it if its values are not the ones of its seal, by its name; else empty.

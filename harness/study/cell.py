@@ -101,7 +101,7 @@ class Cell:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
         """The cell that `to_dict` wrote. Raises ValueError for anything else."""
-        known = _cell_names() - {"imported"}
+        known = _names() - {"imported"}
         values = {"recipe": "shared", **values} if isinstance(values, Mapping) else values
         if not isinstance(values, Mapping) or values.keys() - {"imported"} != known:
             raise ValueError(f"not a cell of this version: its names are not {', '.join(sorted(known))}")
@@ -183,7 +183,7 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 
 @cache
-def _cell_names() -> frozenset[str]:
+def _names() -> frozenset[str]:
     return frozenset(field.name for field in fields(Cell))
 
 

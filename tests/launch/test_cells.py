@@ -303,3 +303,21 @@ def test_workers_begin_cells_in_the_order_of_the_study_and_one_whose_worker_died
     assert [run.status.state for _, run in runs] == ["done"] * 5
     begun = [cell.seed for cell in launcher.begun]
     assert begun == [0, 1, 1, 2, 3, 4]
+
+
+def test_what_is_to_be_done_while_workers_train_is_done_once_and_never_where_nothing_is_left(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = study_of(tmp_path, seeds=3, methods=["light"]).cells()
+    launcher = OneAfterTheOther(context, dies=[])
+    monkeypatch.setattr(cells, "open_launcher", lambda *_: launcher)
+    begun_before: list[int] = []
+    for _ in range(2):
+        run_cells(
+            planned,
+            RunStore(tmp_path / "out"),
+            context,
+            LaunchOptions(context.machine, workers=2),
+            meanwhile=lambda: begun_before.append(len(launcher.begun)),
+        )
+    assert begun_before == [2]
