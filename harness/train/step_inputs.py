@@ -24,7 +24,8 @@ class StepInputs:
 
     Attributes:
         pair_values: by name [captions, …], what the method's hook gave every training pair for this epoch.
-        data_seconds: time spent on batches since it was set to 0 last.
+        data_seconds: of the host, spent on batches since it was set to 0 last. Beside a GPU it is no wait for
+            data alone: where the queue of launched kernels is full, the host waits for the device here, too.
     """
 
     def __init__(
