@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,15 @@ def two_datasets(cuhk_root: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_DATA", str(cuhk_root))
         yield cuhk_root
+
+
+@pytest.fixture(scope="module")
+def own_fork_server() -> Iterator[None]:
+    """Processes of a module come from a fork server of its own.
+
+    The one of the harness, which an earlier test may have started, has other modules and never gets Ctrl-C.
+    """
+    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server._stop()
+    yield
+    server._stop()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from factories import write_cuhk
+from own_registry import without_plugins
 from study_files import SMALL, write_study
 from typer.testing import CliRunner, Result
 
-from harness import registry
 from harness.cli.verbs import app
 from harness.machine.errors import ExitCode
 
@@ -19,8 +19,7 @@ from harness.machine.errors import ExitCode
 @pytest.fixture
 def exam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A dataset file of a test split without train and val."""
-    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
-    monkeypatch.setattr(registry, "_plugins", {})
+    without_plugins(monkeypatch)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     folder = write_cuhk(tmp_path)
     annotated = json.loads((folder / "reid_raw.json").read_text())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from own_registry import without_plugins
 from study_files import write_study
 from typer.testing import CliRunner
 
@@ -117,7 +118,7 @@ PRINTED = {"check": {"--json"}, "evaluate": {"--json"}, "query": {"--json", "--o
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a plugin, a list of sentences and folders of data and of runs."""
-    monkeypatch.setattr(registry, "_plugins", {})
+    without_plugins(monkeypatch)
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     monkeypatch.setattr(context, "prepare_arithmetic", lambda machine: None)
     monkeypatch.setattr(run_folder, "runs_to_reuse", tuple)

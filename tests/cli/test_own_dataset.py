@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from factories import draw_person
+from own_registry import without_plugins
 from study_files import write_study
 from typer.testing import CliRunner, Result
 
-from harness import registry
 from harness.cli.verbs import app
 from harness.data.propose import propose
 
@@ -22,8 +22,7 @@ def invoke(*arguments: object) -> Result:
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with three people in each split, described by `data init`."""
-    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
-    monkeypatch.setattr(registry, "_plugins", {})
+    without_plugins(monkeypatch)
     folder = tmp_path / "lab"
     rows = []
     for person, split in enumerate(3 * ("train", "val", "test")):

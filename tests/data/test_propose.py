@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from factories import draw_person
+from own_registry import without_plugins
 from typer.testing import CliRunner
 
 from harness import registry
@@ -30,8 +31,7 @@ def table(folder: Path, **names: str) -> list[dict[str, Any]]:
 def test_a_folder_with_a_table_gets_a_file_that_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
-    monkeypatch.setattr(registry, "_plugins", {})
+    without_plugins(monkeypatch)
     rows = table(tmp_path / "lab", image="file_name", person="pid", text="Caption")
     with (tmp_path / "lab/list.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -89,8 +89,7 @@ def test_the_columns_and_splits_of_the_manuals_example_are_recognised(tmp_path: 
 def test_split_words_that_nobody_knows_are_named_with_what_to_write_and_their_rows_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
-    monkeypatch.setattr(registry, "_plugins", {})
+    without_plugins(monkeypatch)
     rows = [{**row, "split": "morning" if row["split"] == "train" else "noon"} for row in table(tmp_path)]
     (tmp_path / "a.json").write_text(json.dumps(rows))
     done = CliRunner().invoke(app, ["data", "init", str(tmp_path)])

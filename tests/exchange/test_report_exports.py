@@ -14,6 +14,7 @@ import pytest
 import stores
 import yaml
 from factories import draw_person
+from own_registry import without_plugins
 from score_data import write_npz
 from typer.testing import CliRunner, Result
 
@@ -208,8 +209,7 @@ def test_croissant_of_a_rendered_dataset_is_valid_and_has_every_caption(tmp_path
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's dataset: pictures, a CSV, a dataset file with a licence; its folder."""
-    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
-    monkeypatch.setattr(registry, "_plugins", dict(registry._plugins))
+    without_plugins(monkeypatch)
     folder = tmp_path / "lab"
     lines = ["picture,who,split,text"]
     for person in range(6):

@@ -14,6 +14,8 @@ from light_runs import PLUGIN, light_study
 
 from harness.store.runs import RunStore
 
+pytestmark = pytest.mark.usefixtures("own_fork_server")
+
 SEARCH = {
     "trials": 2,
     "sampler": "random",

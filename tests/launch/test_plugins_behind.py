@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from light_runs import light_machine, light_study, run_light
+from own_registry import without_plugins
 
 from harness import registry
 from harness.launch import fingerprints
@@ -30,10 +31,7 @@ METHOD = "from harness.registry import register_method\nregister_method({name!r}
 
 @pytest.fixture(autouse=True)
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.methods(), registry.datasets()
-    for shelf in ("_methods", "_datasets", "_plugins"):
-        monkeypatch.setattr(registry, shelf, dict(getattr(registry, shelf)))
-    monkeypatch.setattr(registry, "_plugins", {})
+    without_plugins(monkeypatch)
 
 
 def loaded(path: Path, source: str) -> Path:

@@ -9,10 +9,10 @@ from pathlib import Path
 import open_clip
 import pytest
 from factories import write_cuhk
+from own_registry import without_plugins
 from study_files import SMALL, write_study
 from typer.testing import CliRunner, Result
 
-from harness import registry
 from harness.cli.verbs import app
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
@@ -27,12 +27,8 @@ register_method("mine", summary="the backbone as it is", build=ZeroShot, trains=
 
 def harness(*arguments: object) -> Result:
     """The program with no plugin registered yet, as in a process of its own."""
-    methods, datasets = registry.methods(), registry.datasets()
     with pytest.MonkeyPatch.context() as patch:
-        ours = {name: entry for name, entry in datasets.items() if name not in ("lab", "other")}
-        patch.setattr(registry, "_methods", {k: entry for k, entry in methods.items() if k != "mine"})
-        patch.setattr(registry, "_datasets", ours)
-        patch.setattr(registry, "_plugins", {})
+        without_plugins(patch)
         return CliRunner().invoke(app, [str(each) for each in arguments])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from own_registry import without_plugins
 from small_runs import tiny_method
 from study_files import write_study
 from typer.testing import CliRunner, Result
@@ -31,9 +32,7 @@ WANTED = "mine.py:7: method 'mine': losses() must return a dict of named scalar 
 
 @pytest.fixture(autouse=True)
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.methods(), registry.datasets()
-    for shelf in ("_methods", "_datasets", "_plugins"):
-        monkeypatch.setattr(registry, shelf, dict(getattr(registry, shelf)))
+    without_plugins(monkeypatch)
 
 
 def checked(folder: Path, source: str, verb: str = "check") -> Result:

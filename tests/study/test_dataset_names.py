@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from factories import write_cuhk
+from own_registry import without_plugins
 
 from harness import registry
 from harness.machine.errors import StudyError
@@ -16,8 +17,7 @@ STUDY = "name: mine\nmethods: [baseline]\ntrain: {{backbone: tiny, pretrained: n
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
-    monkeypatch.setattr(registry, "_plugins", {})
+    without_plugins(monkeypatch)
 
 
 def study(folder: Path, datasets: str) -> Path:

@@ -1,7 +1,6 @@
 """The hook before an epoch: every pair is examined once, its values reach its step, kills change nothing."""
 
 import multiprocessing
-import os
 import signal
 import time
 from pathlib import Path
@@ -20,6 +19,8 @@ from harness.store.cell_run import CellRun
 from harness.train import epoch_hook, step_inputs
 from harness.train.epoch_hook import pair_statistics
 from harness.train.loop import TrainingData, TrainingOptions
+
+pytestmark = pytest.mark.usefixtures("own_fork_server")
 
 EVERY_STEP = TrainingOptions(report_seconds=0, checkpoint_minutes=0)
 
@@ -181,7 +182,7 @@ def test_killed_with_sigkill_inside_the_hook_a_run_in_the_store_ends_the_same_bi
     for wait in (0.15, 0.3, 0.45, 0.6):
         process = start("killed")
         time.sleep(wait)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()  # it may have ended before
         process.join()
         kills += process.exitcode == -signal.SIGKILL
     assert kills >= 2

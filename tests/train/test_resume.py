@@ -1,7 +1,6 @@
 """A run killed at any moment and continued ends bit for bit like one that was never killed."""
 
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -25,6 +24,8 @@ from harness.store.cell_run import CellRun
 from harness.train.best_epoch import TrainingProgress
 from harness.train.checkpoint import CheckpointTimer, CheckpointWriter, pack
 from harness.train.loop import TrainingOptions
+
+pytestmark = pytest.mark.usefixtures("own_fork_server")
 
 EVERY_STEP = TrainingOptions(report_seconds=0, checkpoint_minutes=0)
 EPOCHS_ONLY = TrainingOptions(report_seconds=0, checkpoint_minutes=1e9)
@@ -231,7 +232,7 @@ def test_killed_with_sigkill_at_random_moments_a_run_in_the_store_ends_the_same_
         process = start(tmp_path / "killed")
         if kills < 8:
             time.sleep(chance.uniform(0, duration / 4))
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()  # it may have ended before
         process.join()
         kills += process.exitcode == -signal.SIGKILL
     assert kills >= 3
