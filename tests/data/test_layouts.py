@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as arrow
 import pytest
 from factories import draw_person, sentence
+from own_registry import without_plugins
 from pyarrow import parquet
 
 from harness import registry
@@ -27,7 +28,7 @@ PERSONS = {"train": (2, 5), "test": (7, 11)}
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_datasets", dict(registry.datasets()))
+    without_plugins(monkeypatch)
 
 
 def records(captions: int = 2) -> list[dict[str, Any]]:

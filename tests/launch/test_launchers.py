@@ -270,4 +270,4 @@ def test_a_worker_that_may_have_no_thread_ends_with_a_word(monkeypatch: pytest.M
     monkeypatch.setattr(threading.Thread, "start", refused)
     monkeypatch.setattr(local.signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit, match="cannot begin its work: can't start new thread"):
-        local.work(None, {})
+        local.work(None, dict(os.environ))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from own_registry import without_plugins
 from toy import IMAGE_SIZE, PERSONS, toy_backbone, toy_batch
 
 from harness import registry
@@ -47,7 +48,7 @@ def trained(method: Method, noise: dict[str, torch.Tensor]) -> list[float]:
 
 @pytest.fixture(autouse=True)
 def methods_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_methods", dict(registry.methods()))
+    without_plugins(monkeypatch)
 
 
 def test_the_example_of_a_method_of_ones_own_trains(tmp_path: Path) -> None:
