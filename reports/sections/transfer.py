@@ -230,17 +230,10 @@ def _panel(
     return values, widths
 
 
-_SHADES = (
-    *("#def5e5", "#bee8ca", "#96ddb5", "#68d1ad", "#49c1ad", "#3bafad", "#359eaa", "#348ca7", "#357aa2"),
-    *("#37689f", "#3c5598", "#414285", "#3e3469", "#36274d", "#2a1b33", "#1b0f1a", "#0b0405"),
-)
-"""Of even steps in lightness, pale to dark: seaborn's `mako_r`, which takes a second and a half to import."""
-
-
 def _draw_panel(axes: Any, values: Any, widths: Any, low: float, top: float) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
+    import seaborn
 
-    colours = LinearSegmentedColormap.from_list("pale to dark", _SHADES)
+    colours = seaborn.color_palette("mako_r", as_cmap=True)
     axes.pcolormesh(
         np.ma.masked_invalid(values), cmap=colours, vmin=0.6 * low, vmax=top * 1.15, edgecolors="none"
     )
