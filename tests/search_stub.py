@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,22 @@ class Hill:
         checkpoint = cell / "checkpoint"
         begun = int(checkpoint.read_text()) if checkpoint.exists() else 0
         self._misfortune(settings)
+        for epoch in range(1, begun + 1):  # as training does: a worker may die between checkpoint and report
+            with suppress(Pruned):
+                report_epoch(epoch, self._known(settings, epoch))
         for epoch in range(begun + 1, self.epochs + 1):
             with (cell / "diary").open("a") as diary:
                 diary.write(json.dumps({"epoch": epoch, "pid": os.getpid(), "began": time.time()}) + "\n")
             time.sleep(self.epoch_seconds)
             checkpoint.write_text(str(epoch))
-            known = height(settings) if epoch == self.epochs or not self.late else 50.0
-            report_epoch(epoch, known * epoch / self.epochs)
+            report_epoch(epoch, self._known(settings, epoch))
             if self.kills and begun == 0 and epoch == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
         return height(settings)
+
+    def _known(self, settings: Mapping[str, Any], epoch: int) -> float:
+        known = height(settings) if epoch == self.epochs or not self.late else 50.0
+        return known * epoch / self.epochs
 
     def _misfortune(self, settings: Mapping[str, Any]) -> None:
         if self.fails and float(settings["mask_ratio"]) > 0.8:

@@ -122,7 +122,7 @@ PAGE = b"<!DOCTYPE html><html><head><title>Virus scan warning</title>"
         (PAGE, "web page"),
         (b"", "empty"),
         (b'{"message": "Not Found"}', "JSON text"),
-        (gzip.compress(b"weights"), "compressed by gzip"),
+        (gzip.compress(b"weights", mtime=0), "compressed by gzip"),
     ],
 )
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
