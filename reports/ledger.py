@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from harness.machine.errors import ExitCode
@@ -62,14 +62,22 @@ class _Evidence:
 
 def rulings(stored_runs: StoredRuns, groups: Sequence[ComparisonGroup]) -> list[Ruling]:
     """Every claim of the runs, judged once for each preset it was run under, corrected over the ledger."""
-    claims = {
-        claim.id: claim
-        for run in stored_runs.runs
-        if (run.path / CLAIMS).is_file()
-        for claim in load_claims(run.path / CLAIMS)
-    }
-    listed = [entry for claim in claims.values() for entry in _evidence(groups, claim)]
+    listed = [entry for claim in _claims(stored_runs) for entry in _evidence(groups, claim)]
     return _judged(listed)
+
+
+def _claims(stored_runs: StoredRuns) -> list[Claim]:
+    """The claims of the runs, each once. Different claims of one id get the name of their run's folder."""
+    run_of: dict[Claim, str] = {}
+    for run in stored_runs.runs:
+        if (run.path / CLAIMS).is_file():
+            for claim in load_claims(run.path / CLAIMS):
+                run_of.setdefault(claim, run.path.name)
+    named = Counter(claim.id for claim in run_of)
+    return [
+        replace(claim, id=f"{claim.id} [{run}]") if named[claim.id] > 1 else claim
+        for claim, run in run_of.items()
+    ]
 
 
 def _evidence(groups: Sequence[ComparisonGroup], claim: Claim) -> list[_Evidence | Ruling]:

@@ -31,6 +31,7 @@ from harness.machine.files import nearest_folder, why_not_writable
 from harness.machine.words import plural
 from harness.registry import UnknownNameError
 from harness.store.runs import RunStore
+from harness.study.arms import Tuned
 from harness.study.cell import Cell
 from harness.study.study import Study
 
@@ -108,7 +109,8 @@ class CheckResult:
 
 def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -> CheckResult:
     """Look at data, weights, device, launcher, output folder and earlier results; nothing is written."""
-    result = CheckResult(cells=study.cells())
+    winners = _known_winners(study, out)
+    result = CheckResult(cells=study.cells(winners))
     result.problems += data_problems(study, context, result.notes)
     result.problems += _weights_problems(study)
     result.problems += _device_problems(result.cells, context, options)
@@ -129,7 +131,7 @@ def examine(study: Study, context: Context, options: LaunchOptions, out: Path) -
         known = known_variances(study, context, out, result.notes)
         result.detectable = detectable_differences(study, known)
         result.claims = claim_outlooks(study, known)
-        result.states = _states(result.cells, context, out)
+        result.states = _states(_with_known_settings(result.cells, study, winners), context, out)
         result.problems += _disk_problems(result, partial(context.dataset, subset=study.file.subset), out)
         result.memory = estimated_memory(result.cells, result.notes)
     return result
@@ -205,6 +207,24 @@ def _search_problems(study: Study, context: Context, out: Path) -> list[str]:
     from harness.search.study import search_problems
 
     return search_problems(study, context, out)
+
+
+def _known_winners(study: Study, out: Path) -> Tuned:
+    if study.search is None:
+        return {}
+    from harness.search.study import known_winners
+
+    return known_winners(study, out)
+
+
+def _with_known_settings(cells: list[Cell], study: Study, winners: Tuned) -> list[Cell]:
+    """The cells but those of a tuned arm whose search has not ended: until then they cannot be found."""
+    if study.search is None:
+        return cells
+    from harness.search.study import awaiting_search
+
+    waiting = awaiting_search(study, winners)
+    return [cell for cell in cells if (cell.dataset, cell.method) not in waiting]
 
 
 def trials_left(study: Study, context: Context, out: Path) -> list[tuple[Cell, int]]:

@@ -358,15 +358,14 @@ def export(
 ) -> None:
     """Write a model's dual encoder for open_clip, or what it gives on a test split for other tools."""
     with refusals():
+        from harness.exchange.exporting import Export, write_export
         from harness.launch.models import export_checkpoint, open_model
 
+        Export.refuse(trec, features, dataset, subset, depth)
         computed.register()
         if not trec and not features:
             print(export_checkpoint(checkpoint, out, **options.keywords()))
             return
-        from harness.exchange.exporting import Export, write_export
-
-        Export.refuse(trec, features, dataset)
         machine = computed.machine(skip_broken=options.skip_broken)
         export = Export(open_model(checkpoint, **options.keywords()), dataset, subset, depth)
         print(write_export(export, machine, out, trec=trec))

@@ -31,11 +31,17 @@ class Export:
     depth: int | None = None
 
     @staticmethod
-    def refuse(trec: bool, features: bool, dataset: str) -> None:
+    def refuse(trec: bool, features: bool, dataset: str, subset: int | None, depth: int | None) -> None:
         """Raise `StudyError` for options that do not go together."""
         mistakes = ["--trec and --features: give one of them"] if trec and features else []
-        if not dataset:
-            mistakes.append("--dataset NAME is needed: the test split that is searched")
+        if trec or features:
+            if not dataset:
+                mistakes.append("--dataset NAME is needed: the test split that is searched")
+        else:
+            split = {"--dataset": dataset, "--subset": subset}
+            mistakes += [f"{name}: only with --trec or --features" for name, value in split.items() if value]
+        if depth is not None and not trec:
+            mistakes.append("--depth: only with --trec")
         if mistakes:
             raise StudyError(mistakes)
 

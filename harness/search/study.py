@@ -77,7 +77,7 @@ def _search(
     ranges, searched = section.ranges(), searched_settings(study.plan(label), section)
     validation = context.dataset(dataset, cell.subset).splits["val"].counts()
     return SearchPlan(
-        name=f"{study.name}/{label}/{dataset}" + (f"/{repeat}" if repeat > 1 else ""),
+        name=search_name(study, label, dataset, repeat),
         url=url,
         space={name: _parameter(name, ranges[name], settings[name]) for name in searched},
         recipe={name: settings[name] for name in searched},
@@ -128,6 +128,39 @@ def budgets_left(study: Study, context: Context, out: Path) -> list[tuple[Cell, 
         for search in searches_of(study, context, out)
         if isinstance(search.objective, CellObjective)
     ]
+
+
+def known_winners(study: Study, out: Path) -> Tuned:
+    """The settings that won the searches whose whole budget `search.json` of `out` holds."""
+    if study.search is None:
+        return {}
+    winners = dict[tuple[str, str, int], Mapping[str, Any]]()
+    for record in recorded_searches(out / SEARCH):
+        method, dataset, repeat = (
+            str(record.get("method")),
+            str(record.get("dataset")),
+            record.get("repeat", 1),
+        )
+        named = record.get("name") == search_name(study, method, dataset, repeat)
+        if named and record["finished"] >= study.search.trials and record["winner"] is not None:
+            winners[method, dataset, repeat] = record["trials"][record["winner"]]["params"]
+    return winners
+
+
+def awaiting_search(study: Study, winners: Tuned) -> set[tuple[str, str]]:
+    """Dataset and label of the tuned arms whose settings are not known before their search has ended."""
+    return {
+        (dataset, arm.label)
+        for dataset in study.datasets
+        for plan in study.plans
+        for arm in arms_of(plan, study.search, dataset)
+        if arm.repeat and (arm.method, dataset, arm.repeat) not in winners
+    }
+
+
+def search_name(study: Study, method: str, dataset: str, repeat: int) -> str:
+    """What a search of a study is called in its database and in `search.json`."""
+    return f"{study.name}/{method}/{dataset}" + (f"/{repeat}" if repeat > 1 else "")
 
 
 def search_study(study: Study, store: RunStore, context: Context, options: LaunchOptions) -> Tuned:

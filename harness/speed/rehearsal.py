@@ -195,7 +195,7 @@ class Rehearsal:
             raise
 
     def _inputs(self) -> tuple[Batch, Noise]:
-        with _WithoutDriver():
+        with _WithoutDriver(), _never_waiting(uploads=True):
             return self._drawn()
 
     def _drawn(self) -> tuple[Batch, Noise]:
@@ -283,13 +283,22 @@ class _FusedAttention(TorchFunctionMode):
 
 
 class _NeverWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Raises `NotForDeviceError` where an operation makes the host wait, or reads tensors of two devices."""
+    """Raises `NotForDeviceError` where an operation makes the host wait, or reads tensors of two devices.
+
+    With `uploads`, copies to the device are allowed, as of a batch's images.
+    """
+
+    def __init__(self, uploads: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._uploads = uploads
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, arguments: Any = (), keywords: Any = None
     ) -> Any:
         result = operation(*arguments, **(keywords or {}))
         devices = _devices((arguments, keywords))
+        if self._uploads and "cuda" in _devices(result):
+            return result
         if len(devices) > 1:
             raise NotForDeviceError(f"{operation}: tensors of {' and '.join(sorted(devices))} meet")
         if devices and (made := _devices(result)) and made != devices:
@@ -297,8 +306,8 @@ class _NeverWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _never_waiting() -> AbstractContextManager[Any]:
-    mode: AbstractContextManager[Any] = _NeverWaiting()  # type: ignore[no-untyped-call]
+def _never_waiting(*, uploads: bool = False) -> AbstractContextManager[Any]:
+    mode: AbstractContextManager[Any] = _NeverWaiting(uploads)
     return mode
 
 

@@ -8,7 +8,7 @@ the same whatever the size of the gallery, so the other benchmarks tell how long
 from __future__ import annotations
 
 import os
-import resource
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -32,31 +32,38 @@ def features(queries: int, gallery: int, width: int) -> tuple[torch.Tensor, ...]
     )
 
 
-def rank(benchmark: BenchmarkFixture, queries: int, gallery: int, width: int, rounds: int) -> None:
-    case = features(queries, gallery, width)
-    benchmark.pedantic(
-        lambda: summarise(query_records(ranks(*case), case[2])), rounds=rounds, warmup_rounds=int(rounds > 1)
-    )
-    seconds = benchmark.stats.stats.min
-    benchmark.extra_info["nanoseconds_per_pair"] = 1e9 * seconds / (queries * gallery)
-    benchmark.extra_info["peak_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    benchmark.extra_info["device"] = DEVICE
+Rank = Callable[[int, int, int, int], None]
+
+
+@pytest.fixture
+def rank(benchmark: BenchmarkFixture, peak_gigabytes: Callable[[], float]) -> Rank:
+    """Ranks so many images of so many features for so many queries, in rounds, and notes what it took."""
+
+    def run(queries: int, gallery: int, width: int, rounds: int) -> None:
+        case = features(queries, gallery, width)
+        benchmark.pedantic(
+            lambda: summarise(query_records(ranks(*case), case[2])),
+            rounds=rounds,
+            warmup_rounds=int(rounds > 1),
+        )
+        seconds = benchmark.stats.stats.min
+        benchmark.extra_info["nanoseconds_per_pair"] = 1e9 * seconds / (queries * gallery)
+        benchmark.extra_info["peak_gigabytes"] = peak_gigabytes()
+        benchmark.extra_info["device"] = DEVICE
+
+    return run
 
 
 @pytest.mark.parametrize("width", [128, 512])
-def test_validation_of_an_epoch_with_2000_captions_and_1000_images(
-    benchmark: BenchmarkFixture, width: int
-) -> None:
-    rank(benchmark, 2_000, 1_000, width, rounds=5)
+def test_validation_of_an_epoch_with_2000_captions_and_1000_images(rank: Rank, width: int) -> None:
+    rank(2_000, 1_000, width, 5)
 
 
 @pytest.mark.parametrize("gallery", [10_000, 100_000, 1_000_000])
-def test_nanoseconds_per_pair_stay_the_same_as_the_gallery_grows(
-    benchmark: BenchmarkFixture, gallery: int
-) -> None:
-    rank(benchmark, 200, gallery, 128, rounds=2)
+def test_nanoseconds_per_pair_stay_the_same_as_the_gallery_grows(rank: Rank, gallery: int) -> None:
+    rank(200, gallery, 128, 2)
 
 
 @pytest.mark.skipif(not FULL, reason="set RETRIEVAL_FULL=1 for a million gallery items and 10,000 queries")
-def test_a_million_gallery_items_and_ten_thousand_queries(benchmark: BenchmarkFixture) -> None:
-    rank(benchmark, 10_000, 1_000_000, 512, rounds=1)
+def test_a_million_gallery_items_and_ten_thousand_queries(rank: Rank) -> None:
+    rank(10_000, 1_000_000, 512, 1)

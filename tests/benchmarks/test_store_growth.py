@@ -9,7 +9,7 @@ from light_runs import light_machine, light_study
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.launch.cell import run_cell
-from harness.launch.cells import LaunchOptions
+from harness.launch.cells import LaunchOptions, failed, run_cells
 from harness.launch.context import Context
 from harness.store.runs import RunStore
 
@@ -31,7 +31,7 @@ def test_finding_what_is_left_of_two_thousand_cells(
         run.finish()
 
     def left() -> list[str]:
-        runs = cells.run_cells(cells, store, context, LaunchOptions(context.machine, workers=1))
-        return [run.name for run in cells.failed(runs)]
+        runs = run_cells(cells, store, context, LaunchOptions(context.machine, workers=1))
+        return [run.name for run in failed(runs)]
 
     assert benchmark.pedantic(left, rounds=3) == []

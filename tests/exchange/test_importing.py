@@ -134,6 +134,25 @@ def test_an_imported_method_stands_under_the_protocol_of_the_study_it_joins(
     assert (cell.preset, cell.recipe) == (preset, recipe)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--dataset", "cuhk-pedes"], "--dataset: only with --trec or --features"),
+        (["--subset", 2], "--subset: only with --trec or --features"),
+        (["--features", "--dataset", "cuhk-pedes", "--depth", 3], "--depth: only with --trec"),
+        (["--features"], "--dataset NAME is needed"),
+        (["--features", "--trec", "--dataset", "cuhk-pedes"], "give one of them"),
+    ],
+)
+def test_an_option_that_an_export_would_ignore_is_refused(
+    tmp_path: Path, options: list[object], said: str
+) -> None:
+    done = invoke("export", tmp_path / "model.pth", tmp_path / "out", *options)
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_tools_of_retrieval_read_what_export_writes(run: Path, exported: Path) -> None:
     ir_measures = pytest.importorskip("ir_measures", reason="pip install ir-measures")
     qrels = list(ir_measures.read_trec_qrels(str(exported / "trec" / "qrels.txt")))

@@ -190,7 +190,7 @@ def test_a_backward_pass_that_waits_or_mixes_devices_is_refused(
 
 
 @pytest.mark.parametrize("name", ["uit", "irra", "rde"])
-@pytest.mark.parametrize("fault", ["a number", "a CPU tensor"])
+@pytest.mark.parametrize("fault", DEVICE_FAULTS)
 def test_an_augmentation_that_waits_or_mixes_devices_is_refused(
     name: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,3 +205,15 @@ def test_a_claim_about_another_test_set_is_judged_by_the_scores_there(tmp_path: 
     (ruling,) = rulings(runs, groups)
     assert ruling.group is not None
     assert (ruling.group.evaluation.source, ruling.group.evaluation.target) == names
+
+
+def test_two_claims_of_one_id_are_both_judged_and_told_apart_by_their_folders(tmp_path: Path) -> None:
+    first = study(tmp_path / "first", 3.0, 57.0)
+    second = study(tmp_path / "second", 30.0, 57.0)
+    runs = read([first, second])
+    groups = comparison_groups(runs, ComparisonOptions(resamples=200))
+    ruled = {ruling.claim.id: ruling.claim.size for ruling in rulings(runs, groups)}
+    assert ruled == {"gain [first]": 3.0, "gain [second]": 30.0}
+    (second / "claims.yaml").write_text((first / "claims.yaml").read_text())
+    runs = read([first, second])
+    assert [ruling.claim.id for ruling in rulings(runs, groups)] == ["gain"]

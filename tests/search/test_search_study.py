@@ -14,7 +14,7 @@ import pytest
 from light_runs import PLUGIN, light_machine, light_study
 
 from harness.cli.check import examine
-from harness.launch.cells import LaunchOptions
+from harness.launch.cells import LaunchOptions, run_cells
 from harness.launch.context import Context
 from harness.machine.environment import Machine
 from harness.search.database import StorageError
@@ -290,6 +290,30 @@ def test_check_counts_the_trials_and_epochs_of_a_search_with_the_cost(
     twice = study(tmp_path, "search.trials=5", "search.repeats=2")
     cost = examine(twice, context, LaunchOptions(context.machine), tmp_path / "out").cost
     assert (cost["trials"], cost["cells"]) == (2 * 5, (1 + 2) * 2)
+
+
+@pytest.mark.slow
+def test_check_knows_a_trained_winner_and_none_of_a_search_that_goes_on(
+    tmp_path: Path, context: Context
+) -> None:
+    def states(searched: Study) -> dict[tuple[str, int], str]:
+        found = examine(searched, context, options, out).states
+        return {(cell.method, cell.seed): found.get(cell.key, "queued") for cell in searched.cells()}
+
+    out, options = tmp_path / "out", LaunchOptions(context.machine, workers=1)
+    ended, store = study(tmp_path), RunStore(out)
+    recipe, tuned = ("baseline", 0), ("baseline-tuned", 0)
+    store_cells = ended.cells(search_study(ended, store, context, options))
+    run_cells([cell for cell in store_cells if cell.seed == 0], store, context, options)
+    assert states(ended) == {
+        recipe: "done",
+        ("baseline", 1): "queued",
+        tuned: "done",
+        (tuned[0], 1): "queued",
+    }
+    more = study(tmp_path, "search.trials=3")
+    assert states(more)[recipe] == "done"
+    assert states(more)[tuned] == "queued", "another trial may win"
 
 
 def test_a_method_short_of_its_budget_means_that_no_winner_is_compared(
