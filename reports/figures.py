@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -190,8 +191,37 @@ def _for_page(svg: str, key: str, alt: str) -> str:
     head = (
         f'<svg class="figure" role="img" aria-label="{_attribute(alt)}" style="width:{width * 4 / 3:.0f}px"'
     )
-    head += f' viewBox="{view.group(1) if view else ""}">'
-    return re.sub(r"\n\s*", "\n", re.sub(r"^<svg[^>]*>", lambda _: head, body)).strip()
+    name = "figure-" + hashlib.sha256(key.encode()).hexdigest()[:8]  # what a style sheet may always name
+    head += f' id="{name}" viewBox="{view.group(1) if view else ""}">'
+    rules, body = _with_classes(_without_bare_groups(body), name)
+    return re.sub(r"\n\s*", "\n", re.sub(r"^<svg[^>]*>", lambda _: head + rules, body)).strip()
+
+
+def _without_bare_groups(svg: str) -> str:
+    """The drawing without groups that have no attribute, of which matplotlib writes thousands."""
+    groups: list[bool] = []
+
+    def kept(tag: re.Match[str]) -> str:
+        if tag[0] != "</g>":
+            groups.append(tag[0] != "<g>")
+            return tag[0] if groups[-1] else ""
+        return tag[0] if groups.pop() else ""
+
+    return re.sub(r"</g>|<g\b[^>]*>", kept, svg).replace("<defs>\n </defs>\n", "")
+
+
+def _with_classes(svg: str, name: str) -> tuple[str, str]:
+    """A style sheet for the drawing of the id `name`, and the drawing with a class in the place of each repeated style."""
+    count = Counter(re.findall(r' style="([^"]*)"', svg))
+    repeated = [style for style, times in count.items() if times > 1]
+    names = {style: f"s{number}" for number, style in enumerate(repeated)}
+    rules = "".join(f"#{name} .{names[style]}{{{style}}}" for style in repeated)
+    body = re.sub(
+        r' style="([^"]*)"',
+        lambda found: f' class="{names[found[1]]}"' if found[1] in names else found[0],
+        svg,
+    )
+    return f"<style>{rules}</style>", body
 
 
 def _attribute(text: str) -> str:
