@@ -211,7 +211,7 @@ def _without_bare_groups(svg: str) -> str:
 
 
 def _with_classes(svg: str, name: str) -> tuple[str, str]:
-    """A style sheet for the drawing of the id `name`, and the drawing with a class in the place of each repeated style."""
+    """A style sheet for the drawing of the id `name`, and the drawing with classes for repeated styles."""
     count = Counter(re.findall(r' style="([^"]*)"', svg))
     repeated = [style for style, times in count.items() if times > 1]
     names = {style: f"s{number}" for number, style in enumerate(repeated)}
