@@ -16,7 +16,7 @@ Trial = Mapping[str, Any]
 
 _PER_ROW = 3
 _LINES = 300
-"""Trials on parallel coordinates; of more, every so many by rank."""
+"""Trials on parallel coordinates; of more, every so many by rank, and the best."""
 _COLOURS = ("viridis", 0.3, 0.9)
 """From low to high scores: the part of the map that stands out from white paper and from a dark screen."""
 
@@ -230,7 +230,7 @@ def parallel(figure_writer: FigureWriter, search: SearchRecord, key: str) -> Fig
     colours = _colours()
     with figure_writer.axes(1, 1, (1.6 + 1.5 * len(names), 3.0)) as (drawing, grid):
         axes = grid[0, 0]
-        for trial in trials[:: -(-len(trials) // _LINES)]:
+        for trial in (*trials[: -1 : -(-len(trials) // _LINES)], trials[-1]):
             height = (trial["value"] - low) / ((high - low) or 1.0)
             heights = [_share(search["space"][name], trial["params"][name]) for name in names]
             # Better trials are thicker as well as lighter, so that print shows them, too.
