@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,6 +16,7 @@ from harness.machine import environment
 from harness.machine.errors import HarnessError
 from harness.machine.forecast import about
 from harness.machine.paths import RUNS
+from harness.registry import UnknownNameError, method
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
 from harness.study.schema import Overhead
@@ -32,6 +32,10 @@ ALIKE = ("backbone", "image_size", "precision")
 """Settings of measured cells whose rate, in FLOPs a second, tells that of a planned one."""
 STORES = 20
 """Runs below `runs` that are looked at, the latest first."""
+
+
+class UnknownTimeError(HarnessError):
+    """A method's step was not measured here, and its operations cannot be counted."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,9 @@ def expected_time(
         out: the study's run folder, whose speeds count as measured.
         overhead: the study's section where it is still to be measured.
         trials: of each search, its recipe's cell and how many trials are left.
+
+    Raises:
+        UnknownTimeError: a plugin's method was not measured here, and its operations cannot be counted.
     """
     trained = [cell for cell in cells if cell.trains]
     tried = [cell for cell, count in trials for _ in range(count)]
@@ -135,16 +142,29 @@ def _paces(
     planned = {_key(cell): cell for cell in trainings}
     paces = {key: found[key][1] for key in planned if key in found}
     measured, how = set(paces), ""
+    if measured == planned.keys():
+        return paces, measured, how
     gflop = {key: _gflop(cell) for key, cell in planned.items()}
-    if measured:
-        rate = median(gflop[key] * paces[key].pairs_per_second for key in measured)
+    rates = [work * paces[key].pairs_per_second for key, work in gflop.items() if work and key in measured]
+    if rates:
+        rate = median(rates)
         evaluation = _typical_evaluation([paces[key] for key in map(_key, trainings) if key in measured])
     else:
         first = trainings[0]
         rate, evaluation, how = _assumed(context, first, _alike(found, first))
-    for key in planned:
-        paces.setdefault(key, Pace(rate / gflop[key], evaluation, 0.0))
+    for key, work in gflop.items():
+        if key not in measured:
+            if work is None:
+                raise UnknownTimeError([_uncounted(planned[key])])
+            paces[key] = Pace(rate / work, evaluation, 0.0)
     return paces, measured, how
+
+
+def _uncounted(cell: Cell) -> str:
+    return (
+        f"time: not known: {cell.method}'s operations cannot be counted without training it, and no run of "
+        "it was measured on this device"
+    )
 
 
 def _training_seconds(cells: Sequence[Cell], context: Context, pace_of: Mapping[str, Pace]) -> float:
@@ -215,15 +235,22 @@ def _assumed(context: Context, cell: Cell, alike: Sequence[tuple[float, Pace]]) 
     return used * rate, 0.0, how
 
 
-def _gflop(cell: Cell) -> float:
-    """GFLOP of a pair in a training step."""
+def _gflop(cell: Cell) -> float | None:
+    """GFLOP of a pair in a training step; None of a plugin's method that cannot run without numbers."""
     from methods.cost import pass_gflop
 
     size = cell.train.image_size
-    return pass_gflop(
-        cell.base, cell.train.backbone, (size[0], size[1]), dict(cell.overrides), backward=True,
-        pairs=cell.train.batch_size,
-    )  # fmt: skip
+    try:
+        return pass_gflop(
+            cell.base, cell.train.backbone, (size[0], size[1]), dict(cell.overrides), backward=True,
+            pairs=cell.train.batch_size,
+        )  # fmt: skip
+    except UnknownNameError:
+        return None  # of a plugin that is not loaded now
+    except Exception:
+        if method(cell.base).plugin is None:
+            raise
+        return None
 
 
 def _key(cell: Cell) -> str:
@@ -245,9 +272,8 @@ def _alike(measured: Mapping[str, tuple[Cell, Pace]], like: Cell) -> list[tuple[
     wanted = [getattr(like.train, name) for name in ALIKE]
     found = []
     for cell, pace in measured.values():
-        if [getattr(cell.train, name) for name in ALIKE] == wanted:
-            with suppress(HarnessError):  # a plugin's method that is not registered now
-                found.append((_gflop(cell) * pace.pairs_per_second, pace))
+        if [getattr(cell.train, name) for name in ALIKE] == wanted and (work := _gflop(cell)):
+            found.append((work * pace.pairs_per_second, pace))
     return found
 
 

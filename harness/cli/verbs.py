@@ -108,7 +108,7 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
         from harness.cli.check import examine, trials_left
         from harness.cli.check_text import render
         from harness.cli.run_folder import another_study
-        from harness.cli.time_check import expected_time
+        from harness.cli.time_check import UnknownTimeError, expected_time
         from harness.launch.context import Context
         from harness.machine.display import shown
         from harness.store.run_files import OVERHEAD
@@ -125,7 +125,10 @@ def check(options: StudyOptions, machine: MachineOptions, as_json: Json = False)
                 left = [cell for cell in result.cells if result.states.get(cell.key) != "done"]
                 overhead = None if (out / OVERHEAD).exists() else study.overhead
                 trials = trials_left(study, context, out)
-                result.time = expected_time(left, context, launch, out, overhead, trials)
+                try:
+                    result.time = expected_time(left, context, launch, out, overhead, trials)
+                except UnknownTimeError as unknown:
+                    result.notes.append(str(unknown))
     answer(result.plain(study), as_json, lambda: render(result, study))
     print_lines(result.problems)
     raise typer.Exit(ExitCode.BAD_INPUT if result.problems else ExitCode.DONE)

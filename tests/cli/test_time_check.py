@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
+import psutil
 import pytest
+from light_runs import PLUGIN, RECIPE, light_machine, light_study, run_light
+from study_files import write_study
+from typer.testing import CliRunner
 
 from harness.cli import time_check
 from harness.cli.time_check import Pace, expected_time
+from harness.cli.verbs import app
 from harness.launch.cells import LaunchOptions
 from harness.launch.context import Context
 from harness.machine.environment import Machine
@@ -118,3 +124,36 @@ def test_a_study_of_other_batches_is_timed_by_the_rate_that_earlier_runs_reached
     assert made is not None
     assert made.seconds == pytest.approx(2 * (64 / 32 + 5))
     assert made.origin == "from FLOPs, at the rate that other runs reached on this device"
+
+
+def test_the_speeds_that_a_runs_own_history_has_give_the_time_and_memory_of_more_seeds(
+    cuhk_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    context = Context(light_machine(cuhk_root))
+    store = run_light(light_study(tmp_path / "study", seeds=2), tmp_path / "out", context)
+    more = light_study(tmp_path / "study", seeds=6).cells()[2:]
+    made = expected_time(more, context, LaunchOptions(context.machine, workers=2), store.directory)
+    assert made is not None
+    lines = [line for run in store.cells() for line in run.history]
+    speed, evaluation = (
+        median(line[name] for line in lines) for name in ("pairs_per_second", "evaluation_seconds")
+    )
+    pairs = len(context.dataset("cuhk-pedes", None).splits["train"].captions)
+    assert len(lines) == 2 * 3
+    assert made.seconds == pytest.approx(4 * 3 * (pairs / speed + evaluation) / 2)
+    assert made.peak_memory == max(line["peak_memory"] for line in lines)
+    assert made.device_memory == psutil.virtual_memory().total
+    assert made.origin == "from speeds measured on this device"
+    assert (made.measured, made.trained, made.workers) == (4, 4, 2)
+
+
+def test_of_a_plugins_method_whose_operations_cannot_be_counted_the_time_is_said_to_be_unknown(
+    cuhk_root: Path, tmp_path: Path
+) -> None:
+    study = write_study(tmp_path, methods=["light"], seeds=1, train=RECIPE)
+    data = ["--data-root", str(cuhk_root), "--plugin", str(PLUGIN), "--device", "cpu"]
+    done = CliRunner().invoke(app, ["check", str(study), "--out", str(tmp_path / "out"), *data])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "time: not known: light's operations cannot be counted without training it, and no run" in said
