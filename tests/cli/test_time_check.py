@@ -151,7 +151,7 @@ def test_the_speeds_that_a_runs_own_history_has_give_the_time_and_memory_of_more
 def test_of_a_plugins_method_whose_operations_cannot_be_counted_the_time_is_said_to_be_unknown(
     cuhk_root: Path, tmp_path: Path
 ) -> None:
-    study = write_study(tmp_path, methods=["light"], seeds=1, train=RECIPE)
+    study = write_study(tmp_path, methods=["light"], datasets=["cuhk-pedes"], seeds=1, train=RECIPE)
     data = ["--data-root", str(cuhk_root), "--plugin", str(PLUGIN), "--device", "cpu"]
     done = CliRunner().invoke(app, ["check", str(study), "--out", str(tmp_path / "out"), *data])
     assert done.exit_code == 0, done.output
