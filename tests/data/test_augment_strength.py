@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from harness.data.augment import ATTEMPTS
-from harness.data.augment_sets import OPERATIONS, PARAMETERS, strong_view, two_of_six
+from harness.data.augment import ATTEMPTS, to_unit_range
+from harness.data.augment_sets import OPERATIONS, PARAMETERS, erase, strong_view, two_of_six
 
 
 def pictures(height: int = 48, width: int = 24) -> Tensor:
@@ -143,3 +143,36 @@ def test_the_crop_of_a_strong_view_keeps_a_fifth_of_the_picture_at_least(draw: f
     rectangle = torch.tensor([draw, MIDDLE, MIDDLE, MIDDLE]).expand(1, ATTEMPTS, 4)
     cut = strong_view(ramp, {"number": number, "rectangle": rectangle})
     assert float(cut.max() - cut.min()) == pytest.approx(share**0.5, abs=0.02)
+
+
+def erased_box(attempts: list[list[float]]) -> tuple[int, int, int, int]:
+    """Top, left, height and width of what is erased from 100 × 60 pixels, by the attempts' draws."""
+    drawn = torch.tensor([(attempts + [[MIDDLE] * 4] * ATTEMPTS)[:ATTEMPTS]])
+    gone = (erase(torch.ones(1, 3, 100, 60), drawn, torch.tensor([True])) == 0)[0, 0]
+    rows, columns = gone.any(1).nonzero().flatten(), gone.any(0).nonzero().flatten()
+    return int(rows[0]), int(columns[0]), len(rows), len(columns)
+
+
+@pytest.mark.parametrize(("draw", "aspect"), [(0.0, 0.3), (MIDDLE, 0.3**0.5 * 3.3**0.5), (1.0, 3.3)])
+def test_an_erased_rectangle_is_as_wide_to_tall_as_torchvisions(draw: float, aspect: float) -> None:
+    *_, tall, wide = erased_box([[0.0, draw, MIDDLE, MIDDLE]])
+    assert tall * wide == pytest.approx(0.1 * 6000, rel=0.05)
+    assert wide / tall == pytest.approx(aspect, rel=0.06)
+
+
+def test_an_erased_rectangle_lies_anywhere_in_the_picture_and_never_beyond_it() -> None:
+    assert erased_box([[0.0, MIDDLE, 0.0, 0.0]])[:2] == (0, 0)
+    top, left, tall, wide = erased_box([[0.0, MIDDLE, 0.9999, 0.9999]])
+    assert (top + tall, left + wide) == (100, 60)
+
+
+def test_the_first_attempt_that_fits_is_the_rectangle() -> None:
+    too_wide, fits, later = [1.0, 1.0, 0.0, 0.0], [0.0, 0.25, 0.0, 0.0], [0.0, 0.75, 0.0, 0.0]
+    assert erased_box([too_wide, fits, later]) == erased_box([fits])
+    assert erased_box([fits, later]) != erased_box([later])
+
+
+def test_pixels_become_numbers_from_exactly_0_to_exactly_1() -> None:
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert to_unit_range(pixels).flatten().tolist() == pytest.approx([0.0, 0.2, 1.0], abs=1e-7)
+    assert float(to_unit_range(pixels).max()) == 1.0
