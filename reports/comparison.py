@@ -129,6 +129,12 @@ class ComparisonGroup:
                 first[name] = ran
         return found
 
+    def why_not_compared(self, method: str) -> str:
+        """Why a method has no comparison with the reference, in words."""
+        if method in self.namesakes:
+            return f"the same training as {self.namesakes[method]}, which is compared"
+        return f"{self.reference} has no finished run here"
+
     @cached_property
     def blocks(self) -> Mapping[str, ScoreBlock]:
         """By metric, the scores of all methods with one row for each seed that any of them ran with."""

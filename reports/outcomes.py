@@ -63,7 +63,7 @@ class TargetOutcome:
             return "the reference"
         item = self.comparisons.get((metric, scope))
         if item is None:
-            return f"no verdict: {self.group.reference} has no finished run here"
+            return f"no verdict: {self.group.why_not_compared(self.method)}"
         bounds = f"[{signed(item.low)}, {signed(item.high)}]"
         return f"{item.verdict} ({signed(item.value)} {bounds} points against {item.other})"
 

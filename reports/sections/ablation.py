@@ -184,7 +184,7 @@ def judged_row(
     if method == group.reference:
         return TableCell("", None), TableCell("reference", None, kind="quiet"), TableCell("", None)
     if (method, metric) not in group.judged(scope):
-        why = missing(f"{group.reference} has no finished run here")
+        why = missing(group.why_not_compared(method))
         return why, why, why
     item = group.judged(scope)[method, metric]
     shared = group.fewer_shared_seeds(method, group.reference)

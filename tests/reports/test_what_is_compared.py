@@ -299,6 +299,8 @@ def test_a_method_under_two_names_is_compared_once_and_the_page_says_so(tmp_path
     names = {name for name, _ in group.against_reference}
     assert names == {"uit-no-tir", "baseline", "uit"} - {group.reference}
     assert group.family_size("R1") == 2, "nothing is corrected for a second name"
+    why = ablation.judged_row(group, "uit-tuned", "R1", "", "people")[0].note
+    assert why == "the same training as uit, which is compared"
     pairs = {frozenset(pair) for *pair, _ in group.other_pairs}
     assert pairs == {frozenset(names)}
     said = "uit-tuned has every setting of uit on rendered-plaza: the same training under a second name"
