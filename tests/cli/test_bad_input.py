@@ -244,7 +244,9 @@ def test_a_setting_that_no_method_of_the_study_has_is_refused(tmp_path: Path) ->
         ("train.epochs", "--set: expected key=value, got 'train.epochs'"),
         ("train.epochs=[1", "--set: train.epochs: cannot be read"),
         ("methods.9=uit", "--set: methods.9: the list has 4 entries"),
-        ("name.deeper=1", "--set: name.deeper: "),
+        ("methods.9.name=uit", "--set: methods.9.name: there is no 9 to set it in"),
+        ("name.deeper=1", "--set: name.deeper: is inside a plain value"),
+        ("name.deeper.still=1", "--set: name.deeper.still: there is no 'deeper' to set it in"),
         ("=3", "--set: expected key=value"),
     ],
 )

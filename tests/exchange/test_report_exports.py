@@ -154,6 +154,8 @@ def test_the_hub_reads_scores_from_the_card_and_from_eval_results(run: Path) -> 
             assert {metric: from_card[of.target, metric] for metric in SCORES} == of.means
             assert all("one odd caption" in entry.notes for entry in entries)
         assert ("worse (" in card.text) == (outcome.method == "weak")
+        assert f"# {outcome.method} on {outcome.dataset}" in card.text
+        assert f"* Trained on: {outcome.dataset}\n" in card.text
 
 
 # -- Croissant ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from small_runs import tiny_method
 from torch import Tensor, nn
 
 from methods.blocks import cross_attention, transformer
@@ -53,3 +54,20 @@ def test_a_head_four_times_as_deep_starts_every_residual_branch_half_as_large(na
     assert len(branches) == 3
     for key in branches:
         assert std(deep[key]) == pytest.approx(std(shallow[key]) / 2, rel=0.05), key
+
+
+@pytest.mark.parametrize("name", ["uit", "irra", "baseline", "vfe-mim"])
+def test_the_classifier_of_people_begins_with_weights_of_a_thousandth_and_no_bias(name: str) -> None:
+    """As the released codes begin: at first all people are equally likely, whatever the image."""
+    classifier = tiny_method(name, identities=64).classifier
+    assert isinstance(classifier, nn.Linear)
+    assert std(classifier.weight) == pytest.approx(0.001, rel=0.05)
+    assert classifier.bias.detach().abs().max() == 0
+
+
+def test_the_pixels_of_masked_image_modelling_begin_without_a_bias_and_in_xaviers_bounds() -> None:
+    pixels = tiny_method("vfe-mim").head.pixels
+    bound = (6 / sum(pixels.weight.shape)) ** 0.5
+    assert pixels.bias.detach().abs().max() == 0
+    assert 0.95 * bound < float(pixels.weight.detach().abs().max()) <= bound
+    assert std(pixels.weight) == pytest.approx(bound / 3**0.5, rel=0.03)
