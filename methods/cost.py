@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.registry import method as find_method
 from methods.backbones import adapt_to_recipe, backbone_config
-from methods.base import Batch, Noise
+from methods.base import Batch, Method, Noise
 from methods.build import build_method
 from methods.clip import Backbone, DualEncoder
 
@@ -56,16 +56,16 @@ def build_on_meta(
     return cast(DualEncoder, method)
 
 
-def pairs_on_meta(method: DualEncoder, pairs: int) -> Batch:
+def pairs_on_meta(method: Method, pairs: int, context_length: int, image_size: tuple[int, int]) -> Batch:
     """A batch of so many pairs on the meta device, images [pairs, 3, height, width]."""
     with torch.device("meta"):
-        tokens = torch.zeros(pairs, method.clip.config.context_length, dtype=torch.int64)
-        images, persons = torch.zeros(pairs, 3, *method.image_size), torch.zeros(pairs, dtype=torch.int64)
+        tokens = torch.zeros(pairs, context_length, dtype=torch.int64)
+        images, persons = torch.zeros(pairs, 3, *image_size), torch.zeros(pairs, dtype=torch.int64)
         views = dict.fromkeys(method.views, images)
         return Batch(images, tokens, tokens, tokens.bool(), persons, views=views)
 
 
-def noise_on_meta(method: DualEncoder, pairs: int) -> Noise:
+def noise_on_meta(method: Method, pairs: int) -> Noise:
     """The randomness of a step of so many pairs, each tensor [pairs, …], on the meta device."""
     drawn = method.draw_noise(pairs, torch.Generator(), "cpu")
     return {name: tensor.to("meta") for name, tensor in drawn.items()}
@@ -83,7 +83,8 @@ def pass_gflop(
 ) -> float:
     """GFLOP per pair of a training step of `pairs` pairs, forward and backward; or of both encoders alone."""
     method = build_on_meta(name, backbone, image_size, dict(overrides or {}), text_length)
-    batch = pairs_on_meta(method, pairs)
+    context_length = adapt_to_recipe(backbone_config(backbone), text_length).context_length
+    batch = pairs_on_meta(method, pairs, context_length, image_size)
     if not backward:
         return gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions))) / pairs
     noise = noise_on_meta(method, pairs)
@@ -99,7 +100,8 @@ def pass_gflop(
 def cost(name: str, backbone: str, image_size: tuple[int, int]) -> dict[str, Any]:
     """One row of `cost_table`."""
     method = build_on_meta(name, backbone, image_size)
-    batch, parts = pairs_on_meta(method, PAIRS), dict(method.named_children())
+    batch = pairs_on_meta(method, PAIRS, method.clip.config.context_length, image_size)
+    parts = dict(method.named_children())
     inference = gflop(lambda: (method.encode_image(batch.images), method.encode_text(batch.captions)))
     noise = noise_on_meta(method, PAIRS)
     training = gflop(lambda: method(batch, noise)) if method.trains else 0.0

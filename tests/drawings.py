@@ -1,4 +1,4 @@
-"""The drawings of a page as numbers: what was handed to matplotlib, read before a drawing is closed."""
+"""The drawings of a page as numbers: what matplotlib was given, read before a drawing is closed."""
 
 from __future__ import annotations
 

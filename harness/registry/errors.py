@@ -48,6 +48,7 @@ class HarnessError(Exception):
         ├── ScoreFileError          a file of scores that cannot be used        (exchange.score_files)
         ├── CheckpointError         a checkpoint that cannot be opened          (launch.models)
         ├── WeightsNotFoundError    pretrained weights that are not here        (methods.pretrained)
+        ├── UnknownTimeError        a method whose time `check` cannot know     (cli.time_check)
         ├── LauncherError           a launcher that cannot be used here         (launch.units)
         ├── WorkerDied              a worker that was killed from outside: 1    (launch.units)
         ├── ProcessFailed           one of several training processes failed: 1 (launch.cell)

@@ -148,12 +148,36 @@ def test_the_speeds_that_a_runs_own_history_has_give_the_time_and_memory_of_more
     assert (made.measured, made.trained, made.workers) == (4, 4, 2)
 
 
-def test_of_a_plugins_method_whose_operations_cannot_be_counted_the_time_is_said_to_be_unknown(
-    cuhk_root: Path, tmp_path: Path
+READS_A_NUMBER = """
+_forward = Light.forward
+
+
+def _read(self, batch, noise):
+    losses = _forward(self, batch, noise)
+    self.last = next(iter(losses.values())).item()
+    return losses
+
+
+Light.forward = _read
+"""
+
+
+def test_the_time_of_a_plugins_method_is_counted_or_said_to_be_unknown(
+    cuhk_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = write_study(tmp_path, methods=["light"], datasets=["cuhk-pedes"], seeds=1, train=RECIPE)
-    data = ["--data-root", str(cuhk_root), "--plugin", str(PLUGIN), "--device", "cpu"]
-    done = CliRunner().invoke(app, ["check", str(study), "--out", str(tmp_path / "out"), *data])
-    assert done.exit_code == 0, done.output
-    said = " ".join(done.output.split())
-    assert "time: not known: light's operations cannot be counted without training it, and no run" in said
+    """Nothing can be read where operations are counted, as no number is there; training may."""
+    monkeypatch.setattr(time_check, "RUNS", tmp_path / "none")
+    light = PLUGIN.read_text().replace('"light"', '"reading"')
+    (tmp_path / "reading.py").write_text(light + READS_A_NUMBER)
+    monkeypatch.chdir(tmp_path)
+    data = ["--data-root", str(cuhk_root), "--device", "cpu", "--plugin"]
+
+    def said_of(name: str, plugin: Path) -> str:
+        study = write_study(tmp_path, methods=[name], datasets=["cuhk-pedes"], seeds=1, train=RECIPE)
+        done = CliRunner().invoke(app, ["check", str(study), *data, str(plugin)])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    assert "time of what is left: about" in said_of("light", PLUGIN)
+    reading = said_of("reading", tmp_path / "reading.py")
+    assert "time: not known: reading's operations cannot be counted without training it" in reading

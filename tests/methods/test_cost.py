@@ -22,7 +22,8 @@ def part_costs(method: UIT) -> dict[str, float]:
     """Forward GFLOP per pair of each part of UIT: `image`, `text`, `masked_image`, `decoder` (the last two:
     TIR), each with all its tokens.
     """
-    batch, clip, settings = pairs_on_meta(method, 1), method.clip, method.settings
+    clip, settings = method.clip, method.settings
+    batch = pairs_on_meta(method, 1, clip.config.context_length, method.image_size)
     noise = torch.zeros(1, clip.patches, device="meta")
     plan = plan_patches(noise, settings.mask_ratio, settings.loss_mask_off_by_one)
     visible = torch.zeros(1, 1 + plan.visible.shape[1], clip.embed_dim, device="meta")

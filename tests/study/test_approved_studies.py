@@ -24,7 +24,7 @@ APPROVED = Path(__file__).with_name("approved")
 
 
 def described(study: Study) -> dict[str, Any]:
-    """The study with its cells; settings that all cells share are told once."""
+    """The study with its cells; settings that all cells share are listed once."""
     cells = study.cells()
     settings = {cell.method: plain(cell.all_settings()) for cell in cells}
     common = {
