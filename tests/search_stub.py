@@ -89,6 +89,8 @@ def search(folder: Path, **changes: Any) -> SearchPlan:
         "objective": Hill(folder / "cells"),
         "sampler": "tpe",
         "pruner": "none",
+        "seed": 0,
+        "grid_points": 8,
         "about": {"method": "uit", "dataset": "hill", "metric": "R1"},
     }
     return SearchPlan(**{**values, **changes})

@@ -62,10 +62,11 @@ class SearchPlan:
     """Finished trials (complete or pruned) that make up the budget."""
     epochs: int
     objective: Objective = field(repr=False)
-    sampler: str = "tpe"
-    pruner: str = "median"
-    seed: int = 0
-    grid_points: int = 8
+    sampler: str
+    pruner: str
+    seed: int
+    grid_points: int
+    """Values that a grid visits of a range without a step."""
     terms: Mapping[str, Any] = field(default_factory=dict)
     """Everything else that, when changed, makes old and new trials incomparable."""
     about: Mapping[str, Any] = field(default_factory=dict)

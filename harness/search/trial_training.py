@@ -69,7 +69,10 @@ class TrialProgress(Progress):
 
 @dataclass(frozen=True)
 class CellObjective:
-    """Trains the cell `recipe` with a trial's settings. Picklable: workers load the data themselves."""
+    """Trains the cell `recipe`, which has no targets, with a trial's settings.
+
+    Picklable: workers load the data themselves.
+    """
 
     recipe: Cell
     directory: Path
@@ -86,7 +89,6 @@ class CellObjective:
             train=plan.train,
             method_settings=dict(plan.method_settings),
             overrides=dict(plan.overrides),
-            targets=(),
         )
 
     def __call__(self, settings: Mapping[str, Scalar], report_epoch: ReportEpoch) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -31,11 +31,10 @@ def _checksum_of(path: Path) -> dict[str, Any]:
     return {"bytes": status.st_size, "sha256": sha256(path), _TIME: status.st_mtime_ns}
 
 
-def are_well_formed(kept: Any, patterns: Iterable[str]) -> bool:
+def are_well_formed(kept: Any, patterns: Collection[str]) -> bool:
     """Whether a value that was read has the form of `checksums_of`'s, of files that fit the patterns."""
-    allowed = tuple(patterns)
     return isinstance(kept, dict) and all(
-        any(fits(name, pattern) for pattern in allowed)
+        any(fits(name, pattern) for pattern in patterns)
         and ".." not in name
         and isinstance(checksum, dict)
         and checksum.keys() - {_TIME} == _KEYS

@@ -15,14 +15,13 @@ def data_sentences(target: str, data: Mapping[str, Any]) -> list[str]:
     """A sentence for everything that was recorded of a target's data, as `Context.data_provenance` has it."""
     said = [str(text) for key in ("notes", "problems") for text in data.get(key) or ()]
     subset = data.get("subset")
-    if subset and not any(str(subset) in text for text in said):
+    # The loader says it itself where it left people out; a number alone may stand in any sentence.
+    if subset and not any(f"only {subset} identities per split" in text for text in said):
         said.insert(0, f"a subset, {subset} people per split.")
     if data.get("official") is False and not subset and not target.startswith(EMBEDDED):
         said.insert(0, "the counts are not the official ones.")
     said += _counted(data, "captions_cut", "longer than the text encoder reads, cut at its length", "caption")
-    if not any("left out" in text for text in said):
-        said += _counted(data, "skipped", "missing or unreadable, left out", "image")
-    return said
+    return said + _counted(data, "skipped", "missing or unreadable, left out", "image")
 
 
 def _counted(data: Mapping[str, Any], key: str, what: str, unit: str) -> list[str]:

@@ -137,10 +137,7 @@ def read_gallery(directory: Path, target: str, data: str) -> Gallery:
         _read_table(_path(directory, target, data, kind), data)
         for kind in ("queries.parquet", "images.parquet")
     )
-    return Gallery(
-        {int(row["query"]): row for row in queries},
-        {int(row["image"]): row for row in images},
-    )
+    return Gallery({row["query"]: row for row in queries}, {row["image"]: row for row in images})
 
 
 def chosen_queries(captions: int, target: str) -> list[int]:

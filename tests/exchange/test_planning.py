@@ -13,7 +13,9 @@ from study_files import write_study
 from typer.testing import CliRunner, Result
 
 from harness.cli.verbs import app
-from harness.store.plan_lock import departures, write_lock
+from harness.machine.errors import StoreError
+from harness.store.plan_lock import departures, read_lock, write_lock
+from harness.store.run_files import CLAIMS
 
 CLAIM = {"id": "tir", "better": "uit", "than": "weak", "dataset": "rendered-plaza"}
 
@@ -124,3 +126,53 @@ def test_nothing_is_planned_after_the_first_cell(tmp_path: Path) -> None:
     assert done.exit_code == 2, done.output
     assert "has begun, so nothing can be planned before the first cell" in done.stderr
     assert not (tmp_path / "run" / "lock.json").exists()
+
+
+@pytest.mark.parametrize("has_claims", [True, False])
+def test_a_plan_is_read_back_as_it_was_locked(tmp_path: Path, has_claims: bool) -> None:
+    run, study = tmp_path / "run", {"name": "s", "seeds": [0, 1], "looks": (2, 5), "methods": ["uit"]}
+    run.mkdir()
+    assert read_lock(run) is None
+    claims = write_claims(tmp_path / "mine.yaml") if has_claims else None
+    written = write_lock(run, study, claims, "2026-01-01T00:00:00+00:00", "0123abc")
+    lock = read_lock(run)
+    assert lock == written
+    assert lock is not None
+    assert lock.is_sound
+    # The claims lie in the run's folder, wherever they were written.
+    named = {"claims": CLAIMS} if has_claims else {}
+    assert lock.study == {**study, "looks": [2, 5], **named}
+    assert lock.claims == ({"margin": 1.0, "claims": [CLAIM]} if has_claims else None)
+    kept = json.loads((run / "lock.json").read_text())
+    assert (kept["when"], kept["commit"]) == ("2026-01-01T00:00:00+00:00", "0123abc")
+    assert (kept["seeds"], kept["looks"]) == ([0, 1], [2, 5])
+    assert kept["margin"] == (1.0 if has_claims else None)
+    again = write_lock(run, study, claims, "2027-01-01T00:00:00+00:00", "later")
+    assert again == written, "a plan that is locked twice keeps its date"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "3", "{}", '{"when": "now", "study": 3, "claims": null}'])
+def test_a_damaged_lock_is_named_and_a_check_fails(tmp_path: Path, content: str) -> None:
+    (tmp_path / "lock.json").write_text(content)
+    with pytest.raises(StoreError, match=r"lock\.json"):
+        read_lock(tmp_path)
+    graver, others = departures(tmp_path, {"name": "s"})
+    assert "lock.json" in graver[0]
+    assert others == []
+
+
+def test_each_departure_from_a_plan_is_named_with_what_was_and_what_is(tmp_path: Path) -> None:
+    study = {"name": "s", "seeds": [0, 1], "train": {"lr": 1.0, "epochs": 3}, "tied_within": 1.0}
+    write_lock(tmp_path, study, None, "now", "")
+    assert departures(tmp_path, study) == ([], [])
+    now = {"name": "s", "seeds": [0, 1], "train": {"lr": 2.0}, "tied_within": 2.0, "subset": 9}
+    graver, others = departures(tmp_path, now)
+    assert graver == ["tied_within was 1.0, is 2.0"]
+    assert sorted(others) == [
+        "subset was null, is 9",
+        "train.epochs was 3, is null",
+        "train.lr was 1.0, is 2.0",
+    ]
+    write_claims(tmp_path / CLAIMS)
+    graver, _ = departures(tmp_path, study)
+    assert graver == ["claims: were added after the lock"]

@@ -325,3 +325,18 @@ def test_two_processes_train_a_cell_on_a_cpu_and_leave_no_port_behind(
     assert status.state == "done", status.detail
     assert len(context.open_run(store, cell).history) == 3
     assert "MASTER_PORT" not in os.environ
+
+
+def test_a_cell_that_fails_in_one_of_two_processes_fails_with_that_processs_reason_and_words(
+    tmp_path: Path, cuhk_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHT_TROUBLE", "nan")
+    machine = replace(light_machine(cuhk_root), devices=2, plugins=(PLUGIN,))
+    cell = light_study(tmp_path).cells()[0]
+    store, context = RunStore(tmp_path / "out"), Context(machine)
+    status = run_cell(cell, store, context)
+    assert (status.state, status.reason) == ("failed", "nan"), status.detail
+    assert "training diverged" in status.detail
+    (run,) = store.all_cells()
+    assert run.results == []
+    assert not list(run.directory.glob("process-failure*"))

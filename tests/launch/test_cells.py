@@ -235,7 +235,26 @@ def test_a_search_may_end_a_cell_early(tmp_path: Path, context: Context) -> None
     with pytest.raises(Pruned):
         run_cell(cell, store, context, after_epoch=after_epoch)
     assert seen == [1, 2]
-    assert opened(cell, store, context).status.state == "pruned"
+    status = opened(cell, store, context).status
+    assert (status.state, status.detail, status.epoch) == ("pruned", "pruned after epoch 2", 2)
+
+
+def test_a_cell_whose_search_loses_its_database_waits_with_what_it_has(
+    tmp_path: Path, context: Context
+) -> None:
+    def after_epoch(epoch: int, scores: Any) -> None:
+        if epoch == 2:
+            raise ConnectionError("the database is gone")
+
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path)
+    with pytest.raises(ConnectionError):
+        run_cell(cell, store, context, after_epoch=after_epoch)
+    run = opened(cell, store, context)
+    assert (run.status.state, run.status.detail) == ("queued", "the database is gone")
+    assert [line["epoch"] for line in run.history] == [1, 2]
+    seen: list[int] = []
+    run_cell(cell, store, context, after_epoch=lambda epoch, _: seen.append(epoch))
+    assert (run.status.state, seen[-1]) == ("done", 3)
 
 
 def test_a_cell_that_another_process_trains_is_left_to_it(tmp_path: Path, context: Context) -> None:

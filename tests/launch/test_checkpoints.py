@@ -309,3 +309,21 @@ def test_an_exported_folder_that_was_moved_is_loaded_from_any_place_as_its_readm
 
 def test_exported_files_can_be_read_by_everybody(exported: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in exported.iterdir()} == {0o644}
+
+
+def test_a_file_whose_path_has_a_colon_is_opened_as_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "2026-11-27 10:30"
+    folder.mkdir()
+    torch.save(clip_state(), folder / "best.pth")
+    assert open_model(folder / "best.pth").origin.startswith("released IRRA checkpoint")
+
+
+@pytest.mark.parametrize("backbone", [None, "ViT-B-32"])
+def test_a_checkpoint_that_is_not_there_is_named_with_what_to_give(
+    tmp_path: Path, backbone: str | None
+) -> None:
+    advice = "no such checkpoint; give a file, a cell's folder, or a name like tiny:rendered"
+    for missing in (tmp_path / "nothing.pth", tmp_path):
+        with pytest.raises(CheckpointError) as caught:
+            open_model(missing, backbone=backbone)
+        assert str(caught.value) == f"{missing}: {advice}"

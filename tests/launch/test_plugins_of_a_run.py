@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,3 +106,19 @@ def test_a_model_copied_without_cell_json_or_renamed_says_what_to_copy_and_how_t
     asked = harness("export", renamed, tmp_path / "copied")
     assert asked.exit_code == 2
     assert "which model of its cell it is stands in its name: model-val.safetensors" in asked.stderr
+
+
+@pytest.mark.parametrize("names_the_folder", [True, False])
+def test_a_model_is_evaluated_on_the_dataset_of_its_run_by_the_copy_that_the_run_keeps(
+    home: Path, names_the_folder: bool
+) -> None:
+    run = cell_of(home, "clip-zero-shot")
+    model = run.directory if names_the_folder else run.model_path("val")
+    # Without a data root only what the run keeps says what the dataset is.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HARNESS_DATA", raising=False)
+        done = harness("evaluate", model, "--dataset", "lab", "--device", "cpu", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["scores"]["t2i"]["R1"] == pytest.approx(
+        next(row["R1"] for row in run.results if (row["selection"], row["direction"]) == ("val", "t2i"))
+    )

@@ -178,6 +178,31 @@ def test_terms_that_are_deleted_do_not_let_other_terms_take_their_place(
         record_of(changed)
 
 
+def test_terms_that_are_altered_are_not_those_of_a_study_that_asks_for_the_altered_ones(
+    copied: tuple[SearchPlan, Path],
+) -> None:
+    search, path = copied
+    change(
+        path,
+        "UPDATE study_user_attributes SET value_json = replace(value_json, '\"epochs\": 6', '\"epochs\": 7') "
+        "WHERE key = 'terms'",
+    )
+    with pytest.raises(StorageError, match="the terms of stub/uit/hill are not what was written"):
+        create_search(replace(search, epochs=7))
+
+
+@pytest.mark.parametrize("count", ["made", "trials", "forgiven"])
+def test_a_count_of_a_search_that_is_altered_is_noticed(copied: tuple[SearchPlan, Path], count: str) -> None:
+    search, path = copied
+    change(
+        path,
+        f"UPDATE study_user_attributes SET value_json = replace(value_json, '\"{count}\": ', "
+        f"'\"{count}\": 1') WHERE key = 'counts'",
+    )
+    with pytest.raises(StorageError, match="the counts of stub/uit/hill are not what was written"):
+        trial_queue(search).budget()
+
+
 @pytest.mark.parametrize(
     "statement",
     [

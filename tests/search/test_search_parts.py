@@ -11,9 +11,13 @@ import pytest
 from harness.machine.progress import Progress
 from harness.search import live_table
 from harness.search import study as searching
+from harness.search.database import StorageError, search_url
 from harness.search.live_table import SearchDisplay
-from harness.search.search_loop import SearchProgress
+from harness.search.search_json import recorded_searches
+from harness.search.search_loop import PluginFailed, SearchProgress
 from harness.search.study import SearchIncomplete
+from harness.search.trial_run import TrialEnd, TrialOutcome
+from harness.store.seals import write_sealed
 
 
 def progress_of(name: str, trials: int, finished: int) -> SearchProgress:
@@ -57,3 +61,53 @@ def test_progress_counts_the_trials_of_all_searches(empty_queues: None, tmp_path
     searches: Any = [SimpleNamespace(trials=8, finished=3), SimpleNamespace(trials=5, finished=1)]
     SearchDisplay(searches, tmp_path, Watched())
     assert said == [(13, 4, "trials")]
+
+
+def test_a_plugin_that_ends_a_search_is_named_with_search_trial_place_and_remedy() -> None:
+    where = "mine.py:7: RuntimeError: a bug"
+    error = PluginFailed(TrialOutcome(TrialEnd.PLUGIN_FAILED, "small/mine/lab", 3, where))
+    assert str(error) == (
+        f"small/mine/lab: trial 3 failed in the plugin, as every other would: {where}. "
+        "Repair the plugin and run again; no stored trial binds it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("storage", "file"),
+    [
+        (None, "{out}/search.db"),
+        ("sqlite:///trials.db", "{here}/trials.db"),
+        ("sqlite:///~/trials.db", "{home}/trials.db"),
+        ("sqlite:////somewhere/trials.db", "/somewhere/trials.db"),
+        ("sqlite:///$TRIALS/trials.db", "{here}/named/trials.db"),
+    ],
+)
+def test_every_worker_finds_the_database_file_wherever_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str | None, file: str
+) -> None:
+    here, home, out = tmp_path / "here", tmp_path / "home", tmp_path / "out"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TRIALS", "named")
+    assert search_url(storage, out) == "sqlite:///" + file.format(here=here, home=home, out=out)
+
+
+@pytest.mark.parametrize("storage", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_that_would_end_with_its_process_is_refused(tmp_path: Path, storage: str) -> None:
+    with pytest.raises(StorageError, match="ends with the process; name a file"):
+        search_url(storage, tmp_path)
+
+
+def test_searches_are_read_back_as_recorded_and_none_from_a_file_that_is_no_record(tmp_path: Path) -> None:
+    path, searches = tmp_path / "search.json", [{"name": "a", "finished": 2}, {"name": "b"}]
+    assert recorded_searches(path) == []
+    write_sealed(path, {"searches": searches})
+    assert recorded_searches(path) == searches
+    path.write_text(path.read_text().replace('"finished": 2', '"finished": 3'))
+    assert recorded_searches(path) == []
+    for content in ("", "{", "[]", "3", "null", "{}", '{"searches": 3}', '{"searches": null}'):
+        path.write_text(content)
+        assert recorded_searches(path) == [], content
+    path.write_text('{"searches": [3, "a", null, {"name": "a"}]}')
+    assert recorded_searches(path) == [{"name": "a"}]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import stores
 from stores import Truth
 
+from harness.data.dataset import Dataset, Split
+from harness.data.splits import keep_identities
 from harness.store.data_notes import data_sentences
 from harness.store.results_table import RESULT_COLUMNS, results_rows, write_results_table
 from harness.store.runs import RunStore
@@ -33,6 +36,29 @@ def test_unofficial_counts_guesses_cut_captions_and_images_left_out_are_each_a_s
 
 def test_a_subset_is_said_instead_of_its_counts() -> None:
     assert data_sentences("rstpreid", {"official": False, "subset": 16}) == ["a subset, 16 people per split."]
+
+
+@pytest.mark.parametrize(
+    "note", ["2 identities are written in two ways and taken as one.", "25 captions are in two languages"]
+)
+def test_a_subset_is_said_though_another_remark_has_the_same_number(note: str) -> None:
+    said = data_sentences("rstpreid", {"official": False, "subset": 2, "notes": [note]})
+    assert said == ["a subset, 2 people per split.", note]
+
+
+def test_a_subset_that_the_loader_speaks_of_is_said_once() -> None:
+    people, captions = np.arange(4), ("a",) * 4
+    paths = tuple(Path(f"{person}.jpg") for person in people)
+    split = Split("test", paths, ("a", "b", "c", "d"), people, captions, people)
+    whole = Dataset("rstpreid", Path(), {"test": split}, official=True, fingerprint="")
+    known = {**keep_identities(whole, 2).provenance(), "subset": 2}
+    assert data_sentences("rstpreid", known) == ["rstpreid: only 2 identities per split"]
+
+
+def test_images_left_out_are_said_though_captions_were_left_out_too() -> None:
+    problem = "an empty caption was left out; its image stays (record 7: 1 of 2 empty)"
+    said = data_sentences("rstpreid", {"official": True, "problems": [problem], "skipped": 3})
+    assert said == [problem, "3 images missing or unreadable, left out."]
 
 
 def test_of_data_without_remarks_nothing_is_said() -> None:

@@ -99,3 +99,42 @@ def test_a_death_at_the_rename_of_a_model_leaves_the_one_before(
     assert weights.epoch_of(path) == 1
     assert torch.equal(weights.load(path)["weight"], torch.ones(3))
     assert sorted(os.listdir(tmp_path)) == [path.name]
+
+
+def left_by_killed_writers(folder: Path, epochs: int) -> list[Path]:
+    """States of several epochs: each writer was killed before it could delete the one before."""
+    for epoch in range(1, epochs + 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "unlink", lambda *_, **__: None)
+            checkpoint_files.save(folder, {"epoch": epoch}, epoch)
+    return sorted(folder.glob("epoch-*.pt"))
+
+
+def test_of_several_checkpoints_the_newest_sound_one_is_resumed_from(tmp_path: Path) -> None:
+    paths = left_by_killed_writers(tmp_path, 12)
+    assert len(paths) == 12
+    assert loaded(tmp_path) == {"epoch": 12}
+    aside: list[tuple[Path, str]] = []
+
+    def set_aside(path: Path, why: str) -> None:
+        aside.append((path, why))
+
+    paths[-1].write_bytes(paths[-1].read_bytes() + b"\0")
+    foreign = tmp_path / "foreign"
+    foreign.write_bytes(b"no checkpoint")
+    foreign.rename(paths[-2].with_name(f"epoch-00011-{files.sha256(foreign)[:32]}.pt"))
+    paths[-2].unlink()
+    assert checkpoint_files.load(tmp_path, set_aside) == {"epoch": 10}
+    (changed, why), (unreadable, reason) = aside
+    assert (changed, why) == (paths[-1], "its content does not match its name")
+    assert unreadable.name.startswith("epoch-00011-")
+    assert reason.startswith("cannot be read (")
+
+
+def test_a_new_checkpoint_takes_the_place_of_all_before_it_and_dropping_leaves_none(tmp_path: Path) -> None:
+    left_by_killed_writers(tmp_path, 3)
+    checkpoint_files.save(tmp_path, {"epoch": 4}, 4)
+    assert [path.name[:11] for path in tmp_path.iterdir()] == ["epoch-00004"]
+    left_by_killed_writers(tmp_path, 3)
+    checkpoint_files.drop(tmp_path)
+    assert list(tmp_path.glob("epoch-*")) == []

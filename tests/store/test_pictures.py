@@ -117,6 +117,28 @@ def test_the_queries_that_only_one_of_two_methods_finds_are_kept_and_shown_side_
     assert "only uit (seed 0) finds 1 at rank 1, only baseline (seed 0) 1, both 1." in page
 
 
+def test_of_a_query_that_only_one_method_finds_the_pictures_that_both_retrieved_are_kept(
+    store: RunStore,
+) -> None:
+    ours, theirs = (
+        next(run for run in store.cells() if run.cell.method == name) for name in ("uit", "baseline")
+    )
+    retrieved = {"uit": range(20, 30), "baseline": range(40, 50)}
+    for run in (ours, theirs):
+        frame = run.records(TARGET, "val", "t2i")
+        frame["rank"] = np.where(frame["query"] == 7, 1 if run is ours else 50, 2)
+        frame["top"] = [
+            list(retrieved[run.cell.method] if query == 7 else range(10)) for query in frame["query"]
+        ]
+        run.save_records(TARGET, "val", "t2i", frame)
+        run.finish()
+    stores.add_pictures(store.directory, TARGET, CAPTION)
+    kept = read_gallery(store.directory, TARGET, DATA)
+    assert 7 in kept.queries
+    for images in retrieved.values():
+        assert set(images) <= set(kept.images)
+
+
 def test_a_page_says_what_captions_are_worth_for_restoring_an_image(store: RunStore) -> None:
     stores.add_pictures(store.directory, TARGET, CAPTION)
     page = built(store)

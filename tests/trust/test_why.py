@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from harness.cli.verbs import app
 from harness.launch import fingerprints
-from harness.launch.changes import changed_files, changes_between
+from harness.launch.changes import HERE_AND_THERE, changed_files, changes_between
 from harness.launch.context import Context
 from harness.machine.errors import StudyError
 from harness.machine.progress import Progress
@@ -218,6 +218,51 @@ def test_every_kind_of_change_to_files_has_its_words() -> None:
 def test_a_setting_that_came_or_went_is_told() -> None:
     texts = [change.text for change in changes_between({"settings": {"a": 1}}, {"settings": {"b": 2}})]
     assert texts == ["setting a: was 1, is no more", "setting b: is 2, was not there"]
+
+
+DATA = {"name": "lab", "fingerprint": "1", "subset": None, "caption_noise": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "part", "text"),
+    [
+        ({"method": {"base": "uit"}}, {"method": {"base": "irra"}}, "method", "base: was 'uit', is 'irra'"),
+        ({"settings": {"lr": 1}}, {"settings": {"lr": 2}}, "settings", "setting lr: was 1, is 2"),
+        ({"protocol": {"k": 1}}, {"protocol": {"k": 2}}, "protocol", "protocol k: was 1, is 2"),
+        ({"seed": 0}, {"seed": 1}, "seed", "seed: was 0, is 1"),
+        ({"dataset": DATA}, {"dataset": {**DATA, "name": "b"}}, "data", "name: was 'lab', is 'b'"),
+        ({"dataset": DATA}, {"dataset": {**DATA, "subset": 9}}, "data", "subset: was None, is 9"),
+        ({"dataset": DATA}, {"dataset": {**DATA, "caption_noise": 0.5}}, "data", "noise: was 0.0, is 0.5"),
+        ({"dataset": DATA}, {"dataset": {**DATA, "fingerprint": "2"}}, "data", "the data of lab changed: "),
+        ({"code": {"train": "1"}}, {"code": {"train": "2"}}, "code", "of train changed (harness/train/*.py)"),
+        ({"code": {"hook": "1"}}, {"code": {"hook": "2"}}, "code", "the code of hook changed"),
+        (
+            {"code": {"hook": "0123456789"}},
+            {"code": {}},
+            "code",
+            "the code of hook: was '01234567', is no more",
+        ),
+        (
+            {"code": {}},
+            {"code": {"hook": "0123456789"}},
+            "code",
+            "the code of hook: is '01234567', was not there",
+        ),
+    ],
+)
+def test_each_change_is_said_once_with_the_part_of_the_identity_that_it_is_of(
+    then: dict[str, Any], now: dict[str, Any], part: str, text: str
+) -> None:
+    (change,) = changes_between(then, now)
+    assert change.part == part
+    assert text in change.text
+    assert changes_between(then, then) == []
+
+
+def test_two_cells_are_compared_as_here_and_there() -> None:
+    here, there = {"settings": {"a": 1, "b": 2}}, {"settings": {"a": 3, "c": 4}}
+    texts = [change.text for change in changes_between(here, there, words=HERE_AND_THERE)]
+    assert texts == ["setting a: 1 here, 3 there", "setting b: 2 here only", "setting c: 4 there only"]
 
 
 WITHOUT_PLUGIN = """
