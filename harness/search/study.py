@@ -47,8 +47,12 @@ def search_seed(study: Study, repeat: int = 1) -> int:
     return next(islice(fresh, repeat - 1, None))
 
 
-def searches_of(study: Study, context: Context, out: Path) -> list[SearchPlan]:
+def searches_of(
+    study: Study, context: Context, out: Path, machine: Machine | None = None
+) -> list[SearchPlan]:
     """The searches a study asks for, by dataset and method; none without a `search:` section.
+
+    Trials run on `machine`, as their workers see it; None: on that of `context`.
 
     Raises `StorageError` for a storage URL that cannot be one.
     """
@@ -57,7 +61,7 @@ def searches_of(study: Study, context: Context, out: Path) -> list[SearchPlan]:
     url = search_url(study.search.storage, out)
     datasets = study.search.datasets or study.datasets
     return [
-        _search(study, study.search, arm, dataset, context, out, url)
+        _search(study, study.search, arm, dataset, context, url, out.absolute(), machine or context.machine)
         for dataset in datasets
         for plan in study.plans
         for arm in arms_of(plan, study.search, dataset)
@@ -66,7 +70,14 @@ def searches_of(study: Study, context: Context, out: Path) -> list[SearchPlan]:
 
 
 def _search(
-    study: Study, section: SearchSection, arm: StudyArm, dataset: str, context: Context, out: Path, url: str
+    study: Study,
+    section: SearchSection,
+    arm: StudyArm,
+    dataset: str,
+    context: Context,
+    url: str,
+    out: Path,
+    machine: Machine,
 ) -> SearchPlan:
     label, repeat = arm.method, arm.repeat
     lengthened = {"epochs": section.epochs} if section.epochs is not None else None
@@ -83,7 +94,7 @@ def _search(
         recipe={name: settings[name] for name in searched},
         trials=section.trials,
         epochs=cell.train.epochs,
-        objective=CellObjective(cell, out.absolute(), context.machine),
+        objective=CellObjective(cell, out, machine),
         sampler=section.sampler,
         pruner=section.pruner,
         seed=cell.seed,
@@ -106,7 +117,7 @@ def _parameter(name: str, written: Range | Choices, recipe: object) -> Parameter
     if isinstance(written, Choices):
         return Parameter(name, choices=written.choices)
     # `low: 0` may mean 0.0: a setting is whole when the recipe's own value is.
-    whole = isinstance(recipe, int) and not isinstance(recipe, bool)
+    whole = isinstance(recipe, int)
     return Parameter(name, written.low, written.high, written.log, written.step, integer=whole)
 
 
@@ -174,10 +185,7 @@ def search_study(study: Study, store: RunStore, context: Context, options: Launc
     problems = search_problems(study, context, store.directory)
     if problems:
         raise StorageError("\n".join(problems))
-    searches = [
-        _for_workers(search, options.worker_machine)
-        for search in searches_of(study, context, store.directory)
-    ]
+    searches = searches_of(study, context, store.directory, options.worker_machine)
     if not searches:
         return {}
     for search in searches:
@@ -199,14 +207,6 @@ def search_study(study: Study, store: RunStore, context: Context, options: Launc
     watch.write()
     _require_equal_budgets(end)
     return {_place(search): winner for search in searches if (winner := _winner(search)) is not None}
-
-
-def _for_workers(search: SearchPlan, machine: Machine) -> SearchPlan:
-    """The search with trials on `machine`, as its workers see theirs."""
-    objective = search.objective
-    if not isinstance(objective, CellObjective):
-        return search
-    return replace(search, objective=replace(objective, machine=machine))
 
 
 def _resources(options: LaunchOptions, store: RunStore) -> Any:

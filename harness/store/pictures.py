@@ -88,7 +88,7 @@ def write_gallery(store: RunStore, target: str, data: str, split: Split) -> None
         queries |= shown
         images |= {int(image) for row in rows for image in row["top"]}
     images |= {int(split.caption_image[query]) for query in queries}
-    _write_queries(_path(store.directory, target, data, "queries.parquet"), data, split, queries, set(chosen))
+    _write_queries(_path(store.directory, target, data, "queries.parquet"), data, split, queries, chosen)
     _write_images(_path(store.directory, target, data, "images.parquet"), data, split, images)
 
 
@@ -153,7 +153,9 @@ def worst_queries(rank: NDArray[np.float64]) -> list[int]:
     return [int(query) for query in order[:WORST]]
 
 
-def _write_queries(path: Path, data: str, split: Split, queries: Iterable[int], chosen: set[int]) -> None:
+def _write_queries(
+    path: Path, data: str, split: Split, queries: Iterable[int], chosen: Collection[int]
+) -> None:
     owner, ordered = split.caption_person, sorted(queries)
     columns: dict[str, Sequence[object]] = {
         "query": ordered,

@@ -14,8 +14,9 @@ from study_files import SMALL, write_study
 
 from harness import registry
 from harness.launch import cells
-from harness.launch.cell import run_cell
+from harness.launch.cell import is_finished, run_cell
 from harness.launch.cells import LaunchOptions, run_cells
+from harness.launch.changes import reasons_not_reused
 from harness.launch.context import Context
 from harness.launch.units import WorkerDied
 from harness.machine.environment import Machine
@@ -340,3 +341,28 @@ def test_what_is_to_be_done_while_workers_train_is_done_once_and_never_where_not
             meanwhile=lambda: begun_before.append(len(launcher.begun)),
         )
     assert begun_before == [2]
+
+
+def test_a_cell_that_was_run_for_one_selection_is_finished_for_that_one_alone(
+    tmp_path: Path, context: Context
+) -> None:
+    store, cell = RunStore(tmp_path / "out"), first_cell(tmp_path)
+    assert run_cell(cell, store, context, selections=("val",)).state == "done"
+    run = opened(cell, store, context)
+    assert {row["selection"] for row in run.results} == {"val"}
+    assert is_finished(run, cell, context, ("val",))
+    assert not is_finished(run, cell, context)
+
+
+def test_only_a_finished_cell_is_said_to_be_not_reused(tmp_path: Path, context: Context) -> None:
+    store = RunStore(tmp_path / "out")
+    before = opened(first_cell(tmp_path), store, context)
+    before.fail("oom", "64 GiB wanted")
+    recipe = {**SMALL["train"], "epochs": 2, "batch_size": 8, "lr": 0.01, "warmup_epochs": 0}
+    other = opened(first_cell(tmp_path, train=recipe), store, context)
+    assert before.name != other.name
+    assert reasons_not_reused(store, [other]) == []
+    before.finish()
+    assert reasons_not_reused(store, [other]) == [f"not reused: {before.name}: setting epochs: was 3, is 2"]
+    other.append_history({"epoch": 1})
+    assert reasons_not_reused(store, [other]) == [], "it has begun"

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.launch import local
+from harness.launch import launchers, local
 from harness.launch.launchers import open_launcher
 from harness.launch.local import InProcess, LocalWorkers
 from harness.launch.ray import RayCluster
@@ -230,6 +233,42 @@ def test_a_password_in_the_environment_stays_out_of_slurms_job_files(
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert all(b"open-sesame-4711" not in path.read_bytes() for path in files)
+
+
+def test_each_launcher_is_opened_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("HARNESS_SLURM_CLUSTER", "local")
+    monkeypatch.setattr(launchers, "RayCluster", lambda resources: ("ray", resources))
+    resources = Resources(workers=3, folder=tmp_path)
+    assert launchers.open_launcher("ray", resources) == ("ray", resources)
+    slurm = launchers.open_launcher("slurm", resources)
+    assert isinstance(slurm, Slurm)
+    assert slurm.slots == 3
+    assert isinstance(launchers.open_launcher("local", Resources(workers=1)), InProcess)
+
+
+class Broken(Exception):
+    """What Ray says of a task whose own code failed."""
+
+
+def test_a_task_that_ray_could_not_run_is_an_error_and_only_a_lost_one_a_dead_worker() -> None:
+    cluster = RayCluster.__new__(RayCluster)
+    cluster._ray = SimpleNamespace(exceptions=SimpleNamespace(RayTaskError=Broken))
+    for error, kind, text in (
+        (Broken("ray::task\nModuleNotFoundError: no module mine\n"), RuntimeError, "no module mine"),
+        (OSError("the node died\nsee the log"), WorkerDied, "the node died"),
+    ):
+        done, answer = Future[Any](), Future[Any]()
+        done.set_exception(error)
+        cluster._pass_on(done, answer)
+        with pytest.raises(kind, match=text) as caught:
+            answer.result()
+        assert "\n" not in str(caught.value)
+    for failed, result in ((False, 9), (True, ValueError("planted"))):
+        done, answer = Future[Any](), Future[Any]()
+        done.set_result((failed, result))
+        cluster._pass_on(done, answer)
+        assert (answer.exception() or answer.result()) is result
 
 
 @pytest.fixture(scope="module")

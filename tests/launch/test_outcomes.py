@@ -9,6 +9,7 @@ from light_runs import light_machine, light_study
 
 from harness.launch.cell import outcome
 from harness.launch.context import Context
+from harness.launch.models import CheckpointError, open_model
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
 from harness.study.cell import Cell
@@ -47,3 +48,25 @@ def test_a_failed_cell_is_named_with_its_reason_and_no_score(ended: tuple[CellRu
     run, cell = ended
     run.fail("nan", "loss is NaN in epoch 2")
     assert outcome(run, cell) == "failed (nan): loss is NaN in epoch 2"
+
+
+def test_a_model_whose_weights_are_not_those_of_its_method_is_refused_and_never_half_loaded(
+    tmp_path: Path, cuhk_root: Path
+) -> None:
+    context = Context(light_machine(cuhk_root))
+    cell = light_study(tmp_path).cells()[0]
+    run = context.open_run(RunStore(tmp_path / "out"), cell, identities=context.identities(cell))
+    weights = context.method(cell).state_dict()
+    run.save_model("val", weights, 3)
+    opened = open_model(run.directory)
+    assert opened.origin == f"{run.name}, selected on val, epoch 3"
+    assert all((opened.method.state_dict()[name] == weight).all() for name, weight in weights.items())
+    name, weight = next(iter(weights.items()))
+    for others in (
+        {**weights, "further": weight},
+        {**weights, name: weight[:1]},
+        {each: weights[each] for each in weights if each != name},
+    ):
+        run.save_model("val", others, 3)
+        with pytest.raises(CheckpointError, match="trained by other code than this"):
+            open_model(run.model_path("val"))

@@ -132,6 +132,21 @@ def test_a_cell_on_a_union_of_plugins_is_run_again_with_the_plugins_given_or_as_
     assert Context(light_machine(two_datasets)).parts(run.cell) == run.parts
 
 
+def test_of_the_plugins_of_a_cell_only_those_that_nobody_gave_are_taken_from_its_run(
+    two_datasets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = joint_run(two_datasets, tmp_path)
+    forget_plugins()
+    given = [tmp_path / "one.py", tmp_path / "two.py", Path(__file__).parents[1] / "light_method.py"]
+    for file in given:
+        registry.load_plugin(file)
+    register_plugins_of(run)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("target 'third': by ")
+    assert "third.py" in said
+    assert set(given) <= set(registry.plugins())
+
+
 def test_a_kept_copy_of_a_target_s_plugin_that_was_altered_is_not_run(
     two_datasets: Path, tmp_path: Path
 ) -> None:

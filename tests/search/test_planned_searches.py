@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from light_runs import RECIPE, light_machine, light_study
 
 from harness.launch.context import Context
+from harness.machine.errors import StudyError
 from harness.search.plan import SearchPlan
 from harness.search.space import Parameter
 from harness.search.study import awaiting_search, known_winners, search_seed, searches_of
@@ -52,6 +54,9 @@ def test_every_setting_of_a_search_section_reaches_its_search(tmp_path: Path, co
     assert isinstance(objective, CellObjective)
     assert (objective.recipe.seed, objective.recipe.train.epochs) == (1000, 2)
     assert objective.machine == context.machine
+    other = replace(context.machine, device="cuda")
+    (elsewhere,) = searches_of(study, context, tmp_path / "out", other)
+    assert elsewhere == replace(plan, objective=replace(objective, machine=other))
 
 
 def test_a_search_of_a_study_with_transfer_trains_on_its_own_dataset_and_tests_on_none(
@@ -105,3 +110,9 @@ def test_winners_are_known_of_searches_whose_whole_budget_is_spent_and_the_other
     assert known_winners(light_study(tmp_path / "plain"), out) == {}
     write_sealed(out / SEARCH, {"searches": [record(place, 1, 7, winner=None)]})
     assert known_winners(study, out) == {}
+
+
+def test_a_switch_cannot_be_searched_as_a_range(tmp_path: Path) -> None:
+    space = {"caption_cleaning": {"low": 0, "high": 1}}
+    with pytest.raises(StudyError, match=r"search\.space\.caption_cleaning: must be true or false, got 0"):
+        light_study(tmp_path, search={"trials": 2, "space": space})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.machine.progress import Progress
-from harness.search import live_table
+from harness.search import live_table, search_loop
 from harness.search import study as searching
 from harness.search.database import StorageError, search_url
 from harness.search.live_table import SearchDisplay
@@ -111,3 +113,29 @@ def test_searches_are_read_back_as_recorded_and_none_from_a_file_that_is_no_reco
         assert recorded_searches(path) == [], content
     path.write_text('{"searches": [3, "a", null, {"name": "a"}]}')
     assert recorded_searches(path) == [{"name": "a"}]
+
+
+def test_the_display_of_a_search_is_refreshed_while_its_trials_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial may take an hour; its epochs and those of other processes are shown meanwhile."""
+    running: Future[TrialOutcome] = Future()
+    running.set_running_or_notify_cancel()
+    shown: list[TrialOutcome | None] = []
+
+    def budget() -> Any:
+        return SimpleNamespace(missing=0 if running.done() else 1)
+
+    def watch(progress: Any, outcome: TrialOutcome | None) -> None:
+        shown.append(outcome)
+        if not running.done():
+            running.set_result(ended)
+        assert len(shown) < 9
+
+    ended = TrialOutcome(TrialEnd.COMPLETE, "hill", 0)
+    monkeypatch.setattr(search_loop, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(search_loop, "trial_queue", lambda _: SimpleNamespace(budget=budget))
+    launcher: Any = SimpleNamespace(slots=1, submit=lambda *_: running, shutdown=lambda **_: None)
+    timer = threading.Timer(5.0, lambda: running.done() or running.set_result(ended))
+    timer.start()
+    search_loop.run_searches([SimpleNamespace(name="hill")], launcher, watch)  # type: ignore[list-item]
+    timer.cancel()
+    assert shown == [None, ended]

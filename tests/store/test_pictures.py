@@ -11,7 +11,16 @@ from stores import Truth
 
 import reports
 from harness.data.dataset import Split
-from harness.store.pictures import FOLDER, has_pruned, read_gallery, read_pruned, write_gallery, write_pruned
+from harness.store.pictures import (
+    FOLDER,
+    found_only_by,
+    has_pruned,
+    read_gallery,
+    read_pruned,
+    worst_queries,
+    write_gallery,
+    write_pruned,
+)
 from harness.store.runs import RunStore
 from reports.comparison import ComparisonOptions
 
@@ -156,3 +165,29 @@ def test_pruned_captions_are_kept_until_data_tagger_or_code_change(tmp_path: Pat
     assert not kept(data="other")
     assert not kept(tagger="pattern 2")
     assert not kept(code="d")
+
+
+def test_the_three_queries_are_shown_that_one_method_finds_and_the_other_ranks_deepest() -> None:
+    one = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 2.0, 6: 1.0, 7: 1.0, 8: 1.0}
+    other = {1: 5.0, 2: 9.0, 3: 1.0, 4: 9.0, 5: 99.0, 6: 2.0, 7: 4.0, 8: float("nan")}
+    assert found_only_by(one, other) == [2, 4, 1]
+    assert found_only_by(other, one) == []
+    assert found_only_by({1: 1.0}, {}) == []
+
+
+def test_the_six_worst_queries_are_those_found_deepest_and_none_that_has_nothing_to_find() -> None:
+    ranks = np.array([3.0, np.nan, 50.0, 1.0, 7.0, 50.0, 2.0, 9.0, 4.0])
+    assert worst_queries(ranks) == [2, 5, 7, 4, 8, 0]
+    assert worst_queries(np.array([np.nan, 1.0])) == [1]
+
+
+def test_the_queries_drawn_for_every_method_are_marked_and_have_their_own_caption_person_and_image(
+    store: RunStore,
+) -> None:
+    split = split_of(120, "ours")
+    write_gallery(store, TARGET, DATA, split)
+    kept = read_gallery(store.directory, TARGET, DATA).queries
+    drawn = [query for query, row in kept.items() if row["chosen"]]
+    assert len(drawn) == 6 < len(kept)
+    for query, row in kept.items():
+        assert (row["caption"], row["person_id"], row["image"]) == (f"ours {query}", str(query), query)

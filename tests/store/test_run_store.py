@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from study_files import write_study
 
 from harness.machine.errors import StoreError
+from harness.store.bundled import MANIFEST, is_bundled, left_out
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
+from harness.store.seals import change_sealed
 from harness.study.study import load_study
 
 
@@ -88,3 +92,62 @@ def test_a_list_of_current_cells_that_is_damaged_leaves_every_cell(
     for content in ("[]", "{", ""):
         (store.directory / "current.json").write_text(content)
         assert len(store.cells()) == 3
+
+
+def test_a_description_that_was_forged_with_its_seal_gives_no_identity(runs: list[CellRun]) -> None:
+    run = runs[0]
+    path, whole = run.directory / "cell.json", (run.directory / "cell.json").read_bytes()
+    description = run.description
+    assert run.checked_identity() == description["identity"]
+    cell, parts = description["cell"], description["parts"]
+    contradicts = "what the identity is made of does not give the identity"
+    forgeries = [
+        ({"parts": {**parts, "seed": 7}}, contradicts),
+        ({"identity": "0" * 64}, contradicts),
+        ({"cell": {**cell, "dataset": "rstpreid"}}, contradicts),
+        ({"cell": {**cell, "train": {**cell["train"], "lr": 0.5}}}, "is not the one of the identity"),
+        ({"parts": {}}, "damaged"),
+        ({"parts": 3}, "says nothing about the cell's identity"),
+    ]
+    for changes, message in forgeries:
+        path.write_bytes(whole)
+        change_sealed(path, **changes)
+        with pytest.raises(StoreError, match=message):
+            CellRun(run.directory).checked_identity()
+    path.write_bytes(whole)
+    moved = run.directory.with_name(runs[1].name + "x")
+    shutil.copytree(run.directory, moved)
+    with pytest.raises(StoreError, match=contradicts):
+        CellRun(moved).checked_identity()
+
+
+def test_a_cell_is_imported_where_its_description_says_so_and_nowhere_else(runs: list[CellRun]) -> None:
+    run = runs[0]
+    path = run.directory / "cell.json"
+    cell = run.description["cell"]
+    assert CellRun(run.directory).is_imported is False
+    change_sealed(path, cell={**cell, "imported": "0" * 64})
+    assert CellRun(run.directory).is_imported is True
+    for content in ("{}", '{"cell": 3}', "{", '{"cell": null}'):
+        path.write_text(content)
+        assert CellRun(run.directory).is_imported is False, content
+    path.unlink()
+    assert CellRun(run.directory).is_imported is False
+
+
+def test_a_bundle_leaves_out_the_models_that_its_manifest_does_not_name_and_nothing_else(
+    store: RunStore, runs: list[CellRun]
+) -> None:
+    folder, manifest = runs[0].directory, store.directory.parent / MANIFEST
+    (folder / "model-last.safetensors").write_bytes(b"there")
+    names = ["model-val.safetensors", "model-test.safetensors", "model-last.safetensors", "results.json"]
+    assert (is_bundled(store.directory), left_out(folder, names)) == (False, frozenset())
+    place = f"{store.directory.name}/cells/{folder.name}"
+    manifest.write_text(
+        json.dumps({f"{place}/model-test.safetensors": "sha", f"{place}/results.json": "sha"})
+    )
+    assert is_bundled(store.directory)
+    assert left_out(folder, names) == {"model-val.safetensors"}
+    for damaged in ("", "{", "3", "\0"):
+        manifest.write_text(damaged)
+        assert left_out(folder, names) == {"model-val.safetensors", "model-test.safetensors"}, damaged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from study_files import write_study
 
 from harness import registry
 from harness.machine.environment import Machine
+from harness.machine.errors import StudyError
 from harness.store.cell_run import CellRun
 from harness.store.runs import RunStore
-from harness.store.stored_cell import MOST_THREADS, kept_copies, machine_of, options_again
+from harness.store.stored_cell import MOST_THREADS, find_cell, kept_copies, machine_of, options_again
 from harness.study.study import load_study
 
 
@@ -128,3 +130,18 @@ def test_of_a_plugin_that_is_gone_the_latest_copy_of_the_run_is_named(tmp_path: 
     other.write_text("")
     assert kept_copies(folder, gone) == copies
     assert options_again(folder, [{"plugins": [str(gone)]}]) == ["--plugin", str(copies[0])]
+
+
+def test_of_many_cells_of_a_name_the_first_five_are_named_in_order_and_the_others_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = stored(tmp_path / "one").name
+    for run in ("g", "c", "e", "a", "f", "b", "d"):
+        shutil.copytree(tmp_path / "one" / "out", Path("runs") / run)
+        (Path("runs") / run / "study.yaml").write_text("name: x\n")
+    with pytest.raises(StudyError) as caught:
+        find_cell(name)
+    first, *listed = caught.value.lines
+    assert first == f"{name}: 7 cells start like this; give one's folder:"
+    assert listed == [*(f"  runs/{run}/cells/{name}" for run in "abcde"), "  and 2 more"]
